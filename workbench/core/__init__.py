@@ -1,0 +1,1 @@
+"""The domain: Pydantic models and pure functions. No Qt, no torch, no subprocess, no hidden clock."""

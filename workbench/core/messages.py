@@ -1,0 +1,278 @@
+"""The worker protocol's schema: JSON lines between a worker and whoever started it.
+
+Both ends need it (workers/ and jobs/ may not import each other), so it stands in core; workers/protocol.py is
+the worker's end of the wire. Unknown fields are ignored, unknown types are kept as `Unknown` and logged, a line
+over MAX_LINE_BYTES ends the worker.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+PROTOCOL_VERSION = 1
+MAX_LINE_BYTES = 8 * 2**20
+
+
+class StepSpec(BaseModel):
+    """The first line a worker reads: all that it needs to know."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    protocol: int = PROTOCOL_VERSION
+    worker: str
+    """Dotted name of the worker, `openvino.convert`."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Role -> absolute path, such as `model` or `checkpoint`."""
+    output: str = ""
+    """The `.partial` folder to fill, already made and empty; empty for workers that make no folder."""
+
+
+class Message(BaseModel):
+    """Common to all messages out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    t: float = 0.0
+    """Seconds on the worker's monotonic clock."""
+
+
+class Hello(Message):
+    type: Literal["hello"] = "hello"
+    protocol: int
+    worker: str
+    pid: int
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class Phase(Message):
+    type: Literal["phase"] = "phase"
+    name: str
+    index: int
+    """From 1."""
+    of: int
+
+
+class Progress(Message):
+    type: Literal["progress"] = "progress"
+    done: float
+    total: float | None = None
+    """None: how much there is to do is not known."""
+    unit: str = ""
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Log(Message):
+    type: Literal["log"] = "log"
+    level: LogLevel = "info"
+    text: str
+
+
+class ArtifactMade(Message):
+    type: Literal["artifact"] = "artifact"
+    kind: str
+    path: str
+    bytes: int
+
+
+class Result(Message):
+    """The worker is done and did what it was asked; `data` goes into the provenance."""
+
+    type: Literal["result"] = "result"
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Error(Message):
+    """The worker gives up. `message` is what happened, `cause` the evidence, `hint` what to do."""
+
+    type: Literal["error"] = "error"
+    code: str = "failed"
+    message: str
+    cause: str = ""
+    hint: str = ""
+
+
+class Ready(Message):
+    """An engine host takes requests from now on."""
+
+    type: Literal["ready"] = "ready"
+    limits: dict[str, int] = Field(default_factory=dict)
+    """Such as max_seq_len, max_batch_size; a limit that is not there is not reported."""
+    kv_blocks_total: int | None = None
+    kv_block_tokens: int | None = None
+    load_seconds: float | None = None
+    chat_template: bool | None = None
+
+
+class Tokens(Message):
+    """New tokens of one request: `text` is what they add to the answer (may be empty within a character)."""
+
+    type: Literal["tokens"] = "tokens"
+    request: str
+    text: str
+    ids: list[int] = Field(default_factory=list)
+    logprobs: list[float] | None = None
+
+
+class Usage(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    input_tokens: int
+    output_tokens: int
+
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+class Finished(Message):
+    type: Literal["finished"] = "finished"
+    request: str
+    reason: FinishReason
+    usage: Usage | None = None
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Engine-side, in milliseconds, as far as the engine reports them."""
+    message: str = ""
+    """With reason `error`: what was wrong with the request."""
+
+
+class Stats(Message):
+    """State of the engine after an iteration; None is "not reported"."""
+
+    type: Literal["stats"] = "stats"
+    kv_blocks_used: int | None = None
+    kv_blocks_free: int | None = None
+    kv_blocks_reused: int | None = None
+    kv_blocks_total: int | None = None
+    requests_active: int | None = None
+    requests_queued: int | None = None
+    context_tokens: int | None = None
+    """Prompt tokens processed since the engine was loaded."""
+    generated_tokens: int | None = None
+    """Tokens generated since the engine was loaded."""
+    iteration_ms: float | None = None
+    memory_bytes: dict[str, int] = Field(default_factory=dict)
+    """Split as far as reported: `weights`, `kv_pool`, `process` ..."""
+
+
+class Unknown(Message):
+    """A message of a type this version does not know; it is logged and otherwise ignored."""
+
+    type: str
+    raw: str = ""
+
+
+Known = Annotated[
+    Hello | Phase | Progress | Log | ArtifactMade | Result | Error | Ready | Tokens | Finished | Stats,
+    Field(discriminator="type"),
+]
+_known: TypeAdapter[Any] = TypeAdapter(Known)
+_KNOWN_TYPES = frozenset(
+    ["hello", "phase", "progress", "log", "artifact", "result", "error", "ready", "tokens", "finished", "stats"]
+)
+
+
+class Sampling(BaseModel):
+    """Sampling settings of one request; None leaves a value to the engine's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0)
+    """0 is greedy."""
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    top_k: int | None = Field(default=None, ge=1)
+    min_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    repetition_penalty: float | None = Field(default=None, gt=0.0)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logprobs: bool = False
+
+
+class ChatTurn(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Generate(BaseModel):
+    """Ask a host for an answer: exactly one of `messages` (chat template applied), `prompt` or `ids`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["generate"] = "generate"
+    request: str
+    messages: tuple[ChatTurn, ...] | None = None
+    prompt: str | None = None
+    ids: tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+
+
+class Abort(BaseModel):
+    type: Literal["abort"] = "abort"
+    request: str
+
+
+class StatsInterval(BaseModel):
+    """Send `stats` every `seconds`; 0 sends none."""
+
+    type: Literal["stats_interval"] = "stats_interval"
+    seconds: float = Field(ge=0.0)
+
+
+class Shutdown(BaseModel):
+    type: Literal["shutdown"] = "shutdown"
+
+
+Command = Annotated[Generate | Abort | StatsInterval | Shutdown, Field(discriminator="type")]
+_command: TypeAdapter[Any] = TypeAdapter(Command)
+
+
+class RubbishError(ValueError):
+    """A line on the protocol stream that is not a message at all."""
+
+
+def parse_message(line: str | bytes) -> Message:
+    """One line from a worker -> its message.
+
+    Raises RubbishError when the line is not a JSON object with a `type`, or a known type with wrong fields.
+    """
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RubbishError(f"not JSON: {_short(line)}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise RubbishError(f"no message type: {_short(line)}")
+    if data["type"] not in _KNOWN_TYPES:
+        t = data.get("t")
+        return Unknown(type=data["type"], t=float(t) if isinstance(t, int | float) else 0.0, raw=_short(line, 400))
+    try:
+        message: Message = _known.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RubbishError(f"message {data['type']!r}, field {where}: {first['msg']}") from error
+    return message
+
+
+def parse_command(line: str | bytes) -> Generate | Abort | StatsInterval | Shutdown:
+    """One line to an engine host -> its command. Raises RubbishError."""
+    try:
+        command: Generate | Abort | StatsInterval | Shutdown = _command.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RubbishError(f"command field {where}: {first['msg']}") from error
+    return command
+
+
+def _short(line: str | bytes, limit: int = 120) -> str:
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    text = text.strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"

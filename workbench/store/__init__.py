@@ -1,0 +1,1 @@
+"""SQLite index of jobs, steps, artefacts and file digests; the folders stay the truth."""
