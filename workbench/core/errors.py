@@ -18,6 +18,8 @@ class Failure(BaseModel):
     """The line or value that shows it."""
     fix: str = ""
     """What to do about it."""
+    exit_code: int = 4
+    """What the command line ends with: 2 bad input, 3 blocked by preflight, 4 a step failed, 5 cancelled."""
 
     def lines(self) -> list[str]:
         """The failure as one to three lines of text."""
@@ -37,7 +39,9 @@ class WorkbenchError(Exception):
 
     def __init__(self, what: str, *, evidence: str = "", fix: str = "", code: str = "") -> None:
         super().__init__(what)
-        self.failure = Failure(code=code or self.default_code, what=what, evidence=evidence, fix=fix)
+        self.failure = Failure(
+            code=code or self.default_code, what=what, evidence=evidence, fix=fix, exit_code=self.exit_code
+        )
 
     @property
     def what(self) -> str:

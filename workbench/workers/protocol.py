@@ -129,7 +129,7 @@ def run_worker(
     """Run `work` as worker `name`: read the spec, say hello, work, send `result` or `error`, exit.
 
     `work` returns the result's data. Unless `reads_commands` is set, a thread watches stdin and ends the whole
-    process group when it closes: whoever started the worker is gone.
+    process group when it closes: whoever started the worker is gone. So the starter keeps stdin open.
     """
     tie_to_parent()
     out = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -179,7 +179,9 @@ def run_worker(
 def _end_with_stdin(lines: Iterator[bytes]) -> None:
     for _ in lines:
         pass
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    if os.getpgrp() == os.getpid():  # started as a group of its own: the children go too
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _explain_os_error(name: str, error: OSError) -> Error:

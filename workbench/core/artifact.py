@@ -1,0 +1,207 @@
+"""Artefact folders (models, checkpoints, engines): provenance, completeness, "runs here?".
+
+A folder is an artefact when it holds a provenance file that lists its files and all of them are there with their
+sizes. The provenance is the last file written before the folder gets its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.core.errors import BadInputError
+from workbench.core.plan import ArtifactKind, PlanModel
+
+PROVENANCE_FILE = "provenance.json"
+PROVENANCE_SCHEMA = 1
+PARTIAL_SUFFIX = ".partial"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileEntry(_Frozen):
+    path: str
+    """Relative to the artefact's folder, with `/`."""
+    bytes: int
+    sha256: str
+
+
+class StepRecord(_Frozen):
+    """One step as it was run, enough to run it again."""
+
+    id: str
+    kind: str
+    worker: str
+    argv: tuple[str, ...]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: float
+    key: str
+    result: dict[str, Any] = Field(default_factory=dict)
+
+
+class Machine(_Frozen):
+    """What it was made on."""
+
+    cpu: str
+    cpu_identity: str
+    memory_bytes: int
+    os: str
+    gpus: tuple[str, ...] = ()
+    driver: str = ""
+
+
+class Provenance(_Frozen):
+    schema_version: int = PROVENANCE_SCHEMA
+    kind: ArtifactKind
+    name: str
+    key: str
+    key_facts: dict[str, Any] = Field(default_factory=dict)
+    created_at: float
+    """Seconds since the epoch."""
+    workbench: str
+    """Version of the program that made it."""
+    toolchain: str
+    precision: str = ""
+    preset_id: str = ""
+    preset: dict[str, Any] = Field(default_factory=dict)
+    """The whole preset of the first build; runtime settings are this engine's defaults at load."""
+    model: PlanModel | None = None
+    machine: Machine
+    steps: tuple[StepRecord, ...]
+    """From the source model to this folder; the last one made it."""
+    files: tuple[FileEntry, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.bytes for entry in self.files)
+
+    @property
+    def build_seconds(self) -> float:
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the last step reported."""
+        return self.steps[-1].result if self.steps else {}
+
+
+class Record(_Frozen):
+    """Result of a step that makes no folder of its own, kept inside the artefact it looked at (`verify.json`)."""
+
+    key: str
+    created_at: float
+    step: StepRecord
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """The provenance of an artefact folder.
+
+    Raises BadInputError when there is none, it cannot be read, or it is of a newer schema.
+    """
+    path = folder / PROVENANCE_FILE
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise BadInputError(
+            f"Not an artefact of the workbench: {folder}",
+            evidence=f"there is no {PROVENANCE_FILE} in it" if folder.is_dir() else "there is no such folder",
+            fix="`workbench engines` lists what was built.",
+            code="no-provenance",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"The provenance cannot be read: {path}", evidence=str(error), code="bad-provenance") from error
+    try:
+        data = json.loads(text)
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > PROVENANCE_SCHEMA:
+            raise BadInputError(
+                f"{folder.name} was made by a newer Engine Workbench.",
+                evidence=f"provenance schema {version}, this version knows {PROVENANCE_SCHEMA}",
+                fix="Update this program, or build the engine again with this one.",
+                code="newer-schema",
+            )
+        return Provenance.model_validate(data)
+    except (ValueError, ValidationError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise BadInputError(
+            f"The provenance is damaged: {path}",
+            evidence=first,
+            fix="Build it again; the earlier steps are reused.",
+            code="bad-provenance",
+        ) from error
+
+
+def problems(folder: Path, provenance: Provenance) -> list[str]:
+    """Why the folder is not complete; empty when all listed files are there with their sizes."""
+    found = []
+    for entry in provenance.files:
+        try:
+            size = (folder / entry.path).stat().st_size
+        except OSError:
+            found.append(f"{entry.path} is missing")
+            continue
+        if size != entry.bytes:
+            found.append(f"{entry.path} has {size:,} bytes, not {entry.bytes:,}")
+    return found
+
+
+def complete_with_key(folder: Path, key: str) -> Provenance | None:
+    """The provenance if the folder is a complete artefact of that key, else None."""
+    try:
+        provenance = read_provenance(folder)
+    except BadInputError:
+        return None
+    return provenance if provenance.key == key and not problems(folder, provenance) else None
+
+
+def list_files(folder: Path) -> list[Path]:
+    """All regular files below, sorted, without the provenance file at the top."""
+    files = [
+        Path(parent, name) for parent, _, names in os.walk(folder) for name in names if Path(parent, name).is_file()
+    ]
+    return sorted(path for path in files if path != folder / PROVENANCE_FILE)
+
+
+def write_json(path: Path, model: BaseModel, *, durable: bool = False) -> None:
+    """Write a model as JSON so that readers see the old file or the new one, never half of one.
+
+    `durable` also flushes it to the disk before it gets its name.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            out.write(model.model_dump_json(indent=1))
+            out.flush()
+            if durable:
+                os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_record(path: Path) -> Record | None:
+    """A step's record, None when there is none that can be read."""
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def runs_here(provenance: Provenance, cpu_identity: str) -> tuple[bool, str]:
+    """Whether an engine runs on this machine, and the reason or remark in words (empty: it was made for it)."""
+    if provenance.kind != "engine":
+        return False, f"a {provenance.kind} is not an engine"
+    if provenance.toolchain == "openvino":
+        if provenance.machine.cpu_identity != cpu_identity:
+            return True, f"compiled for {provenance.machine.cpu}; it is compiled again here at first load"
+        return True, ""
+    return False, f"no toolchain here runs {provenance.toolchain} engines"

@@ -1,0 +1,77 @@
+"""Where state lives: one root folder, moved by WORKBENCH_HOME."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from workbench.core.errors import BadInputError
+
+HOME_VARIABLE = "WORKBENCH_HOME"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders under one root."""
+
+    root: Path
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def lanes(self) -> Path:
+        return self.root / "lanes"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "store.sqlite"
+
+    @property
+    def presets(self) -> Path:
+        """The person's own presets, listed beside the shipped ones."""
+        return self.root / "presets"
+
+    @property
+    def environments(self) -> Path:
+        """Toolchain environments that the workbench made: `<toolchain>/<name>/bin/python`."""
+        return self.root / "toolchains"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def make(self) -> Home:
+        """Create the folders, private to the user. Raises BadInputError when that cannot be."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.jobs, self.artifacts, self.lanes, self.cache, self.logs):
+                folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise BadInputError(
+                f"The workbench's own folder cannot be made: {self.root}",
+                evidence=str(error),
+                fix=f"Set {HOME_VARIABLE} to a folder that you may write to and that has room.",
+                code="home-not-writable",
+            ) from error
+        return self
+
+
+def home_from(environment: Mapping[str, str]) -> Home:
+    """The home that the environment names, else the platform's data folder; nothing is created."""
+    named = environment.get(HOME_VARIABLE, "")
+    if named:
+        return Home(Path(named).expanduser().absolute())
+    return Home(Path(platformdirs.user_data_dir("engine-workbench", appauthor=False)))

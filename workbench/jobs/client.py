@@ -1,0 +1,137 @@
+"""Start, follow, cancel and retry jobs. Everything goes through the job's folder, so any process may do it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import workbench
+from workbench.core.errors import BadInputError, StepFailedError
+from workbench.core.home import Home
+from workbench.core.job import JobState, reset_for_retry
+from workbench.core.plan import Plan
+from workbench.jobs.folder import EventTail, JobFolder, create, job_ids, last_log_line
+
+
+def start(home: Home, plan: Plan) -> JobFolder:
+    """Make the job's folder and its supervisor. The job goes on whatever becomes of this process."""
+    folder = create(home.jobs, plan, time.time())
+    _supervise(folder, fresh=True)
+    return folder
+
+
+def retry(folder: JobFolder) -> JobState:
+    """Run a job again from the step that did not succeed. Raises BadInputError when there is nothing to retry."""
+    state = folder.state()
+    if state.status == "done":
+        raise BadInputError(f"Job {folder.id} is done; there is nothing to retry.", code="job-done")
+    folder.plan()
+    _supervise(folder, fresh=False)
+    return folder.state()
+
+
+def _supervise(folder: JobFolder, *, fresh: bool) -> None:
+    """Start the supervisor with the job's lock already held: there is no moment at which nobody holds it."""
+    lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _lock(lock):
+            raise BadInputError(f"Job {folder.id} is being run already.", fix=f"`workbench jobs log -f {folder.id}` follows it.", code="job-running")
+        if not fresh:
+            folder.write_state(reset_for_retry(folder.raw_state()))
+        package = str(Path(workbench.__file__).parent.parent)
+        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        starter = subprocess.run(
+            [sys.executable, "-m", "workbench.jobs.supervisor", str(folder.path), str(lock)],
+            pass_fds=(lock,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,
+            check=False,
+        )
+        if starter.returncode != 0:
+            lines = starter.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise StepFailedError("The job's supervisor could not be started.", evidence=lines[-1] if lines else "", code="not-started")
+    finally:
+        os.close(lock)
+
+
+def _lock(handle: int) -> bool:
+    """Take the supervisor's lock. A reader may hold it for an instant to see whether it is free."""
+    for _ in range(40):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.025)
+    return False
+
+
+def cancel(folder: JobFolder) -> bool:
+    """Ask the job to stop. False when nobody runs it (any more)."""
+    if not folder.is_supervised():
+        return False
+    handle = os.open(folder.path, os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+            control.settimeout(5.0)
+            for _ in range(100):  # a supervisor that has just been started does not listen yet
+                try:
+                    control.connect(f"/proc/self/fd/{handle}/{JobFolder.socket_name}")
+                    break
+                except (FileNotFoundError, ConnectionRefusedError):
+                    if not folder.is_supervised():
+                        return False
+                    time.sleep(0.05)
+            control.sendall(b"cancel\n")
+            with contextlib.suppress(OSError):
+                control.recv(16)
+            return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def follow(folder: JobFolder, poll_seconds: float = 0.1) -> Iterator[tuple[JobState, list[dict[str, Any]]]]:
+    """The job's state and the events that came since the last look, until it is over."""
+    tail = EventTail(folder.events_path)
+    try:
+        while True:
+            state = folder.state()
+            yield state, list(tail.read())
+            if state.finished:
+                return
+            time.sleep(poll_seconds)
+    finally:
+        tail.close()
+
+
+def wait(folder: JobFolder, timeout_seconds: float | None = None) -> JobState:
+    """The final state of a job. Raises TimeoutError."""
+    end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        state = folder.state()
+        if state.finished and not folder.is_supervised():
+            return state
+        if end is not None and time.monotonic() > end:
+            raise TimeoutError(f"job {folder.id} is still {state.status}: {last_log_line(folder.log_path)}")
+        time.sleep(0.05)
+
+
+def all_jobs(home: Home) -> list[JobState]:
+    """States of all jobs that can be read, oldest first."""
+    states = []
+    for job_id in job_ids(home.jobs):
+        with contextlib.suppress(BadInputError):
+            states.append(JobFolder(home.jobs / job_id).state())
+    return states

@@ -1,0 +1,260 @@
+"""The store: an index over job and artefact folders, and a cache of file digests.
+
+The folders are the truth. `sync` reads what is new in them; a store that is damaged is put aside and made anew from
+them, so losing it loses time only. One object belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from workbench.core.artifact import PARTIAL_SUFFIX, Provenance, problems, read_provenance
+from workbench.core.digest import FileStamp
+from workbench.core.errors import BadInputError, WorkbenchError
+from workbench.core.home import Home
+from workbench.core.job import JobState
+from workbench.store.migrations import NewerStoreError, migrate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """An artefact folder as the index knows it; `missing` says why it is not usable (empty: it is)."""
+
+    path: Path
+    provenance: Provenance
+    missing: str = ""
+
+
+class Store:
+    """Open it with `Store.open(home)`; `notice` is what a person should hear about the opening."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.notice = ""
+        self._db: sqlite3.Connection
+
+    @classmethod
+    def open(cls, home: Home) -> Store:
+        """Open or make the store; a damaged file is kept aside and the index rebuilt.
+
+        Raises BadInputError when it is of a newer version or the folder cannot be written.
+        """
+        store = cls(home)
+        try:
+            store._connect()
+        except sqlite3.DatabaseError as error:
+            store._recover(error)
+        return store
+
+    def _connect(self) -> None:
+        try:
+            self._db = sqlite3.connect(self.home.database, timeout=30.0, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            migrate(self._db)
+        except NewerStoreError as error:
+            self._db.close()
+            raise BadInputError(
+                "The store was written by a newer Engine Workbench.",
+                evidence=f"{self.home.database}: {error}",
+                fix="Update this program, or set WORKBENCH_HOME to another folder.",
+                code="newer-store",
+            ) from error
+        except sqlite3.OperationalError as error:
+            raise BadInputError(
+                "The store cannot be opened.",
+                evidence=f"{self.home.database}: {error}",
+                fix="Check the folder's owner, mode and free space.",
+                code="store-unavailable",
+            ) from error
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        with contextlib.suppress(Exception):
+            self._db.close()
+        with (self.home.root / "store.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(sqlite3.DatabaseError):
+                self._connect()  # another process may have mended it meanwhile
+                if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok":
+                    return
+                self._db.close()
+            aside = self.home.database.with_name(f"store-damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{self.home.database}{suffix}").rename(f"{aside}{suffix}")
+            self._connect()
+            counts = self._sync(everything=True)
+        self.notice = (
+            f"The store was damaged ({error}). It is kept as {aside.name}; a new one was made from the provenance "
+            f"files: {counts['artifacts']} artefacts, {counts['jobs']} jobs."
+        )
+
+    def _run(self, work: Callable[[], T]) -> T:
+        """Do something with the database; if it turns out to be damaged only now, recover and do it again."""
+        try:
+            return work()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return work()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- artefacts
+
+    def add_artifact(self, path: Path, provenance: Provenance) -> None:
+        row = (
+            str(path),
+            provenance.key,
+            provenance.kind,
+            provenance.name,
+            provenance.toolchain,
+            provenance.precision,
+            provenance.created_at,
+            provenance.size_bytes,
+            provenance.model_dump_json(),
+        )
+        self._run(lambda: self._db.execute("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,?,?,?,?,?,?)", row))
+
+    def forget_artifact(self, path: Path) -> None:
+        self._run(lambda: self._db.execute("DELETE FROM artifacts WHERE path = ?", (str(path),)))
+
+    def paths_with_key(self, key: str) -> tuple[str, ...]:
+        """Folders where an artefact of that key was seen, newest first; whether it is whole is not looked at."""
+        rows = self._run(
+            lambda: self._db.execute("SELECT path FROM artifacts WHERE key = ? ORDER BY created_at DESC", (key,)).fetchall()
+        )
+        return tuple(row[0] for row in rows)
+
+    def artifacts(self, kind: str = "") -> list[StoredArtifact]:
+        """All that the index knows, newest first, each looked at on the disk."""
+        rows = self._run(
+            lambda: self._db.execute(
+                "SELECT path, provenance FROM artifacts WHERE ? IN ('', kind) ORDER BY created_at DESC", (kind,)
+            ).fetchall()
+        )
+        found = []
+        for path_text, text in rows:
+            with contextlib.suppress(ValidationError):
+                path, provenance = Path(path_text), Provenance.model_validate_json(text)
+                if not path.is_dir():
+                    missing = "the folder is gone"
+                else:
+                    wrong = problems(path, provenance)
+                    missing = "; ".join(wrong[:3])
+                found.append(StoredArtifact(path, provenance, missing))
+        return found
+
+    # -- jobs
+
+    def jobs(self, limit: int = 100) -> list[JobState]:
+        """The newest jobs of the index, newest first. Unfinished ones are as they were at the last sync."""
+        rows = self._run(
+            lambda: self._db.execute("SELECT state FROM jobs ORDER BY created_at DESC LIMIT ?", (limit,)).fetchall()
+        )
+        return [JobState.model_validate_json(row[0]) for row in rows]
+
+    def _add_job(self, state: JobState) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute("DELETE FROM jobs WHERE id = ?", (state.id,))
+            db.execute(
+                "INSERT INTO jobs VALUES (?,?,?,?,?,?,?)",
+                (state.id, state.title, state.toolchain, state.status, state.created_at, state.finished_at, state.model_dump_json()),
+            )
+            for number, step in enumerate(state.steps):
+                seconds = step.finished_at - step.started_at if step.finished_at and step.started_at else None
+                db.execute(
+                    "INSERT INTO steps VALUES (?,?,?,?,?,?,?,?)",
+                    (state.id, number, step.id, step.kind, step.variant, step.status, seconds, step.artifact),
+                )
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+
+    def sync(self, *, everything: bool = False) -> dict[str, int]:
+        """Read what is new in the folders: jobs that are not final in the index, and the artefacts they made."""
+        return self._run(lambda: self._sync(everything))
+
+    def _sync(self, everything: bool) -> dict[str, int]:
+        final = set()
+        if not everything:
+            rows = self._db.execute("SELECT id FROM jobs WHERE status IN ('done', 'cancelled')")
+            final = {row[0] for row in rows}
+        folders: set[Path] = set()
+        jobs = 0
+        for entry in _folders(self.home.jobs):
+            if entry.name in final:
+                continue
+            with contextlib.suppress(OSError, ValidationError):
+                state = JobState.model_validate_json((entry / "state.json").read_bytes())
+                self._add_job(state)
+                folders.update(Path(path) for path in state.artifacts)
+                jobs += 1
+        for kind in _folders(self.home.artifacts):
+            folders.update(_folders(kind))
+        known = {Path(row[0]) for row in self._db.execute("SELECT path FROM artifacts")}
+        artifacts = 0
+        for folder in folders if everything else folders - known:
+            if folder.name.endswith(PARTIAL_SUFFIX):
+                continue
+            with contextlib.suppress(WorkbenchError):
+                self.add_artifact(folder, read_provenance(folder))
+                artifacts += 1
+        return {"jobs": jobs, "artifacts": artifacts}
+
+    # -- digests of files
+
+    def known_digest(self, stamp: FileStamp) -> str | None:
+        """The SHA-256 of a file if it was taken of exactly this state of it."""
+        row = self._run(
+            lambda: self._db.execute("SELECT stamp, sha256 FROM digests WHERE path = ?", (_stamp_path(stamp),)).fetchone()
+        )
+        return str(row[1]) if row is not None and row[0] == _stamp_text(stamp) else None
+
+    def remember_digest(self, stamp: FileStamp, sha256: str) -> None:
+        row = (_stamp_path(stamp), _stamp_text(stamp), sha256)
+        self._run(lambda: self._db.execute("INSERT OR REPLACE INTO digests VALUES (?,?,?)", row))
+
+
+def _stamp_fields(stamp: FileStamp) -> dict[str, Any]:
+    return stamp.model_dump(mode="json") if isinstance(stamp, BaseModel) else dict(vars(stamp))
+
+
+def _stamp_path(stamp: FileStamp) -> str:
+    return str(_stamp_fields(stamp)["path"])
+
+
+def _stamp_text(stamp: FileStamp) -> str:
+    return json.dumps({k: v for k, v in _stamp_fields(stamp).items() if k != "path"}, sort_keys=True)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+            if not entry.name.startswith(".") and entry.is_dir():
+                yield Path(entry.path)

@@ -1,0 +1,25 @@
+"""Toolchains: what each can do, how it makes steps, how it is found. `get(name)` is the one way in."""
+
+from __future__ import annotations
+
+from workbench.core.errors import BadInputError
+from workbench.toolchains.base import Toolchain
+
+
+def names() -> tuple[str, ...]:
+    """Toolchains that this version can plan for."""
+    return ("openvino",)
+
+
+def get(name: str) -> Toolchain:
+    """The toolchain of that name. Raises BadInputError."""
+    if name == "openvino":
+        from workbench.toolchains.openvino.toolchain import OpenVino
+
+        return OpenVino()
+    raise BadInputError(
+        f"This version has no {name!r} toolchain.",
+        evidence=f"it has: {', '.join(names())}",
+        fix="Choose a preset for one of these: `workbench presets`.",
+        code="no-toolchain",
+    )

@@ -1,0 +1,267 @@
+"""Steps of an OpenVINO build: convert to FP16, quantize with NNCF, compile to a cached blob, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.core.digest import file_sha256
+from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.estimate import step_estimate
+from workbench.core.messages import StepSpec
+from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind, cache_key, folder_name
+from workbench.core.precision import Precision, supported
+from workbench.core.preset import resources_folder
+from workbench.toolchains.base import BuildRequest, EngineRequest, HostStart, Package
+
+REVISION = 1
+"""Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
+
+_WORKERS = "workbench.workers.openvino_"
+_EXPORT = ("openvino", "openvino-tokenizers", "optimum-intel", "optimum", "transformers", "torch")
+_QUANTIZE = ("openvino", "nncf")
+_COMPILE = ("openvino", "openvino-genai", "openvino-tokenizers")
+
+
+class OpenVino:
+    """The toolchain; see workbench.toolchains.base.Toolchain."""
+
+    name = "openvino"
+    title = "OpenVINO GenAI"
+    packages = (
+        Package("openvino"),
+        Package("openvino-genai"),
+        Package("openvino-tokenizers"),
+        Package("optimum-intel"),
+        Package("optimum"),
+        Package("nncf"),
+        Package("transformers"),
+        Package("torch"),
+        Package("pydantic"),
+        Package("psutil"),
+        Package("torchvision", required=False),
+        Package("gguf", required=False),
+    )
+    install_hint = (
+        "`pip install 'engine-workbench[openvino,demo]'` in the workbench's environment, or name another interpreter "
+        "in WORKBENCH_OPENVINO_PYTHON."
+    )
+
+    def steps(self, request: BuildRequest) -> list[Step]:
+        """Check, one convert for all precisions, then quantize, build and verify for each."""
+        until = request.until or "verify"
+        steps = [Step(id="check", kind="check", title="Check")]
+        if until in ("check", "fetch"):
+            return steps
+        _refuse_quantized(request)
+        converts_last = until == "convert"
+        convert = _convert(request, request.out if converts_last else None)
+        steps.append(convert)
+        if converts_last:
+            return steps
+        for name in request.precisions:
+            precision = _supported(request, name)
+            out = request.out if len(request.precisions) == 1 or request.out is None else request.out / name
+            source = convert
+            if precision.is_quantized:
+                source = _quantize(request, convert, precision, out if until == "quantize" else None)
+                steps.append(source)
+            else:
+                steps.append(
+                    Step(
+                        id=f"quantize:{name}",
+                        kind="quantize",
+                        title="Quantize",
+                        variant=name,
+                        none_reason=f"{precision.title} is what convert writes",
+                    )
+                )
+            if until == "quantize":
+                continue
+            build = _build(request, source, precision, out)
+            steps.append(build)
+            if until == "verify" and request.preset.verify.enabled:
+                steps.append(_verify(request, build, precision))
+        return steps
+
+    def host(self, request: EngineRequest) -> HostStart:
+        """How to run an engine folder."""
+        runtime = dict(request.runtime)
+        return HostStart(
+            argv=request.environment.argv(f"{_WORKERS}host"),
+            env=request.environment.env(),
+            spec=StepSpec(worker="openvino.host", settings=runtime, inputs={"engine": str(request.engine)}),
+        )
+
+
+def _refuse_quantized(request: BuildRequest) -> None:
+    if request.model.quantization is not None:
+        raise BlockedError(
+            f"{request.model.name} is already quantized ({request.model.quantization.method}); OpenVINO starts from full precision.",
+            evidence=f"quantization_config in {request.model.path}/config.json",
+            fix="Use the unquantized model folder.",
+            code="already-quantized",
+        )
+
+
+def _supported(request: BuildRequest, name: str) -> Precision:
+    try:
+        precision = Precision(name)
+    except ValueError as error:
+        raise BadInputError(
+            f"{name!r} is not a precision.",
+            evidence=f"known: {', '.join(p.value for p in Precision)}",
+            code="no-such-precision",
+        ) from error
+    support = supported(precision, "openvino", None, request.model.architecture)
+    if not support.ok:
+        nearest = f"Nearest: --precision {support.nearest}." if support.nearest else ""
+        raise BlockedError(support.reason, evidence=f"precision {name}, toolchain openvino", fix=nearest, code="not-supported")
+    return precision
+
+
+def _step(
+    request: BuildRequest,
+    kind: StepKind,
+    worker: str,
+    precision: str,
+    settings: dict[str, Any],
+    inputs: tuple[StepInput, ...],
+    facts: Mapping[str, Any],
+    packages: tuple[str, ...],
+) -> dict[str, Any]:
+    """What all steps share: argv, environment, lanes, and the key with what it hashes."""
+    key_facts = {
+        "worker": f"openvino.{worker}",
+        "revision": REVISION,
+        "settings": settings,
+        "versions": {name: request.environment.versions.get(name, "") for name in packages},
+        **facts,
+    }
+    return {
+        "id": f"{kind}:{precision}" if precision else kind,
+        "kind": kind,
+        "title": kind.capitalize(),
+        "variant": precision,
+        "worker": f"openvino.{worker}",
+        "argv": request.environment.argv(f"{_WORKERS}{worker}"),
+        "env": request.environment.env(),
+        "settings": settings,
+        "inputs": inputs,
+        "lanes": ("cpu",),
+        "key": cache_key(key_facts) if request.model_digest else "",
+        "key_facts": key_facts,
+        "estimate": StepEstimate.model_validate(step_estimate(request.model, kind, precision or "fp16").model_dump()),
+    }
+
+
+def _output(request: BuildRequest, kind: Any, folder: str, precision: str, key: str, out: Path | None) -> Output:
+    name = f"{request.model.name} {precision}"
+    path = out or request.home.artifacts / folder / folder_name(request.model.name, precision, key=key or "0" * 12)
+    return Output(
+        kind=kind,
+        path=str(path),
+        name=name,
+        precision=precision,
+        chosen=out is not None,
+        alternates=request.paths_with_key(key) if key else (),
+    )
+
+
+def _convert(request: BuildRequest, out: Path | None) -> Step:
+    settings = {"dtype": "fp16", "trust_remote_code": request.preset.model.trust_remote_code}
+    fields = _step(
+        request,
+        "convert",
+        "convert",
+        "",
+        settings,
+        (StepInput(role="model", path=request.model.path),),
+        {"model": request.model_digest},
+        _EXPORT,
+    )
+    return Step(**fields, output=_output(request, "checkpoint", "checkpoints", "fp16", fields["key"], out))
+
+
+def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: Path | None) -> Step:
+    chosen = request.preset.precision
+    settings: dict[str, Any] = {"weights": precision.value}
+    inputs: tuple[StepInput, ...] = (StepInput(role="checkpoint", step=convert.id),)
+    facts: dict[str, Any] = {"checkpoint": convert.key}
+    if precision is Precision.INT4:
+        settings |= {
+            "symmetric": chosen.symmetric,
+            "group_size": chosen.group_size,
+            "ratio": chosen.ratio,
+            "method": chosen.method,
+            "data_aware": chosen.data_aware,
+            "input_channels": list(request.model.input_channels),
+        }
+        if chosen.data_aware or chosen.method == "awq":
+            calibration = request.preset.calibration
+            path = calibration_path(calibration.file)
+            settings["calibration"] = {
+                "field": calibration.field,
+                "samples": calibration.samples,
+                "length": calibration.length,
+                "seed": calibration.seed,
+            }
+            inputs = (*inputs, StepInput(role="calibration", path=str(path)))
+            facts["calibration"] = file_sha256(path)
+    fields = _step(request, "quantize", "quantize", precision.value, settings, inputs, facts, _QUANTIZE)
+    return Step(**fields, output=_output(request, "checkpoint", "checkpoints", precision.value, fields["key"], out))
+
+
+def calibration_path(named: str | None) -> Path:
+    """The calibration file that a preset names, else the shipped one. Raises BadInputError when it is not there."""
+    path = Path(named).expanduser().absolute() if named else resources_folder() / "calibration.jsonl"
+    if not path.is_file():
+        raise BadInputError(
+            "The calibration file is not there.",
+            evidence=str(path),
+            fix="Mend calibration.file in the preset, or leave it out to use the shipped text.",
+            code="no-calibration",
+        )
+    return path
+
+
+def _build(request: BuildRequest, source: Step, precision: Precision, out: Path | None) -> Step:
+    fields = _step(
+        request,
+        "build",
+        "build",
+        precision.value,
+        {"device": "CPU"},
+        (StepInput(role="checkpoint", step=source.id),),
+        {"checkpoint": source.key, "cpu": request.host.cpu_identity},
+        _COMPILE,
+    )
+    return Step(**fields, output=_output(request, "engine", "engines", precision.value, fields["key"], out))
+
+
+def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
+    chosen = request.preset.verify
+    settings = {
+        "precision": precision.value,
+        "prompts": str(resources_folder() / "verify_prompts.json"),
+        "min_agreement": precision.default_min_agreement if chosen.min_agreement is None else chosen.min_agreement,
+        "max_kl": precision.default_max_kl if chosen.max_kl is None else chosen.max_kl,
+        "trust_remote_code": request.preset.model.trust_remote_code,
+    }
+    facts = {
+        "engine": build.key,
+        "model": request.model_digest,
+        "prompts": file_sha256(resources_folder() / "verify_prompts.json"),
+    }
+    fields = _step(
+        request,
+        "verify",
+        "verify",
+        precision.value,
+        settings,
+        (StepInput(role="engine", step=build.id), StepInput(role="model", path=request.model.path)),
+        facts,
+        (*_COMPILE, "transformers", "torch"),
+    )
+    return Step(**fields, record="verify.json")
