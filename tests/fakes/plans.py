@@ -40,7 +40,12 @@ def scripted_step(
         settings={"actions": actions},
         inputs=(StepInput(role="before", step=after),) if after else (),
         output=Output(
-            kind="checkpoint", path=str(path), name=step_id, precision="fp16", chosen=out is not None, alternates=alternates
+            kind="checkpoint",
+            path=str(path),
+            name=step_id,
+            precision="fp16",
+            chosen=out is not None,
+            alternates=alternates,
         )
         if folder
         else None,

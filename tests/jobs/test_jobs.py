@@ -86,7 +86,9 @@ def test_equal_steps_are_reused_and_changed_ones_are_not(home: Home, tmp_path: P
     assert (first.steps[0].status, second.steps[0].status) == ("done", "reused")
     assert second.steps[0].result == first.steps[0].result
     assert counter.read_text().count("ran") == 1
-    _, third = run(home, scripted_step(home, "convert", [["append", str(counter), "ran"], ["write", "w", "x"]], salt="2"))
+    _, third = run(
+        home, scripted_step(home, "convert", [["append", str(counter), "ran"], ["write", "w", "x"]], salt="2")
+    )
     assert third.steps[0].status == "done"
     assert counter.read_text().count("ran") == 2
 
@@ -103,7 +105,9 @@ def test_an_artefact_that_lost_a_file_is_not_reused_and_not_overwritten(home: Ho
 
 def test_a_record_is_kept_inside_the_artefact_and_reused(home: Home) -> None:
     build = scripted_step(home, "build", [["write", "e", "x"]], kind="build")
-    verify = scripted_step(home, "verify", [["log", "ok"]], after="build", kind="verify", folder=False, record="verify.json")
+    verify = scripted_step(
+        home, "verify", [["log", "ok"]], after="build", kind="verify", folder=False, record="verify.json"
+    )
     _, first = run(home, build, verify)
     record = read_record(Path(first.artifacts[0]) / "verify.json")
     assert record is not None and record.key == verify.key and record.step.result == {"actions": 1}
@@ -138,7 +142,9 @@ FAILURES = [
 def test_a_worker_that_goes_wrong_leaves_words_and_nothing_else(
     home: Home, actions: list[list[object]], code: str, evidence: str
 ) -> None:
-    folder, state = run(home, scripted_step(home, "convert", actions), scripted_step(home, "build", [["write", "e", "x"]]))
+    folder, state = run(
+        home, scripted_step(home, "convert", actions), scripted_step(home, "build", [["write", "e", "x"]])
+    )
     assert state.status == "failed"
     assert [s.status for s in state.steps] == ["failed", "pending"]
     assert state.failure is not None and state.failure.code == code
@@ -221,7 +227,9 @@ def test_a_killed_supervisor_takes_its_worker_along_and_retry_goes_on(home: Home
 
 def test_only_one_supervisor_runs_a_job(home: Home, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    folder = client.start(home, scripted_plan(scripted_step(home, "convert", [["wait_for", str(go)], ["write", "w", "x"]])))
+    folder = client.start(
+        home, scripted_plan(scripted_step(home, "convert", [["wait_for", str(go)], ["write", "w", "x"]]))
+    )
     with pytest.raises(BadInputError, match="being run already"):
         client.retry(folder)
     go.touch()
@@ -242,7 +250,9 @@ def test_two_jobs_that_make_the_same_thing_end_with_one_artefact(home: Home, tmp
 def test_two_different_builds_into_one_folder_one_wins_the_other_is_told(home: Home, tmp_path: Path) -> None:
     out = tmp_path / "out"
     jobs = [
-        client.start(home, scripted_plan(scripted_step(home, "convert", [["sleep", 0.3], ["write", "w", letter]], out=out)))
+        client.start(
+            home, scripted_plan(scripted_step(home, "convert", [["sleep", 0.3], ["write", "w", letter]], out=out))
+        )
         for letter in "ab"
     ]
     states = [client.wait(job, SECONDS) for job in jobs]
@@ -264,7 +274,9 @@ def test_a_read_only_place_is_said(home: Home, tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_leaves_nothing(home: Home, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
@@ -284,7 +296,9 @@ def test_jobs_are_found_by_a_part_of_their_id(home: Home) -> None:
 
 
 def test_a_reader_that_comes_late_sees_all_events_once(home: Home) -> None:
-    folder, _ = run(home, scripted_step(home, "convert", [["log", f"line {n}"] for n in range(50)] + [["write", "w", "x"]]))
+    folder, _ = run(
+        home, scripted_step(home, "convert", [["log", f"line {n}"] for n in range(50)] + [["write", "w", "x"]])
+    )
     tail = EventTail(folder.events_path)
     texts = [e["text"] for e in tail.read() if e["type"] == "log"]
     assert texts == [f"line {n}" for n in range(50)]

@@ -117,7 +117,9 @@ def read_provenance(folder: Path) -> Provenance:
             code="no-provenance",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"The provenance cannot be read: {path}", evidence=str(error), code="bad-provenance") from error
+        raise BadInputError(
+            f"The provenance cannot be read: {path}", evidence=str(error), code="bad-provenance"
+        ) from error
     try:
         data = json.loads(text)
         version = data.get("schema_version") if isinstance(data, dict) else None

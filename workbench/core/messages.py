@@ -8,7 +8,7 @@ over MAX_LINE_BYTES ends the worker.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -170,7 +170,7 @@ Known = Annotated[
     Hello | Phase | Progress | Log | ArtifactMade | Result | Error | Ready | Tokens | Finished | Stats,
     Field(discriminator="type"),
 ]
-_known: TypeAdapter[Any] = TypeAdapter(Known)
+_known: TypeAdapter[Any] = TypeAdapter(cast(Any, Known))
 _KNOWN_TYPES = frozenset(
     ["hello", "phase", "progress", "log", "artifact", "result", "error", "ready", "tokens", "finished", "stats"]
 )
@@ -231,7 +231,7 @@ class Shutdown(BaseModel):
 
 
 Command = Annotated[Generate | Abort | StatsInterval | Shutdown, Field(discriminator="type")]
-_command: TypeAdapter[Any] = TypeAdapter(Command)
+_command: TypeAdapter[Any] = TypeAdapter(cast(Any, Command))
 
 
 class RubbishError(ValueError):

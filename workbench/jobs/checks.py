@@ -36,7 +36,10 @@ def check_plan(plan: Plan) -> dict[str, Any]:
     for program in {step.argv[0] for step in plan.steps if step.argv}:
         if shutil.which(program) is None:
             raise StepFailedError(
-                "The toolchain's interpreter is gone.", evidence=program, fix="`workbench doctor` lists what there is.", code="no-interpreter"
+                "The toolchain's interpreter is gone.",
+                evidence=program,
+                fix="`workbench doctor` lists what there is.",
+                code="no-interpreter",
             )
     needed = 0.0
     for step in plan.steps:
@@ -53,7 +56,7 @@ def check_plan(plan: Plan) -> dict[str, Any]:
         if free < needed:
             raise StepFailedError(
                 "There is not enough room on the disk.",
-                evidence=f"{format_bytes(free)} free at {folder}; this build writes at least {format_bytes(int(needed))}",
+                evidence=f"{format_bytes(free)} free at {folder}; this build writes {format_bytes(needed)} or more",
                 fix="Free space there, or choose another --out or WORKBENCH_HOME.",
                 code="disk-full",
             )

@@ -43,7 +43,11 @@ def _supervise(folder: JobFolder, *, fresh: bool) -> None:
     lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _lock(lock):
-            raise BadInputError(f"Job {folder.id} is being run already.", fix=f"`workbench jobs log -f {folder.id}` follows it.", code="job-running")
+            raise BadInputError(
+                f"Job {folder.id} is being run already.",
+                fix=f"`workbench jobs log -f {folder.id}` follows it.",
+                code="job-running",
+            )
         if not fresh:
             folder.write_state(reset_for_retry(folder.raw_state()))
         package = str(Path(workbench.__file__).parent.parent)
@@ -60,7 +64,9 @@ def _supervise(folder: JobFolder, *, fresh: bool) -> None:
         )
         if starter.returncode != 0:
             lines = starter.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise StepFailedError("The job's supervisor could not be started.", evidence=lines[-1] if lines else "", code="not-started")
+            raise StepFailedError(
+                "The job's supervisor could not be started.", evidence=lines[-1] if lines else "", code="not-started"
+            )
     finally:
         os.close(lock)
 

@@ -100,7 +100,9 @@ def interrupted(state: JobState) -> JobState:
             "failure": Failure(
                 code="interrupted",
                 what="The job was interrupted: its supervisor is gone.",
-                evidence=f"last seen at step {current.title!r}" if (current := state.current) else "before its first step",
+                evidence=f"last seen at step {current.title!r}"
+                if (current := state.current)
+                else "before its first step",
                 fix=f"`workbench jobs retry {state.id}` goes on from there; finished steps are reused.",
             ),
         }

@@ -72,7 +72,12 @@ def explain(outcome: Outcome, title: str, last_lines: str = "") -> Failure:
             fix="The job's log has its last output. Check the toolchain's versions with `workbench doctor`.",
         )
     if outcome.signal is not None:
-        return Failure(code="killed", what=f"{title} was ended from outside.", evidence=shown, fix="Retry: finished steps are reused.")
+        return Failure(
+            code="killed",
+            what=f"{title} was ended from outside.",
+            evidence=shown,
+            fix="Retry: finished steps are reused.",
+        )
     if outcome.ok:
         return Failure(
             code="no-result",

@@ -154,9 +154,24 @@ def _flush(path: Path) -> None:
 def explain_os_error(error: OSError, path: Path) -> WorkbenchError:
     """A file-system error in words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StepFailedError("The disk is full.", evidence=str(error), fix=f"Free space for {path}, then retry: finished steps are reused.", code="disk-full")
+        return StepFailedError(
+            "The disk is full.",
+            evidence=str(error),
+            fix=f"Free space for {path}, then retry: finished steps are reused.",
+            code="disk-full",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return BadInputError(f"{path} may not be written.", evidence=str(error), fix="Choose another folder, or mend its owner and mode.", code="not-writable")
+        return BadInputError(
+            f"{path} may not be written.",
+            evidence=str(error),
+            fix="Choose another folder, or mend its owner and mode.",
+            code="not-writable",
+        )
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-        return BadInputError(f"{path} is there already, and nothing that exists is overwritten.", evidence=str(error), fix="Choose another --out, or remove that folder.", code="output-exists")
+        return BadInputError(
+            f"{path} is there already, and nothing that exists is overwritten.",
+            evidence=str(error),
+            fix="Choose another --out, or remove that folder.",
+            code="output-exists",
+        )
     return StepFailedError(f"{path} could not be written.", evidence=str(error), code="os-error")

@@ -25,7 +25,18 @@ from workbench.core.artifact import (
 from workbench.core.errors import BadInputError, CancelledError, StepFailedError
 from workbench.core.host import read_host
 from workbench.core.job import StepState
-from workbench.core.messages import ArtifactMade, Error, Hello, Log, Message, Phase, Progress, Result, StepSpec, Unknown
+from workbench.core.messages import (
+    ArtifactMade,
+    Error,
+    Hello,
+    Log,
+    Message,
+    Phase,
+    Progress,
+    Result,
+    StepSpec,
+    Unknown,
+)
 from workbench.core.plan import Step
 from workbench.core.units import format_bytes
 from workbench.jobs.checks import check_plan

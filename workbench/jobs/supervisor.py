@@ -110,7 +110,9 @@ class Supervisor:
         if self._dirty:
             self.changed()
         if self.cancel_asked:
-            raise CancelledError("The job was cancelled.", fix=f"`workbench jobs retry {self.folder.id}` goes on from there.")
+            raise CancelledError(
+                "The job was cancelled.", fix=f"`workbench jobs retry {self.folder.id}` goes on from there."
+            )
 
     # -- the job
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from workbench.core.errors import BadInputError, Failure, StepFailedError
+from workbench.core.errors import BadInputError, StepFailedError
 from workbench.core.messages import MAX_LINE_BYTES, Hello, Message, RubbishError, StepSpec, parse_message
 from workbench.jobs.outcome import Outcome, count_oom_kills, outcome_of_status
 

@@ -144,7 +144,9 @@ class Store:
     def paths_with_key(self, key: str) -> tuple[str, ...]:
         """Folders where an artefact of that key was seen, newest first; whether it is whole is not looked at."""
         rows = self._run(
-            lambda: self._db.execute("SELECT path FROM artifacts WHERE key = ? ORDER BY created_at DESC", (key,)).fetchall()
+            lambda: self._db.execute(
+                "SELECT path FROM artifacts WHERE key = ? ORDER BY created_at DESC", (key,)
+            ).fetchall()
         )
         return tuple(row[0] for row in rows)
 
@@ -183,7 +185,15 @@ class Store:
             db.execute("DELETE FROM jobs WHERE id = ?", (state.id,))
             db.execute(
                 "INSERT INTO jobs VALUES (?,?,?,?,?,?,?)",
-                (state.id, state.title, state.toolchain, state.status, state.created_at, state.finished_at, state.model_dump_json()),
+                (
+                    state.id,
+                    state.title,
+                    state.toolchain,
+                    state.status,
+                    state.created_at,
+                    state.finished_at,
+                    state.model_dump_json(),
+                ),
             )
             for number, step in enumerate(state.steps):
                 seconds = step.finished_at - step.started_at if step.finished_at and step.started_at else None
@@ -232,7 +242,9 @@ class Store:
     def known_digest(self, stamp: FileStamp) -> str | None:
         """The SHA-256 of a file if it was taken of exactly this state of it."""
         row = self._run(
-            lambda: self._db.execute("SELECT stamp, sha256 FROM digests WHERE path = ?", (_stamp_path(stamp),)).fetchone()
+            lambda: self._db.execute(
+                "SELECT stamp, sha256 FROM digests WHERE path = ?", (_stamp_path(stamp),)
+            ).fetchone()
         )
         return str(row[1]) if row is not None and row[0] == _stamp_text(stamp) else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from workbench.core.artifact import Provenance
 from workbench.core.gpu import GpuSpec
@@ -77,13 +77,13 @@ class EngineRequest:
     engine: Path
     provenance: Provenance
     environment: Environment
-    runtime: Mapping[str, Any]
-    """The preset's [runtime] and [limits] values that the engine was built with, overrides applied."""
+    preset: Preset
+    """What the engine was built with, runtime overrides applied; [runtime], [limits] and the KV precision count."""
 
 
 @dataclass(frozen=True)
 class HostStart:
-    """How to start an engine host: argv, environment and the first line it reads."""
+    """How to start an engine host: argv, environment, and the first line it reads."""
 
     argv: tuple[str, ...]
     env: dict[str, str]

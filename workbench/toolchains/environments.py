@@ -55,11 +55,12 @@ def choose_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, s
     for environment in found:
         if environment.usable:
             return environment
-    lacks = "; ".join(
-        f"{e.prefix[0]}: {e.problem or 'lacks ' + ', '.join(e.missing)}" for e in found
-    )
+    lacks = "; ".join(f"{e.prefix[0]}: {e.problem or 'lacks ' + ', '.join(e.missing)}" for e in found)
     raise BlockedError(
-        f"No interpreter here holds {toolchain.title}.", evidence=lacks, fix=toolchain.install_hint, code="no-environment"
+        f"No interpreter here holds {toolchain.title}.",
+        evidence=lacks,
+        fix=toolchain.install_hint,
+        code="no-environment",
     )
 
 
@@ -121,14 +122,17 @@ def probe_worker(prefix: tuple[str, ...], worker_path: str, settings: dict[str, 
     Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words.
     """
     spec = StepSpec(worker="probe", settings=settings).model_dump_json()
-    with tempfile.TemporaryFile() as raw, subprocess.Popen(
-        [*prefix, "-m", "workbench.workers.probe"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=raw,
-        env={**os.environ, "PYTHONPATH": worker_path},
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as raw,
+        subprocess.Popen(
+            [*prefix, "-m", "workbench.workers.probe"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=raw,
+            env={**os.environ, "PYTHONPATH": worker_path},
+            start_new_session=True,
+        ) as process,
+    ):
         assert process.stdin is not None and process.stdout is not None
         deadline = threading.Timer(_PROBE_SECONDS, process.kill)
         deadline.start()

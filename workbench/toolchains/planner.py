@@ -2,19 +2,223 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.core.advice import Advice, advise
-from workbench.core.artifact import complete_with_key
-from workbench.core.digest import FileStamp, model_digest
-from workbench.core.errors import BadInputError
-from workbench.core.estimate import Preflight, preflight
-from workbench.core.gpu import GpuSpec
+from pydantic import BaseModel, ConfigDict
+
+from workbench.core.advice import Advice, Situation, advise
+from workbench.core.artifact import complete_with_key, read_record
+from workbench.core.digest import FileStamp, deciding_files, model_digest
+from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.home import Home
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec
-from workbench.core.plan import FileMark, Plan, PlanModel, StepKind
+from workbench.core.plan import STEP_KINDS, FileMark, Plan, PlanModel, Step, StepKind
+from workbench.core.precision import Precision
+from workbench.core.preflight import Preflight, preflight
 from workbench.core.preset import Preset
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+
+
+@dataclass(frozen=True)
+class Digests:
+    """The cache of file digests, as two functions (the store keeps it)."""
+
+    known: Callable[[FileStamp], str | None]
+    remember: Callable[[FileStamp, str], None]
+    progress: Callable[[int, int], None] | None = None
+
+
+class Report(BaseModel):
+    """What `check` answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    preset_id: str
+    toolchain: str
+    model: ModelSpec
+    precisions: tuple[str, ...]
+    steps: tuple[Step, ...]
+    numbers: Preflight
+    advice: tuple[Advice, ...]
+
+    @property
+    def blocks(self) -> tuple[Advice, ...]:
+        return tuple(a for a in self.advice if a.level == "block")
+
+
+def chosen_precisions(preset: Preset, asked: str) -> tuple[str, ...]:
+    """Precisions of a build: those asked for, in order and once each, else the preset's."""
+    names = tuple(dict.fromkeys(part.strip().lower() for part in asked.split(",") if part.strip()))
+    return names or (preset.precision.weights.value,)
+
+
+def until_kind(asked: str) -> StepKind | None:
+    """The step that `--until` names. Raises BadInputError."""
+    if not asked:
+        return None
+    for kind in STEP_KINDS:
+        if asked == kind and kind != "fetch":
+            return kind
+    raise BadInputError(
+        f"{asked!r} is not a step.", evidence="steps: check, convert, quantize, build, verify", code="no-such-step"
+    )
+
+
+def make_request(
+    preset: Preset,
+    model: ModelSpec,
+    *,
+    precisions: tuple[str, ...],
+    home: Home,
+    environment: Environment,
+    host: HostSpec,
+    until: StepKind | None = None,
+    out: Path | None = None,
+    digest: str = "",
+    paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
+) -> BuildRequest:
+    """A request with the output folder made absolute."""
+    return BuildRequest(
+        preset=preset,
+        model=model,
+        model_digest=digest,
+        precisions=precisions,
+        home=home,
+        environment=environment,
+        host=host,
+        until=until,
+        out=out.expanduser().absolute() if out is not None else None,
+        paths_with_key=paths_with_key,
+    )
+
+
+def check(toolchain: Toolchain, request: BuildRequest) -> Report:
+    """Plan, estimates and advice without reading a weight. Raises BadInputError, BlockedError."""
+    steps = tuple(toolchain.steps(request))
+    precisions = tuple(Precision(name) for name in request.precisions)
+    numbers = preflight(request.preset, request.model, precisions, steps, request.host)
+    place = request.out or request.home.root
+    while not place.exists():
+        place = place.parent
+    situation = Situation(
+        request.preset, request.model, precisions, request.host, numbers, shutil.disk_usage(place).free
+    )
+    return Report(
+        preset_id=request.preset.id,
+        toolchain=toolchain.name,
+        model=request.model,
+        precisions=request.precisions,
+        steps=steps,
+        numbers=numbers,
+        advice=advise(situation),
+    )
+
+
+def digest_of(model: ModelSpec, digests: Digests) -> str:
+    """SHA-256 that stands for the whole model folder."""
+    return model_digest(model, digests.known, digests.remember, digests.progress)
+
+
+def plan_build(toolchain: Toolchain, request: BuildRequest) -> Plan:
+    """The plan of a build whose model digest is known. Raises BadInputError, BlockedError."""
+    model, folder = request.model, Path(request.model.path)
+    marks = []
+    for name in deciding_files(folder):
+        stat = (folder / name).stat()
+        marks.append(FileMark(path=str(folder / name), bytes=stat.st_size, mtime_ns=stat.st_mtime_ns))
+    return Plan(
+        title=f"{model.name} {', '.join(request.precisions)}",
+        toolchain=toolchain.name,
+        toolchain_versions=dict(request.environment.versions),
+        preset_id=request.preset.id,
+        preset=request.preset.to_data(),
+        model=PlanModel(
+            name=model.name,
+            path=str(model.path),
+            architecture=model.architecture,
+            digest=request.model_digest,
+            parameters=model.parameters,
+            weight_bytes=model.weight_bytes,
+        ),
+        source_files=tuple(marks),
+        steps=tuple(toolchain.steps(request)),
+    )
+
+
+def refuse_blocked(report: Report, *, anyway: bool = False) -> None:
+    """Raises BlockedError with all that stands in the way; `anyway` passes blocks that rest on an estimate."""
+    blocks = [b for b in report.blocks if not (anyway and b.estimate_only)]
+    if blocks:
+        only_estimates = all(b.estimate_only for b in blocks)
+        raise BlockedError(
+            " ".join(b.text for b in blocks),
+            evidence="; ".join(b.arithmetic for b in blocks if b.arithmetic),
+            fix=" ".join(b.fix for b in blocks) + (" `--anyway` builds all the same." if only_estimates else ""),
+            code=blocks[0].code,
+        )
+
+
+def refuse_output(plan: Plan) -> None:
+    """Raises BadInputError when a folder that the person named cannot be made or holds something else."""
+    for step in plan.steps:
+        if step.output is None or not step.output.chosen or step.none_reason:
+            continue
+        path = Path(step.output.path)
+        if path.exists() and complete_with_key(path, step.key) is None:
+            raise BadInputError(
+                f"{path} is there already, and nothing that exists is overwritten.",
+                evidence="it is not the artefact that this build makes",
+                fix="Choose another --out, or remove that folder.",
+                code="output-exists",
+            )
+        parent = path.parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise BadInputError(f"{path} cannot be made.", evidence=f"{parent} is a file", code="not-writable")
+        if not _writable(parent):
+            raise BadInputError(
+                f"{path} cannot be made.",
+                evidence=f"{parent} may not be written",
+                fix="Choose another --out, or mend its owner and mode.",
+                code="not-writable",
+            )
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a file can be made there; asked of the file system, since root and read-only mounts answer oddly."""
+    probe = folder / f".workbench-{id(folder):x}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def cache_states(plan: Plan) -> Mapping[str, str]:
+    """Step id -> "reused", "to do" or "none", as it would go if the plan ran now."""
+    states: dict[str, str] = {}
+    folders: dict[str, Path | None] = {}
+    for step in plan.steps:
+        if step.none_reason:
+            states[step.id] = "none"
+            continue
+        if step.output is not None:
+            found = next(
+                (Path(p) for p in (step.output.path, *step.output.alternates) if complete_with_key(Path(p), step.key)),
+                None,
+            )
+            folders[step.id] = found
+            states[step.id] = "reused" if found else "to do"
+        elif step.record:
+            source = folders.get(step.inputs[0].step)
+            record = read_record(source / step.record) if source else None
+            states[step.id] = "reused" if record is not None and record.key == step.key else "to do"
+        else:
+            states[step.id] = "to do"
+    return states

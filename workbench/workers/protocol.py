@@ -62,7 +62,7 @@ class Channel:
         line = message.model_copy(update={"t": time.monotonic()}).model_dump_json(exclude_none=True).encode()
         if len(line) > MAX_LINE_BYTES:
             raise WorkerError(
-                f"a {type(message).__name__} message of {len(line):,} bytes is over the protocol's limit of {MAX_LINE_BYTES:,}",
+                f"a {type(message).__name__} message of {len(line):,} bytes is over the limit of {MAX_LINE_BYTES:,}",
                 code="line-too-long",
             )
         with self._lock:
@@ -76,7 +76,7 @@ class Channel:
     def progress(self, done: float, total: float | None, unit: str = "") -> None:
         """Report progress; at most ten messages a second get through, the last one (done >= total) always."""
         now = time.monotonic()
-        if total is not None and done >= total or now - self._last_progress >= 0.1:
+        if (total is not None and done >= total) or now - self._last_progress >= 0.1:
             self._last_progress = now
             self.send(Progress(done=done, total=total, unit=unit))
 
@@ -161,7 +161,13 @@ def run_worker(
         code = 3
     except MemoryError:
         traceback.print_exc()
-        channel.send(Error(code="out-of-memory", message=f"{name} ran out of host memory", hint="Close other programs or choose a smaller model."))
+        channel.send(
+            Error(
+                code="out-of-memory",
+                message=f"{name} ran out of host memory",
+                hint="Close other programs or choose a smaller model.",
+            )
+        )
         code = 3
     except OSError as error:
         traceback.print_exc()
@@ -169,7 +175,14 @@ def run_worker(
         code = 3
     except BaseException as error:
         traceback.print_exc()
-        channel.send(Error(code="crashed", message=f"{name} stopped on an unexpected {type(error).__name__}", cause=_first_line(error), hint="The job's log has the full traceback."))
+        channel.send(
+            Error(
+                code="crashed",
+                message=f"{name} stopped on an unexpected {type(error).__name__}",
+                cause=_first_line(error),
+                hint="The job's log has the full traceback.",
+            )
+        )
         code = 3
     sys.stderr.flush()
     # Threads and destructors of C++ runtimes have hung here on exit; all that matters is written by now.
@@ -188,10 +201,25 @@ def _explain_os_error(name: str, error: OSError) -> Error:
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Error(code="disk-full", message="The disk is full.", cause=str(error), hint="Free space there, then retry: finished steps are reused.")
+        return Error(
+            code="disk-full",
+            message="The disk is full.",
+            cause=str(error),
+            hint="Free space there, then retry: finished steps are reused.",
+        )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return Error(code="not-writable", message=f"{name} may not read or write a file it needs.", cause=str(error), hint="Check the folder's owner and mode.")
-    return Error(code="os-error", message=f"{name} stopped on a file or system error.", cause=str(error), hint="The job's log has the full traceback.")
+        return Error(
+            code="not-writable",
+            message=f"{name} may not read or write a file it needs.",
+            cause=str(error),
+            hint="Check the folder's owner and mode.",
+        )
+    return Error(
+        code="os-error",
+        message=f"{name} stopped on a file or system error.",
+        cause=str(error),
+        hint="The job's log has the full traceback.",
+    )
 
 
 def _first_line(error: BaseException) -> str:

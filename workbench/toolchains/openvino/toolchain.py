@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.estimate import step_estimate
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision, supported
-from workbench.core.preset import resources_folder
+from workbench.core.preset import Preset
 from workbench.toolchains.base import BuildRequest, EngineRequest, HostStart, Package
 
 REVISION = 1
@@ -29,7 +30,7 @@ class OpenVino:
 
     name = "openvino"
     title = "OpenVINO GenAI"
-    packages = (
+    packages: tuple[Package, ...] = (
         Package("openvino"),
         Package("openvino-genai"),
         Package("openvino-tokenizers"),
@@ -87,18 +88,39 @@ class OpenVino:
 
     def host(self, request: EngineRequest) -> HostStart:
         """How to run an engine folder."""
-        runtime = dict(request.runtime)
+        runtime, limits = request.preset.runtime, request.preset.limits
+        settings = {
+            "device": "CPU",
+            "kv_cache_bytes": int(runtime.kv_cache_gib * 2**30) if runtime.kv_cache_gib else None,
+            "kv_blocks": runtime.kv_blocks,
+            "kv_cache_precision": _kv_precision(request.preset),
+            "max_batch_size": limits.max_batch_size,
+            "max_seq_len": limits.max_seq_len,
+            "max_num_batched_tokens": runtime.max_num_batched_tokens,
+            "dynamic_split_fuse": runtime.chunked_prefill,
+            "prefix_caching": runtime.prefix_caching,
+        }
         return HostStart(
             argv=request.environment.argv(f"{_WORKERS}host"),
             env=request.environment.env(),
-            spec=StepSpec(worker="openvino.host", settings=runtime, inputs={"engine": str(request.engine)}),
+            spec=StepSpec(
+                worker="openvino.host",
+                settings={key: value for key, value in settings.items() if value is not None},
+                inputs={"engine": str(request.engine)},
+            ),
         )
+
+
+def _kv_precision(preset: Preset) -> str | None:
+    chosen = preset.precision.kv_cache.value
+    return None if chosen == "auto" else chosen
 
 
 def _refuse_quantized(request: BuildRequest) -> None:
     if request.model.quantization is not None:
         raise BlockedError(
-            f"{request.model.name} is already quantized ({request.model.quantization.method}); OpenVINO starts from full precision.",
+            f"{request.model.name} is quantized already ({request.model.quantization.method}); "
+            "OpenVINO starts from full precision.",
             evidence=f"quantization_config in {request.model.path}/config.json",
             fix="Use the unquantized model folder.",
             code="already-quantized",
@@ -117,7 +139,9 @@ def _supported(request: BuildRequest, name: str) -> Precision:
     support = supported(precision, "openvino", None, request.model.architecture)
     if not support.ok:
         nearest = f"Nearest: --precision {support.nearest}." if support.nearest else ""
-        raise BlockedError(support.reason, evidence=f"precision {name}, toolchain openvino", fix=nearest, code="not-supported")
+        raise BlockedError(
+            support.reason, evidence=f"precision {name}, toolchain openvino", fix=nearest, code="not-supported"
+        )
     return precision
 
 
@@ -177,7 +201,7 @@ def _convert(request: BuildRequest, out: Path | None) -> Step:
         "convert",
         "",
         settings,
-        (StepInput(role="model", path=request.model.path),),
+        (StepInput(role="model", path=str(request.model.path)),),
         {"model": request.model_digest},
         _EXPORT,
     )
@@ -186,12 +210,18 @@ def _convert(request: BuildRequest, out: Path | None) -> Step:
 
 def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: Path | None) -> Step:
     chosen = request.preset.precision
-    settings: dict[str, Any] = {"weights": precision.value}
+    settings: dict[str, Any] = {"weights": precision.value, "symmetric": chosen.symmetric}
     inputs: tuple[StepInput, ...] = (StepInput(role="checkpoint", step=convert.id),)
     facts: dict[str, Any] = {"checkpoint": convert.key}
     if precision is Precision.INT4:
+        if chosen.method == "gptq":
+            raise BlockedError(
+                "OpenVINO builds here do not make INT4 by GPTQ.",
+                evidence="precision.method = gptq",
+                fix="Nearest: --set precision.method=awq.",
+                code="not-supported",
+            )
         settings |= {
-            "symmetric": chosen.symmetric,
             "group_size": chosen.group_size,
             "ratio": chosen.ratio,
             "method": chosen.method,
@@ -200,7 +230,7 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
         }
         if chosen.data_aware or chosen.method == "awq":
             calibration = request.preset.calibration
-            path = calibration_path(calibration.file)
+            path = _calibration_path(request.preset)
             settings["calibration"] = {
                 "field": calibration.field,
                 "samples": calibration.samples,
@@ -213,10 +243,9 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
     return Step(**fields, output=_output(request, "checkpoint", "checkpoints", precision.value, fields["key"], out))
 
 
-def calibration_path(named: str | None) -> Path:
-    """The calibration file that a preset names, else the shipped one. Raises BadInputError when it is not there."""
-    path = Path(named).expanduser().absolute() if named else resources_folder() / "calibration.jsonl"
-    if not path.is_file():
+def _calibration_path(preset: Preset) -> Path:
+    path = preset.calibration_path or resource("calibration.jsonl")
+    if not path.exists():
         raise BadInputError(
             "The calibration file is not there.",
             evidence=str(path),
@@ -232,7 +261,7 @@ def _build(request: BuildRequest, source: Step, precision: Precision, out: Path 
         "build",
         "build",
         precision.value,
-        {"device": "CPU"},
+        {"device": "CPU", "kv_cache_precision": _kv_precision(request.preset) or "auto"},
         (StepInput(role="checkpoint", step=source.id),),
         {"checkpoint": source.key, "cpu": request.host.cpu_identity},
         _COMPILE,
@@ -244,7 +273,7 @@ def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
     chosen = request.preset.verify
     settings = {
         "precision": precision.value,
-        "prompts": str(resources_folder() / "verify_prompts.json"),
+        "prompts": str(resource("verify_prompts.json")),
         "min_agreement": precision.default_min_agreement if chosen.min_agreement is None else chosen.min_agreement,
         "max_kl": precision.default_max_kl if chosen.max_kl is None else chosen.max_kl,
         "trust_remote_code": request.preset.model.trust_remote_code,
@@ -252,7 +281,7 @@ def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
     facts = {
         "engine": build.key,
         "model": request.model_digest,
-        "prompts": file_sha256(resources_folder() / "verify_prompts.json"),
+        "prompts": file_sha256(resource("verify_prompts.json")),
     }
     fields = _step(
         request,
@@ -260,7 +289,7 @@ def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
         "verify",
         precision.value,
         settings,
-        (StepInput(role="engine", step=build.id), StepInput(role="model", path=request.model.path)),
+        (StepInput(role="engine", step=build.id), StepInput(role="model", path=str(request.model.path))),
         facts,
         (*_COMPILE, "transformers", "torch"),
     )

@@ -1,0 +1,289 @@
+"""`workbench presets`, `check`, `build` and `demo`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from workbench.cli.context import Context
+from workbench.cli.engines import VERIFY_FILE, quality_words
+from workbench.cli.follow import final_words, follow_to_end
+from workbench.cli.jobs import end_with
+from workbench.core.artifact import read_provenance, read_record
+from workbench.core.errors import BadInputError
+from workbench.core.job import JobState
+from workbench.core.plan import Plan
+from workbench.core.preset import Preset, apply_overrides, find_preset, gallery_folders, list_presets
+from workbench.core.units import format_bytes, format_count, format_duration
+from workbench.jobs import client
+from workbench.toolchains import get
+from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+from workbench.toolchains.environments import choose_environment
+from workbench.toolchains.planner import (
+    Digests,
+    Report,
+    cache_states,
+    check,
+    chosen_precisions,
+    digest_of,
+    make_request,
+    plan_build,
+    refuse_blocked,
+    refuse_output,
+    until_kind,
+)
+from workbench.toolchains.sources import demo_plan, fetch_plan, is_repository_name, open_model, ready_folder
+
+DEMO_PROMPT = "What is the capital of France? Answer in one sentence."
+
+
+def preset_folders(context: Context) -> list[Path]:
+    """The person's own presets first, then the shipped ones."""
+    return [context.home.presets, *gallery_folders()]
+
+
+def run_presets(context: Context) -> None:
+    found = list_presets(preset_folders(context))
+    for broken in found.broken:
+        context.note(" ".join(broken.failure.lines()))
+    if context.as_json:
+        context.result([{"id": p.id, **p.to_data()} for p in found.presets])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "goal", "precision", "toolchain", "what it is"):
+        table.add_column(column, no_wrap=column == "id")
+    for p in found.presets:
+        table.add_row(p.id, p.goal, p.precision.weights.value, p.toolchain, p.description or p.title)
+    context.out.print(table)
+
+
+class _Setup:
+    """Preset, model, toolchain and its environment: what check, build and demo begin with."""
+
+    def __init__(self, context: Context, preset: Preset, model_folder: Path) -> None:
+        self.context = context
+        self.preset = preset
+        self.toolchain: Toolchain = get(preset.toolchain)
+        self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code)
+        self.environment: Environment = choose_environment(self.toolchain, context.home, os.environ)
+
+    def request(self, precision: str, until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
+        return make_request(
+            self.preset,
+            self.model,
+            precisions=chosen_precisions(self.preset, precision),
+            home=self.context.home,
+            environment=self.environment,
+            host=self.context.host,
+            until=until_kind(until),
+            out=out,
+            digest=digest,
+            paths_with_key=self.context.store.paths_with_key if digest else lambda key: (),
+        )
+
+    def digest(self) -> str:
+        """The model folder's digest, with a bar while files are read for the first time."""
+        store = self.context.store
+        with self.context.err.status("Reading the model's files …") as status:
+
+            def progress(done: int, total: int) -> None:
+                status.update(f"Reading the model's files … {format_bytes(done)} of {format_bytes(total)}")
+
+            return digest_of(self.model, Digests(store.known_digest, store.remember_digest, progress))
+
+
+def _preset(context: Context, wanted: str, overrides: list[str]) -> Preset:
+    return apply_overrides(find_preset(wanted, preset_folders(context)), overrides)
+
+
+def _model_folder(context: Context, model: str, preset: Preset, *, may_download: bool) -> Path:
+    """The folder that `--model` means; a name is downloaded by a job of its own, unless that is not wanted."""
+    if not is_repository_name(model):
+        return Path(model)
+    if not may_download:
+        raise BadInputError(
+            f"There is no folder {model}.",
+            evidence="it reads like the name of a repository, and check downloads nothing",
+            fix=f"`workbench build … --model {model} --until check` downloads it.",
+            code="no-model",
+        )
+    state = _run(context, fetch_plan(model, preset.model.revision))
+    return Path(state.steps[-1].result["path"])
+
+
+def _run(context: Context, plan: Plan) -> JobState:
+    """Start a job, follow it to its end, leave with its exit code unless it is done."""
+    folder = client.start(context.home, plan)
+    context.err.print(f"Job {folder.id}: {plan.title}", markup=False)
+    state = follow_to_end(context, folder)
+    context.store.sync()
+    end_with(context, state)
+    return state
+
+
+def run_check(context: Context, preset: str, model: str, precision: str, overrides: list[str]) -> None:
+    chosen = _preset(context, preset, overrides)
+    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False))
+    report = check(setup.toolchain, setup.request(precision))
+    context.result(report, "\n".join(report_words(report)))
+    refuse_blocked(report)
+
+
+def report_words(report: Report) -> list[str]:
+    """The report for people: model, memory of each engine, needs of the build, advice."""
+    m = report.model
+    lines = [
+        f"{m.name}: {m.architecture}, {format_count(m.parameters)} parameters, {m.layers} layers, {m.heads} heads, "
+        f"{m.kv_heads} KV heads of {m.head_size}, {m.dtype}, {format_bytes(m.weight_bytes)}",
+    ]
+    for engine in report.numbers.engines:
+        lines.append(f"{engine.precision} engine: {engine.total} of {format_bytes(engine.memory_bytes)} memory")
+        lines += [f"  {part.name:<12} {part.bytes}" for part in engine.parts]
+        lines.append(f"  KV cache     {engine.kv_bytes_per_token.formula}")
+        lines.append(f"  fits         {engine.capacity.sequences} of {engine.sequence_tokens:,} tokens")
+    n = report.numbers
+    lines.append(f"Build: {n.seconds}, {n.disk} of disk, host memory peak {n.host_memory_peak} ({n.host_memory_step})")
+    for advice in report.advice:
+        lines.append(f"{advice.level}: {advice.text}" + (f" [{advice.arithmetic}]" if advice.arithmetic else ""))
+        if advice.fix:
+            fix = "".join(f" --set {override}" for override in advice.overrides)
+            lines.append(f"  {advice.fix}" + (f"  ({fix.strip()})" if fix else ""))
+    if not report.blocks:
+        lines.append("Can be built here.")
+    return lines
+
+
+def run_build(
+    context: Context,
+    preset: str,
+    model: str,
+    out: Path | None,
+    precision: str,
+    overrides: list[str],
+    until: str,
+    *,
+    detach: bool,
+    dry_run: bool,
+    anyway: bool,
+) -> None:
+    chosen = _preset(context, preset, overrides)
+    until_kind(until)
+    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run))
+    report = check(setup.toolchain, setup.request(precision, until, out))
+    plan = plan_build(setup.toolchain, setup.request(precision, until, out, setup.digest()))
+    if dry_run:
+        states = cache_states(plan)
+        context.result(_plan_json(plan, states, report), "\n".join(plan_words(plan, states)))
+        refuse_blocked(report, anyway=anyway)
+        return
+    refuse_blocked(report, anyway=anyway)
+    for advice in report.advice:
+        if advice.level == "warning":
+            context.note(f"{advice.text} [{advice.arithmetic}] {advice.fix}")
+    refuse_output(plan)
+    if detach:
+        folder = client.start(context.home, plan)
+        context.note(f"`workbench jobs log -f {folder.id[-4:]}` follows it.")
+        context.result({"job": folder.id, "folder": str(folder.path)}, folder.id)
+        return
+    state = _run(context, plan)
+    made = made_by(plan, state)
+    for row in made:
+        context.err.print(_made_words(row), markup=False, soft_wrap=True)
+    context.result(
+        {
+            "job": state.id,
+            "status": state.status,
+            "made": made,
+            "steps": [s.model_dump(mode="json") for s in state.steps],
+        },
+        "\n".join(row["path"] for row in made) or final_words(state),
+    )
+
+
+def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
+    """The last artefact of each precision, with its size and what verify found."""
+    last: dict[str, dict[str, Any]] = {}
+    for step, status in zip(plan.steps, state.steps, strict=True):
+        if step.output is None or not status.artifact:
+            continue
+        path = Path(status.artifact)
+        record = read_record(path / VERIFY_FILE)
+        if step.variant:
+            last.pop("", None)
+        last[step.variant] = {
+            "path": str(path),
+            "kind": step.output.kind,
+            "name": step.output.name,
+            "precision": step.output.precision,
+            "size_bytes": read_provenance(path).size_bytes,
+            "reused": status.status == "reused",
+            "verify": record.step.result if record else None,
+        }
+    return list(last.values())
+
+
+def _made_words(row: dict[str, Any]) -> str:
+    words = f"{row['name']} ({row['kind']}): {format_bytes(row['size_bytes'])} on disk"
+    return words + (f", {quality_words(row['verify'])}" if row["verify"] else "")
+
+
+def plan_words(plan: Plan, states: Any) -> list[str]:
+    """The steps with argv, cache state and estimates."""
+    lines = [f"{plan.title}: preset {plan.preset_id}, toolchain {plan.toolchain}"]
+    for step in plan.steps:
+        lines.append(f"{step.id}: {states[step.id]}" + (f" ({step.none_reason})" if step.none_reason else ""))
+        if step.argv:
+            lines.append(f"  argv    {' '.join(step.argv)}")
+            lines.append(f"  key     {step.key}")
+        if step.output:
+            lines.append(f"  makes   {step.output.path}")
+        e = step.estimate
+        if states[step.id] == "to do" and e.seconds:
+            lines.append(
+                f"  needs   {e.seconds}"
+                + (f", disk {e.disk_bytes}" if e.disk_bytes else "")
+                + (f", host memory {e.host_memory_bytes}" if e.host_memory_bytes else "")
+            )
+    return lines
+
+
+def _plan_json(plan: Plan, states: Any, report: Report) -> dict[str, Any]:
+    steps = [{**step.model_dump(mode="json"), "cache": states[step.id]} for step in plan.steps]
+    return {
+        **plan.model_dump(mode="json", exclude={"steps"}),
+        "steps": steps,
+        "numbers": report.numbers.model_dump(mode="json"),
+        "advice": [a.model_dump(mode="json") for a in report.advice],
+    }
+
+
+def run_demo(context: Context, out: Path | None, prompt: str) -> None:
+    from workbench.cli.prompt import answer_once, answer_words
+
+    preset = _preset(context, "demo", [])
+    environment = choose_environment(get(preset.toolchain), context.home, os.environ)
+    fetch = demo_plan(context.home, environment, os.environ)
+    folder = ready_folder(fetch)
+    if folder is None:
+        folder = Path(_run(context, fetch).artifacts[-1])
+    setup = _Setup(context, preset, folder)
+    report = check(setup.toolchain, setup.request("", out=out))
+    refuse_blocked(report)
+    plan = plan_build(setup.toolchain, setup.request("", out=out, digest=setup.digest()))
+    refuse_output(plan)
+    state = _run(context, plan)
+    row = made_by(plan, state)[-1]
+    context.err.print(_made_words(row), markup=False, soft_wrap=True)
+    question = prompt or DEMO_PROMPT
+    answer = answer_once(context, Path(row["path"]), question)
+    took = format_duration(state.finished_at - state.started_at) if state.finished_at and state.started_at else ""
+    words = [
+        f"engine   {row['path']}" + (f" ({took})" if took else ""),
+        f"prompt   {question}",
+        *answer_words(answer, stats=True),
+    ]
+    context.result({"engine": row, "job": state.id, "prompt": question, "answer": answer}, "\n".join(words))

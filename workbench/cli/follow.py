@@ -1,0 +1,163 @@
+"""Following a job on a terminal: bars for people, plain lines where there is no terminal, events for machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from workbench.cli.context import Context
+from workbench.core.job import JobState, StepState
+from workbench.core.units import format_bytes, format_duration
+from workbench.jobs import client
+from workbench.jobs.folder import JobFolder
+
+_MARKS = {"done": "✓", "reused": "✓", "none": "·", "failed": "✗", "cancelled": "✗", "interrupted": "!"}
+
+
+def follow_to_end(context: Context, folder: JobFolder, *, cancel_on_interrupt: bool = True) -> JobState:
+    """Show the job until it is over. Ctrl+C cancels it (or, with False, only stops looking)."""
+    shown = _Bars(context) if context.err.is_terminal and not context.as_json else _Lines(context)
+    with shown:
+        try:
+            return _watch(folder, shown)
+        except KeyboardInterrupt:
+            if not cancel_on_interrupt:
+                context.note(f"Job {folder.id} goes on. `workbench jobs log -f {folder.id[-4:]}` picks it up again.")
+                raise typer.Exit(0) from None
+            context.note("Cancelling the job …")
+            client.cancel(folder)
+            with contextlib.suppress(KeyboardInterrupt):
+                return _watch(folder, shown)
+            context.note(f"The job is being cancelled: {folder.id}")
+            raise typer.Exit(5) from None
+
+
+def _watch(folder: JobFolder, shown: _Bars | _Lines) -> JobState:
+    for state, events in client.follow(folder):
+        shown.show(state, events)
+    return client.wait(folder, 10.0)
+
+
+def step_words(step: StepState) -> str:
+    """One line for a step: `✓ Quantize int8  reused`."""
+    name = f"{step.title} {step.variant}".strip()
+    took = ""
+    if step.status == "done" and step.started_at and step.finished_at:
+        took = format_duration(step.finished_at - step.started_at)
+    words = {"done": took, "reused": step.note or "reused", "none": f"none: {step.note}"}.get(step.status, step.status)
+    if step.status == "running":
+        words = step.phase or "running"
+        if step.phase_of:
+            words += f" ({step.phase_index} of {step.phase_of})"
+        if step.done is not None and step.total:
+            words += f" {_amount(step.done, step.unit)}/{_amount(step.total, step.unit)}"
+    if step.status in ("waiting",) and step.note:
+        words = step.note
+    return f"{_MARKS.get(step.status, ' ')} {name:<16} {words}"
+
+
+def _amount(value: float, unit: str) -> str:
+    return format_bytes(value) if unit in ("B", "bytes") else f"{value:g} {unit}".strip()
+
+
+class _Bars:
+    """A bar a step, redrawn in place."""
+
+    def __init__(self, context: Context) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(24),
+            console=context.err,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, state: JobState, events: list[dict[str, Any]]) -> None:
+        for step in state.steps:
+            if step.status == "pending":
+                continue
+            if step.id not in self._tasks:
+                self._tasks[step.id] = self._progress.add_task(step_words(step), total=1.0)
+            fraction = step.fraction
+            over = step.status in _MARKS
+            self._progress.update(
+                self._tasks[step.id],
+                description=step_words(step),
+                completed=1.0 if over else fraction or 0.0,
+                total=1.0 if over or fraction is not None else None,
+            )
+
+
+class _Lines:
+    """A line when a step or phase begins and ends."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._said: set[str] = set()
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, state: JobState, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["type"] == "phase":
+                self._say(f"  {event.get('step', '')}: {event['name']} ({event['index']} of {event['of']})")
+            elif event["type"] == "log" and event.get("level") in ("warning", "error", "info"):
+                self._say(f"  {event.get('step', '')}: {event['text']}")
+        for step in state.steps:
+            if step.status in _MARKS and (key := f"{state.attempt}/{step.id}/{step.status}") not in self._said:
+                self._said.add(key)
+                self._say(step_words(step))
+
+    def _say(self, text: str) -> None:
+        self._context.err.print(text, markup=False, soft_wrap=True)
+
+
+def print_log(context: Context, folder: JobFolder, *, follow: bool) -> JobState:
+    """The raw log on stdout (with --json: the events); with `follow` until the job is over."""
+    path = folder.events_path if context.as_json else folder.log_path
+    for chunk in _tail(folder, path.read_bytes if not follow else None, path):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.flush()
+    return folder.state()
+
+
+def _tail(folder: JobFolder, whole: Any, path: Any) -> Iterator[bytes]:
+    if whole is not None:
+        yield whole()
+        return
+    with path.open("rb") as log:
+        while True:
+            over = folder.state().finished  # asked before reading, so that the last lines are not missed
+            yield log.read()
+            if over:
+                return
+            time.sleep(0.1)
+
+
+def final_words(state: JobState) -> str:
+    """The closing line of a job."""
+    took = format_duration(state.finished_at - state.started_at) if state.started_at and state.finished_at else ""
+    return f"Job {state.id}: {state.status}" + (f" in {took}" if took else "")
+
+
+def state_json(state: JobState) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(state.model_dump_json())
+    return data

@@ -1,0 +1,197 @@
+"""One request to an engine host as its client sees it: events as they come, raw timings, and the answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from workbench.core import metrics
+from workbench.core.errors import BadInputError, Failure, StepFailedError
+from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
+from workbench.core.metrics import Chunk
+
+Event = Tokens | Finished
+
+_EXTRA_EVENTS = 64
+"""Messages that a well-behaved host may send beyond one a token."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished request. Timings are the client's: see workbench.core.metrics for the formulas.
+
+    `text`, `ids` and `chunks` hold whatever arrived, also when the request failed or was aborted.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    """Natural logarithm of each token's probability; None when not asked for or not reported."""
+    reason: FinishReason
+    failure: Failure | None
+    """With reason `error`: what went wrong."""
+    usage: Usage | None
+    """As the engine reports it."""
+    engine_timings_ms: dict[str, float] = field(hash=False)
+    """As the host reports them; names that begin with `host_` are its own clock, the others the engine's."""
+    t0_s: float
+    """Monotonic time at which the request was handed to the transport."""
+    chunks: tuple[Chunk, ...]
+    """Every response's time and token count; tokens are counted by the engine's ids."""
+
+    @property
+    def output_tokens(self) -> int:
+        return metrics.output_tokens(self.chunks)
+
+    @property
+    def ttft_ms(self) -> float | None:
+        return metrics.ttft_ms(self.t0_s, self.chunks)
+
+    @property
+    def itl_ms(self) -> float | None:
+        return metrics.itl_ms(self.chunks)
+
+    @property
+    def latency_ms(self) -> float | None:
+        return metrics.latency_ms(self.t0_s, self.chunks)
+
+    @property
+    def second_token_ms(self) -> float | None:
+        return metrics.second_token_ms(self.chunks)
+
+    @property
+    def output_tok_s(self) -> float | None:
+        return metrics.output_tok_s(self.chunks)
+
+    @property
+    def chunk_gaps_ms(self) -> list[float]:
+        return metrics.chunk_gaps_ms(self.chunks)
+
+    def raise_for_failure(self) -> Answer:
+        """The answer itself; raises BadInputError for a request the engine refused, StepFailedError for other
+        errors.
+        """
+        if self.failure is not None:
+            kind = BadInputError if self.failure.code == BAD_REQUEST else StepFailedError
+            failure = self.failure
+            raise kind(failure.what, evidence=failure.evidence, fix=failure.fix, code=failure.code)
+        return self
+
+
+BAD_REQUEST = "bad-request"
+
+
+class Generation:
+    """A request under way. Iterating gives its events from the first on, waiting for those to come; any
+    number of threads may iterate, and each sees all of them. The last event is always `Finished`.
+    """
+
+    def __init__(self, request: str, sampling: Sampling, send_abort: Callable[[str], None]) -> None:
+        self.request = request
+        self.sampling = sampling
+        self.t0_s = time.monotonic()
+        self._send_abort = send_abort
+        self._events: list[Event] = []
+        self._chunks: list[Chunk] = []
+        self._ids = 0
+        self._failure: Failure | None = None
+        self._changed = threading.Condition()
+        self._done = threading.Event()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def abort(self) -> None:
+        """Ask the host to stop it; it ends with reason `abort`. Nothing happens when it is done already."""
+        if not self.done:
+            self._send_abort(self.request)
+
+    def __iter__(self) -> Iterator[Event]:
+        index = 0
+        while True:
+            event = self.event(index)
+            assert event is not None
+            yield event
+            if isinstance(event, Finished):
+                return
+            index += 1
+
+    def event(self, index: int, timeout_s: float | None = None) -> Event | None:
+        """The event with that number (from 0), waiting for it; None when it has not come in time.
+
+        Raises IndexError when the request ended with fewer events.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._events) > index or self._done.is_set(), timeout_s)
+            if len(self._events) > index:
+                return self._events[index]
+            if self._done.is_set():
+                raise IndexError(f"request {self.request} ended after {len(self._events)} events")
+            return None
+
+    def result(self, timeout_s: float | None = None) -> Answer:
+        """The answer, waiting for its end. A failed request gives an answer with `failure` set.
+
+        Raises StepFailedError (code `timeout`) when it has not ended in time; it goes on then.
+        """
+        if not self._done.wait(timeout_s):
+            raise StepFailedError(
+                "The answer is not finished yet.",
+                evidence=f"waited {timeout_s:g} s, {self._ids} tokens came",
+                fix="Wait longer, or abort the request.",
+                code="timeout",
+            )
+        tokens = [event for event in self._events if isinstance(event, Tokens)]
+        end = self._events[-1]
+        assert isinstance(end, Finished)
+        logprobs = [value for event in tokens for value in event.logprobs or ()]
+        return Answer(
+            text="".join(event.text for event in tokens),
+            ids=tuple(token for event in tokens for token in event.ids),
+            logprobs=tuple(logprobs) or None,
+            reason=end.reason,
+            failure=self._failure,
+            usage=end.usage,
+            engine_timings_ms=dict(end.timings),
+            t0_s=self.t0_s,
+            chunks=tuple(self._chunks),
+        )
+
+    # What the client's reader does
+
+    def add(self, event: Event, now_s: float) -> bool:
+        """Take an event that arrived at `now_s`. False: the host sends more than the request can have."""
+        with self._changed:
+            if self._done.is_set():
+                return True
+            if isinstance(event, Tokens):
+                if not event.ids and not event.text:
+                    return True
+                self._ids += len(event.ids)
+                most = self.sampling.max_tokens + _EXTRA_EVENTS
+                if self._ids > most or len(self._events) >= most:
+                    return False
+                self._chunks.append(Chunk(now_s, len(event.ids)))
+            elif event.reason == "error" and self._failure is None:
+                self._failure = Failure(
+                    code=BAD_REQUEST,
+                    what=event.message or "The engine refused the request without saying why.",
+                )
+            self._events.append(event)
+            if isinstance(event, Finished):
+                self._done.set()
+            self._changed.notify_all()
+        return True
+
+    def fail(self, failure: Failure) -> None:
+        """End it because its host is gone; what came stays."""
+        with self._changed:
+            if self._done.is_set():
+                return
+            self._failure = failure
+            self._events.append(Finished(request=self.request, reason="error", message=failure.what))
+            self._done.set()
+            self._changed.notify_all()

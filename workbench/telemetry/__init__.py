@@ -1,0 +1,1 @@
+"""Samplers (NVML, host, engine) into time-series rings. No Qt."""
