@@ -16,10 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-engines_app = typer.Typer(
-    help="What was built: list, show, remove.", rich_markup_mode=None, invoke_without_command=True
-)
-jobs_app = typer.Typer(help="Jobs: list, follow, cancel, retry.", rich_markup_mode=None, invoke_without_command=True)
+engines_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+jobs_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(engines_app, name="engines")
 app.add_typer(jobs_app, name="jobs")
 

@@ -29,6 +29,7 @@ class Context:
         self.as_json = as_json
         self.err = Console(stderr=True, highlight=False)
         self.out = Console(highlight=False, soft_wrap=True)
+        self._answered = False
 
     @cached_property
     def home(self) -> Home:
@@ -51,6 +52,7 @@ class Context:
 
     def result(self, data: Any, text: str | None = None) -> None:
         """The result: JSON for machines, else `text`."""
+        self._answered = True
         if self.as_json:
             sys.stdout.write(json.dumps(_plain(data), indent=2, ensure_ascii=False) + "\n")
         elif text is not None:
@@ -58,8 +60,8 @@ class Context:
         sys.stdout.flush()
 
     def fail(self, failure: Failure) -> None:
-        """A failure in words; with --json the same on stdout as an object."""
-        if self.as_json:
+        """A failure in words; with --json the same on stdout as an object, unless the result is out already."""
+        if self.as_json and not self._answered:
             self.result({"error": failure.model_dump()})
         self.err.print(f"error: {failure.what}", style="bold red", markup=False)
         for line in failure.lines()[1:]:

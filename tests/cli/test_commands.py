@@ -1,0 +1,100 @@
+"""The command line's own promises: help with examples, clean stdout, dry runs that write nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import workbench
+from tests.fakes.models import make_tiny_folder, make_weightless_folder
+from workbench.core.home import Home
+
+COMMANDS = [
+    ["demo"],
+    ["presets"],
+    ["check"],
+    ["build"],
+    ["prompt"],
+    ["doctor"],
+    ["engines"],
+    ["engines", "list"],
+    ["engines", "show"],
+    ["engines", "rm"],
+    ["jobs"],
+    ["jobs", "list"],
+    ["jobs", "log"],
+    ["jobs", "cancel"],
+    ["jobs", "retry"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_examples_and_json(command: list[str]) -> None:
+    ran = workbench(*command, "--help")
+    assert ran.code == 0
+    assert f"workbench {' '.join(command[:1])}" in ran.out and "Example" in ran.out
+    assert "--json" in ran.out
+
+
+def test_presets_are_listed_with_broken_ones_said(home: Home) -> None:
+    home.presets.mkdir()
+    (home.presets / "mine.toml").write_text("schema = 1\ntitel = 'x'\n")
+    ran = workbench("presets", "--json")
+    assert {"demo", "cpu-fp16", "cpu-int8", "cpu-int4"} <= {row["id"] for row in ran.json}
+    assert "mine.toml" in ran.err and "titel" in ran.err
+
+
+def test_check_says_what_it_needs(home: Home, tmp_path: Path) -> None:
+    folder = make_weightless_folder(tmp_path / "Llama-8B")
+    ran = workbench("check", "cpu-int8", "--model", str(folder), "--set", "limits.max_seq_len=4096", "--json")
+    assert ran.code in (0, 3), "an 8B convert does not fit into every machine's memory"
+    report = ran.json
+    engine = report["numbers"]["engines"][0]
+    # Llama-3.1-8B: 2 x 32 layers x 8 KV heads x 128 x 2 B = 128 KiB a token, 512 MiB a sequence of 4,096.
+    assert engine["kv_bytes_per_token"]["low"] == 128 * 1024
+    assert engine["kv_bytes_per_sequence"]["low"] == 512 * 2**20
+    assert {part["name"] for part in engine["parts"]} == {"weights", "KV pool", "activations", "runtime"}
+    assert "128 KiB" in workbench("check", "cpu-int8", "--model", str(folder)).out
+
+
+def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -> None:
+    folder = str(make_tiny_folder(tmp_path / "tiny"))
+    arguments = ["build", "cpu-int8", "--model", folder, "--precision", "fp16,int8,int4", "--dry-run"]
+    ran = workbench(*arguments, "--json")
+    assert ran.code == 0, ran.err
+    steps = {step["id"]: step for step in ran.json["steps"]}
+    assert list(steps)[:2] == ["check", "convert"]
+    assert steps["quantize:fp16"]["none_reason"] and steps["quantize:fp16"]["cache"] == "none"
+    assert {"quantize:int8", "build:int8", "verify:int8", "build:int4", "verify:fp16"} <= set(steps)
+    assert all(step["argv"] and len(step["key"]) == 64 for step in steps.values() if step["worker"])
+    assert not list(home.jobs.iterdir()) and not list(home.artifacts.rglob("*"))
+    text = workbench(*arguments).out
+    assert "workbench.workers.openvino_convert" in text and "to do" in text
+
+
+def test_keys_change_with_what_decides_the_output_and_only_with_that(home: Home, tmp_path: Path) -> None:
+    folder = make_tiny_folder(tmp_path / "tiny")
+
+    def keys(*extra: str) -> dict[str, str]:
+        ran = workbench("build", "cpu-int4", "--model", str(folder), "--dry-run", "--json", *extra)
+        return {step["id"]: step["key"] for step in ran.json["steps"]}
+
+    plain = keys()
+    assert keys() == plain
+    assert keys("--set", "runtime.kv_cache_gib=0.5", "--set", "limits.max_batch_size=2") == plain, "runtime settings"
+    grouped = keys("--set", "precision.group_size=32")
+    assert grouped["convert"] == plain["convert"]
+    assert all(grouped[s] != plain[s] for s in ("quantize:int4", "build:int4", "verify:int4"))
+    limits = keys("--set", "verify.min_agreement=0.1")
+    assert limits["build:int4"] == plain["build:int4"] and limits["verify:int4"] != plain["verify:int4"]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rope_theta": 12345.0}))
+    assert keys()["convert"] != plain["convert"], "the model's own files"
+
+
+def test_doctor_reports_as_json_and_words(home: Home) -> None:
+    report = workbench("doctor", "--json").json
+    assert report["host"]["memory_total_bytes"] > 0 and report["toolchains"][0]["name"] == "openvino"
+    assert "OpenVINO GenAI" in workbench("doctor").out
