@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from tests.fakes.plans import scripted_plan, scripted_step
-from workbench.core.artifact import PROVENANCE_FILE, problems, read_provenance, read_record
+from tests.jobs.soundness import orphans, partial_folders, processes_in, unsound
+from workbench.core.artifact import problems, read_provenance, read_record
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.job import JobState
@@ -35,31 +36,17 @@ def events(folder: JobFolder) -> list[dict[str, object]]:
     return found
 
 
-def leftovers(home: Home) -> list[Path]:
+def leftovers(home: Home) -> list[object]:
     """Folders that look complete and are not, and partial ones."""
-    wrong = list(home.artifacts.rglob("*.partial"))
-    for path in home.artifacts.rglob(PROVENANCE_FILE):
-        wrong += [path.parent] if problems(path.parent, read_provenance(path.parent)) else []
-    return wrong
+    return [*partial_folders(home), *unsound(home)]
 
 
 def processes_of(folder: JobFolder) -> list[psutil.Process]:
-    """All processes that work in the job's folder: its supervisor, its worker, the worker's children."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder.path):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes_in(folder.path)
 
 
-def wait_gone(folder: JobFolder, seconds: float = 10.0) -> list[psutil.Process]:
-    end = time.monotonic() + seconds
-    while (left := processes_of(folder)) and time.monotonic() < end:
-        time.sleep(0.05)
-    return left
+def wait_gone(folder: JobFolder) -> list[psutil.Process]:
+    return orphans(folder.path)
 
 
 def test_a_job_makes_its_artefacts_one_after_the_other(home: Home) -> None:
@@ -191,7 +178,7 @@ def test_cancel_ends_the_worker_and_its_children(
     actions += [["write", "w", "x"], ["child"], ["child", True], ["touch", str(mark)], ["sleep", 60]]
     folder = client.start(home, scripted_plan(scripted_step(home, "convert", actions)))
     wait_for(mark)
-    assert len(processes_of(folder)) == 4
+    assert len(processes_of(folder)) == 5, "keeper, supervisor, worker and its two children"
     assert client.cancel(folder)
     state = client.wait(folder, SECONDS)
     assert state.status == "cancelled" and state.steps[0].status == "cancelled"

@@ -8,7 +8,7 @@ import selectors
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -168,7 +168,7 @@ class StepRunner:
             for handle in handles:
                 self.job.selector.unregister(handle)
             outcome = worker.end()
-            _kill_orphans()
+            kill_orphans()
             self.seconds = time.monotonic() - began
             self.job.event("worker_ended", self.step.id, outcome=str(outcome), seconds=round(self.seconds, 3))
         self._judge(outcome)
@@ -322,12 +322,19 @@ class StepRunner:
         write_json(self._record_path(inputs), record, durable=True)
 
 
-def _kill_orphans() -> None:
-    """End whatever a worker left outside its own group: as the subreaper, this process is its parent now."""
-    children: list[Any] = psutil.Process().children(recursive=True)
-    for child in children:
-        with contextlib.suppress(psutil.Error):
-            child.send_signal(signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def kill_orphans(rounds: int = 100) -> None:
+    """End whatever a worker left outside its own group: as the subreaper, this process is its parent now.
+
+    Children of a killed process come here only once it is dead, so it takes more than one look.
+    """
+    for _ in range(rounds):
+        children = psutil.Process().children(recursive=True)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.send_signal(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not children:
+            return
+        time.sleep(0.01)

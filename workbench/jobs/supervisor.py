@@ -27,7 +27,7 @@ from workbench.core.plan import Plan, Step
 from workbench.jobs.folder import JobFolder
 from workbench.jobs.lanes import Lane, lanes_in_order
 from workbench.jobs.sealing import explain_os_error
-from workbench.jobs.steps import StepRunner, guards_of
+from workbench.jobs.steps import StepRunner, guards_of, kill_orphans
 
 _STATE_SECONDS = 0.2
 _PR_SET_CHILD_SUBREAPER = 36
@@ -216,6 +216,25 @@ def _own_fault(error: BaseException, folder: JobFolder) -> Failure:
     )
 
 
+def _adopt_orphans() -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _keep(supervisor_pid: int) -> None:
+    """The keeper: waits for the supervisor and ends whatever it leaves, should it be killed.
+
+    A killed supervisor takes its worker along (death signal), but not the worker's own children. They come to this
+    process, which does nothing else. It holds the job's lock too, so the job is not seen as interrupted, and cannot be
+    retried, before all of its processes are gone.
+    """
+    while True:
+        with contextlib.suppress(InterruptedError):
+            if os.waitpid(supervisor_pid, 0)[0] == supervisor_pid:
+                break
+    kill_orphans()
+
+
 def main(argv: list[str]) -> int:
     """Detach, then run the job whose lock is inherited as an open file."""
     folder, lock = JobFolder(Path(argv[0]).resolve()), int(argv[1])
@@ -228,9 +247,15 @@ def main(argv: list[str]) -> int:
     log = os.open(folder.supervisor_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _adopt_orphans()
+    supervisor_pid = os.fork()
+    if supervisor_pid:
+        _keep(supervisor_pid)
+        return 0
     # Orphans of a worker come to this process instead of init, so that none can get away.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _adopt_orphans()
     supervisor = Supervisor(folder, Home(folder.path.parent.parent).lanes)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.ask_to_cancel())
