@@ -1,0 +1,91 @@
+"""Interpreters are found and asked for real; workers get their files without this interpreter's packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.core.data import data_folder
+from workbench.core.errors import BlockedError
+from workbench.core.home import Home
+from workbench.toolchains import get
+from workbench.toolchains.base import Package
+from workbench.toolchains.code import staged_root
+from workbench.toolchains.environments import choose_environment, find_environments, installed_versions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    return str(tmp_path / "bare" / "bin" / "python")
+
+
+def test_staged_files_are_core_and_workers_alone(home: Home) -> None:
+    root = staged_root(home)
+    assert sorted(p.name for p in (root / "workbench").iterdir()) == ["__init__.py", "core", "workers"]
+    assert staged_root(home) == root
+    program = "import workbench.workers.protocol, workbench; print(workbench.__file__)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith(str(root))
+
+
+def test_another_interpreter_is_asked_and_its_answer_kept(home: Home, bare: str) -> None:
+    environ = {"WORKBENCH_OPENVINO_PYTHON": bare}
+    first = find_environments(get("openvino"), home, environ)[0]
+    assert first.prefix == (bare,) and not first.usable
+    # A bare interpreter has no pydantic, so the probe cannot speak: that is a problem in words, not an empty list.
+    assert "pydantic" in first.problem or "pydantic" in first.missing
+
+
+def test_an_interpreter_that_is_not_there(home: Home) -> None:
+    found = find_environments(get("openvino"), home, {"WORKBENCH_OPENVINO_PYTHON": "/no/such/python"})
+    assert found[0].problem and not found[0].usable
+    assert found[-1].prefix == (sys.executable,)
+
+
+def test_none_usable_says_what_each_lacks(home: Home) -> None:
+    class Impossible:
+        name = "impossible"
+        title = "Impossible"
+        packages = (Package("no-such-distribution"),)
+        install_hint = "There is no way."
+
+    with pytest.raises(BlockedError, match="no-such-distribution") as caught:
+        choose_environment(Impossible(), home, {})  # type: ignore[arg-type]
+    assert caught.value.failure.exit_code == 3 and caught.value.fix == "There is no way."
+
+
+def test_versions_come_without_imports() -> None:
+    found = installed_versions((Package("pydantic"), Package("no-such-distribution")))
+    assert found["pydantic"].startswith("2.") and "no-such-distribution" not in found
+
+
+def test_requirements_beside_the_toolchain_equal_the_extra() -> None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "workbench" / "toolchains" / "openvino" / "requirements.txt").read_text()
+    lines = {line.split("#")[0].strip() for line in text.splitlines()} - {""}
+    assert set(project["optional-dependencies"]["openvino"]) <= lines
+    base = {d for d in project["dependencies"] if d.startswith(("pydantic", "psutil"))}
+    assert base <= lines, "what workbench.core imports inside a worker"
+
+
+def test_shipped_data_is_found() -> None:
+    assert (data_folder("presets") / "demo.toml").is_file()
+    assert (data_folder("resources") / "verify_prompts.json").is_file()
