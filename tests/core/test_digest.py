@@ -11,8 +11,8 @@ import pytest
 from tests.fakes.models import make_tiny_folder
 from workbench.core.digest import (
     FileStamp,
-    deciding_files,
     decides_output,
+    deciding_files,
     file_sha256,
     file_stamp,
     model_digest,
@@ -165,9 +165,7 @@ def test_progress_reaches_the_total_and_never_goes_back(folder: Path) -> None:
     with (folder / "model-extra.safetensors").open("wb") as file:
         file.truncate(9 * 2**20)
     seen: list[tuple[int, int]] = []
-    model_digest(
-        folder, lambda stamp: None, lambda stamp, value: None, lambda done, total: seen.append((done, total))
-    )
+    model_digest(folder, lambda stamp: None, lambda stamp, value: None, lambda done, total: seen.append((done, total)))
     total = sum((folder / name).stat().st_size for name in deciding_files(folder))
     done = [entry[0] for entry in seen]
     assert done == sorted(done) and done[-1] == total and {entry[1] for entry in seen} == {total}

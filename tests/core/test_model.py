@@ -233,9 +233,7 @@ def test_rope_of_both_layouts(
         ("llama", {"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}, 64, 1),
     ],
 )
-def test_sliding_window(
-    tmp_path: Path, family: str, fields: dict[str, Any], window: int | None, layers: int
-) -> None:
+def test_sliding_window(tmp_path: Path, family: str, fields: dict[str, Any], window: int | None, layers: int) -> None:
     spec = plan(edit(make_config_folder(tmp_path / "m", family), **fields))
     assert (spec.sliding_window, spec.sliding_layers) == (window, layers)
 
@@ -244,10 +242,7 @@ def test_falcon_key_value_heads(tmp_path: Path) -> None:
     folder = make_config_folder(tmp_path / "m", "falcon")
     assert plan(folder).kv_heads == 1
     assert plan(edit(folder, multi_query=False)).kv_heads == 4
-    assert (
-        plan(edit(folder, new_decoder_architecture=True, num_kv_heads=2, num_key_value_heads=...)).kv_heads
-        == 2
-    )
+    assert plan(edit(folder, new_decoder_architecture=True, num_kv_heads=2, num_key_value_heads=...)).kv_heads == 2
 
 
 def test_tied_embeddings_follow_the_headers_when_the_config_is_silent(tmp_path: Path) -> None:
@@ -258,9 +253,7 @@ def test_tied_embeddings_follow_the_headers_when_the_config_is_silent(tmp_path: 
     assert read_model(folder).tied_embeddings
 
 
-@pytest.mark.parametrize(
-    ("dtype", "word"), [("F16", "fp16"), ("F32", "fp32"), ("BF16", "bf16"), ("F8_E4M3", "fp8")]
-)
+@pytest.mark.parametrize(("dtype", "word"), [("F16", "fp16"), ("F32", "fp32"), ("BF16", "bf16"), ("F8_E4M3", "fp8")])
 def test_dtype_is_that_of_most_bytes(tmp_path: Path, dtype: str, word: str) -> None:
     folder = make_config_folder(tmp_path / "m")
     tensors = llama_tensors(json.loads((folder / "config.json").read_text()), dtype)
@@ -283,13 +276,9 @@ def test_text_with_broken_escapes_is_made_printable(tmp_path: Path) -> None:
 # Already quantized folders
 
 
-def packed(
-    folder: Path, quantization: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...]]]
-) -> ModelSpec:
+def packed(folder: Path, quantization: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...]]]) -> ModelSpec:
     edit(make_config_folder(folder), quantization_config=quantization)
-    write_safetensors(
-        folder / "model.safetensors", {"model.embed_tokens.weight": ("F16", (128, 64))} | tensors
-    )
+    write_safetensors(folder / "model.safetensors", {"model.embed_tokens.weight": ("F16", (128, 64))} | tensors)
     return read_model(folder)
 
 
@@ -507,9 +496,7 @@ def test_unknown_architecture_near_a_known_one(tmp_path: Path, name: str, near: 
 
 
 def test_unknown_architecture_near_none(tmp_path: Path) -> None:
-    error = refused(
-        edit(make_tiny_folder(tmp_path / "m"), architectures=["BertModel"]), "BertModel", "Llama, Mistral"
-    )
+    error = refused(edit(make_tiny_folder(tmp_path / "m"), architectures=["BertModel"]), "BertModel", "Llama, Mistral")
     assert "Did you mean" not in error.fix
 
 
@@ -535,9 +522,7 @@ def test_custom_code_needs_to_be_asked_for(tmp_path: Path) -> None:
     assert read_model(folder, trust_remote_code=True).architecture == "XForCausalLM"
 
 
-@pytest.mark.parametrize(
-    "name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "m.pth"]
-)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "m.pth"])
 @pytest.mark.parametrize("require_weights", [True, False])
 def test_pickle_only(tmp_path: Path, name: str, require_weights: bool) -> None:
     folder = make_config_folder(tmp_path / "m")
@@ -864,8 +849,5 @@ def test_folder_saved_by_transformers(tmp_path: Path) -> None:
 def test_intake_imports_nothing_heavy() -> None:
     code = "import sys, workbench.core.model, workbench.core.estimate; print([m for m in sys.modules if m in {'torch', 'numpy', 'safetensors', 'transformers'}])"  # noqa: E501
     assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

@@ -133,16 +133,12 @@ def llama_tensors(config: dict[str, Any], dtype: str = "BF16") -> dict[str, tupl
     return {name: (dtype, shape) for name, shape in shapes.items()}
 
 
-def make_config_folder(
-    path: Path, family: str = "llama", *, tokenizer: bool = True, **overrides: Any
-) -> Path:
+def make_config_folder(path: Path, family: str = "llama", *, tokenizer: bool = True, **overrides: Any) -> Path:
     """A folder with config.json (and tokenizer) but no weights; an override of None drops the field."""
     architecture, fields = FAMILIES[family]
     config = {"architectures": [architecture], "model_type": family, **fields, **overrides}
     path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(
-        json.dumps({k: v for k, v in config.items() if v is not None}, indent=2)
-    )
+    (path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}, indent=2))
     if tokenizer:
         write_tokenizer(path)
     return path
@@ -151,9 +147,7 @@ def make_config_folder(
 def make_tiny_folder(path: Path, **overrides: Any) -> Path:
     """A complete tiny Llama folder: config, tokenizer, and one safetensors file of zeros."""
     make_config_folder(path, "llama", **overrides)
-    write_safetensors(
-        path / "model.safetensors", llama_tensors(json.loads((path / "config.json").read_text()))
-    )
+    write_safetensors(path / "model.safetensors", llama_tensors(json.loads((path / "config.json").read_text())))
     return path
 
 
@@ -194,9 +188,7 @@ def make_real_tiny_folder(path: Path, *, seed: int = 0, **overrides: Any) -> Pat
     """A tiny Llama with real random weights, saved by transformers in a process of its own (some 10 s)."""
     path.mkdir(parents=True, exist_ok=True)
     fields = (
-        {k: v for k, v in TINY.items() if k != "torch_dtype"}
-        | {"bos_token_id": 126, "eos_token_id": 127}
-        | overrides
+        {k: v for k, v in TINY.items() if k != "torch_dtype"} | {"bos_token_id": 126, "eos_token_id": 127} | overrides
     )
     argv = [sys.executable, "-c", _REAL, str(path), json.dumps(fields), str(seed)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)

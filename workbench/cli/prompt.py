@@ -72,7 +72,7 @@ def engine_command(context: Context, path: Path, overrides: list[str]) -> HostCo
     preset: Preset = apply_overrides(preset_from_data(provenance.preset, name=f"preset of {path.name}"), overrides)
     environment = choose_environment(toolchain, context.home, os.environ)
     start = toolchain.host(EngineRequest(path, provenance, environment, preset))
-    return HostCommand(argv=start.argv, env=start.env, spec=start.spec)
+    return HostCommand(argv=start.argv, env=start.env, cwd=str(context.home.root), spec=start.spec)
 
 
 def answer_once(

@@ -99,9 +99,7 @@ def model_digest(
     try:
         stamps = {name: file_stamp(folder / name) for name in deciding_files(folder)}
         if not stamps:
-            raise BadInputError(
-                "the model folder holds no model files", evidence=str(folder), code="bad-model"
-            )
+            raise BadInputError("the model folder holds no model files", evidence=str(folder), code="bad-model")
         total = sum(stamp.bytes for stamp in stamps.values())
         done = 0
         whole = hashlib.sha256()
@@ -126,22 +124,25 @@ def model_digest(
 
 def _hash(stamp: FileStamp, done: int, total: int, progress: Callable[[int, int], None] | None) -> str:
     path = Path(stamp.path)
-    read = done
+    changed = BadInputError(
+        "a file of the model changed while it was being read",
+        evidence=stamp.path,
+        fix="Wait until the copy or download into the folder is done, then try again.",
+        code="bad-model",
+    )
+    read = 0
 
     def count(size: int) -> None:
         nonlocal read
         read += size
+        if read > stamp.bytes:
+            raise changed
         if progress is not None:
-            progress(min(read, total), total)
+            progress(done + read, total)
 
     content = file_sha256(path, count)
     if file_stamp(path) != stamp:
-        raise BadInputError(
-            "a file of the model changed while it was being read",
-            evidence=stamp.path,
-            fix="Wait until the copy or download into the folder is done, then try again.",
-            code="bad-model",
-        )
+        raise changed
     return content
 
 

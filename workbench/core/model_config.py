@@ -194,9 +194,7 @@ class _Reader:
             )
 
 
-def _facts(
-    reader: _Reader, outer: dict[str, Any], architecture: str, family: Family, custom_code: bool
-) -> Facts:
+def _facts(reader: _Reader, outer: dict[str, Any], architecture: str, family: Family, custom_code: bool) -> Facts:
     table = reader.table
     layers = reader.needed("num_hidden_layers")
     hidden = reader.needed("hidden_size")
@@ -213,9 +211,7 @@ def _facts(
         head_size = max(hidden // heads, 1)
     kv_heads = _kv_heads(reader, heads)
     if heads % kv_heads:
-        reader.wrong.append(
-            f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
-        )
+        reader.wrong.append(f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")
     max_positions = reader.whole("max_position_embeddings")
     if max_positions is None and family.positions != "alibi":
         reader.needed("max_position_embeddings")
@@ -225,9 +221,7 @@ def _facts(
     tied = reader.flag("tie_word_embeddings", None)
     if tied is None and isinstance(outer.get("tie_word_embeddings"), bool):
         tied = outer["tie_word_embeddings"]
-    dtype = next(
-        (t[k] for t in (table, outer) for k in ("dtype", "torch_dtype") if isinstance(t.get(k), str)), None
-    )
+    dtype = next((t[k] for t in (table, outer) for k in ("dtype", "torch_dtype") if isinstance(t.get(k), str)), None)
     model_type = outer.get("model_type")
     return Facts(
         family=family,
@@ -273,9 +267,7 @@ def _architecture(outer: dict[str, Any], own_code: bool) -> tuple[str, Family]:
     architecture = str(names[0])
     family = family_of(architecture)
     if family is None and own_code:
-        return architecture, (
-            family_of_model_type(model_type) if isinstance(model_type, str) else None
-        ) or GENERIC
+        return architecture, (family_of_model_type(model_type) if isinstance(model_type, str) else None) or GENERIC
     if family is None:
         near = nearest_architecture(architecture)
         raise bad_model(
@@ -304,11 +296,7 @@ def _kv_heads(reader: _Reader, heads: int) -> int:
         return 1 if reader.flag("multi_query", True) else heads
     if title == "MPT":
         attention = reader.table.get("attn_config")
-        if (
-            isinstance(attention, dict)
-            and type(attention.get("kv_n_heads")) is int
-            and attention["kv_n_heads"] > 0
-        ):
+        if isinstance(attention, dict) and type(attention.get("kv_n_heads")) is int and attention["kv_n_heads"] > 0:
             return int(attention["kv_n_heads"])
     return reader.whole("num_key_value_heads", default=heads) or heads
 
@@ -345,9 +333,7 @@ def _rope(reader: _Reader) -> tuple[float | None, RopeScaling | None]:
         reader.wrong.append(f"the rope type is {shown(kind)}, not a name")
         kind = "default"
     factor = inner.number("factor")
-    original = inner.whole("original_max_position_embeddings") or reader.whole(
-        "original_max_position_embeddings"
-    )
+    original = inner.whole("original_max_position_embeddings") or reader.whole("original_max_position_embeddings")
     reader.wrong.extend(inner.wrong)
     if kind == "default":
         return theta, None

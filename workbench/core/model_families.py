@@ -46,7 +46,8 @@ def _gemma3_text() -> dict[str, object]:
     return {
         "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
         "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
-        "max_position_embeddings": 131_072, "sliding_window": 4096, "sliding_window_pattern": 6, "rope_theta": 1_000_000.0,
+        "max_position_embeddings": 131_072, "sliding_window": 4096, "sliding_window_pattern": 6,
+        "rope_theta": 1_000_000.0,
     }  # fmt: skip
 
 

@@ -22,9 +22,7 @@ def read_json(path: Path, *, what: str = "") -> dict[str, Any]:
         if not stat.S_ISREG(info.st_mode):
             raise bad_model(f"{name} is not an ordinary file", str(path))
         if info.st_size > MAX_JSON_BYTES:
-            raise bad_model(
-                f"{name} is too large to be what its name says", f"{info.st_size:,} bytes: {path}"
-            )
+            raise bad_model(f"{name} is too large to be what its name says", f"{info.st_size:,} bytes: {path}")
         raw = path.read_bytes()
     except OSError as error:
         raise bad_model(
@@ -47,9 +45,7 @@ def read_json(path: Path, *, what: str = "") -> dict[str, Any]:
     except ValueError:  # an integer of thousands of digits
         raise bad_model(f"{name} holds a number that is too long", str(path)) from None
     if not isinstance(value, dict):
-        raise bad_model(
-            f"{name} is not a JSON object", f"it is a {_kind(value)}: {path}", "It begins with '{'."
-        )
+        raise bad_model(f"{name} is not a JSON object", f"it is a {_kind(value)}: {path}", "It begins with '{'.")
     if b"\\u" in raw:
         try:  # lone surrogates cannot be printed or stored
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

@@ -77,9 +77,7 @@ def _from_table(table: dict[str, Any]) -> Quantized:
         words.append("desc_act" if table.get("desc_act") is True else "")
         words.append("symmetric" if table.get("sym") is True else "")
         words.append(str(table.get("version") or "") if method == "awq" else "")
-    return Quantized(
-        method=method[:40], bits=bits, group_size=group, detail=" ".join(w[:60] for w in words if w)
-    )
+    return Quantized(method=method[:40], bits=bits, group_size=group, detail=" ".join(w[:60] for w in words if w))
 
 
 def _modelopt(table: dict[str, Any], version: Any) -> Quantized:
@@ -94,9 +92,7 @@ def _modelopt(table: dict[str, Any], version: Any) -> Quantized:
         f"version {version[:20]}" if isinstance(version, str) else "",
     ]
     group = _int(table.get("group_size")) or (16 if "NVFP4" in upper else None)
-    return Quantized(
-        method="modelopt", bits=bits, group_size=group, detail=" ".join(word for word in words if word)
-    )
+    return Quantized(method="modelopt", bits=bits, group_size=group, detail=" ".join(word for word in words if word))
 
 
 def _first_weights(table: dict[str, Any]) -> dict[str, Any]:

@@ -61,9 +61,7 @@ def weight_files(folder: Path, names: list[str]) -> dict[str, list[str] | None]:
         return {SINGLE: None}
     if INDEX in names:
         return _indexed(folder)
-    foreign = sorted(
-        name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_model")
-    )
+    foreign = sorted(name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_model"))
     if foreign:
         fix = "Download the repository again without leaving files out."
         what = f"{INDEX} is missing beside {foreign[0]}"
@@ -158,12 +156,7 @@ class _Totals:
                 self.parameters = None
             elif self.parameters is not None:
                 self.parameters += count
-            if (
-                width
-                and not _EMBEDDING.search(name)
-                and not _HEAD.search(name)
-                and not _NOT_TEXT.search(name)
-            ):
+            if width and not _EMBEDDING.search(name) and not _HEAD.search(name) and not _NOT_TEXT.search(name):
                 self.channels.add(width)
 
     def _unpacked(self, name: str, tensor: Tensor) -> tuple[int | None, int | None]:
@@ -205,12 +198,7 @@ def _indexed(folder: Path) -> dict[str, list[str] | None]:
         raise bad_model(f"{INDEX} has no weight_map", shown(table))
     wanted: dict[str, list[str] | None] = {}
     for tensor, name in table.items():
-        if (
-            not isinstance(name, str)
-            or not name.endswith(".safetensors")
-            or not name.isprintable()
-            or len(name) > 255
-        ):
+        if not isinstance(name, str) or not name.endswith(".safetensors") or not name.isprintable() or len(name) > 255:
             raise bad_model(f"{INDEX} names a file that is not a safetensors file", shown(name))
         if "/" in name or "\\" in name:
             raise bad_model(f"{INDEX} names a file outside the folder", shown(name))

@@ -55,9 +55,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             if start == _LFS_MARK[:8]:
                 raise lfs_pointer(name)
             if len(start) < 8:
-                raise _bad(
-                    f"{name} is truncated: a safetensors file has at least 8 bytes", f"{info.st_size} bytes"
-                )
+                raise _bad(f"{name} is truncated: a safetensors file has at least 8 bytes", f"{info.st_size} bytes")
             length = int.from_bytes(start, "little")
             if length > info.st_size - 8:
                 raise _bad(
@@ -127,9 +125,7 @@ def _check_spans(name: str, header: dict[str, Any], data_bytes: int) -> dict[str
             )
         at = end
     if at != data_bytes:
-        raise _bad(
-            f"{name} is corrupt: there are bytes after its last tensor", f"{data_bytes - at:,} bytes too many"
-        )
+        raise _bad(f"{name} is corrupt: there are bytes after its last tensor", f"{data_bytes - at:,} bytes too many")
     return tensors
 
 

@@ -70,9 +70,7 @@ class Range(BaseModel):
         return self
 
     @classmethod
-    def bytes(
-        cls, low: float, high: float | None = None, *, formula: str, source: str, note: str = ""
-    ) -> Range:
+    def bytes(cls, low: float, high: float | None = None, *, formula: str, source: str, note: str = "") -> Range:
         """A range of bytes, rounded outward to whole bytes; without `high` an exact value."""
         top = math.ceil(low if high is None else high)
         bottom = top if high is None else math.floor(low)

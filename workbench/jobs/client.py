@@ -55,6 +55,7 @@ def _supervise(folder: JobFolder, *, fresh: bool) -> None:
         starter = subprocess.run(
             [sys.executable, "-m", "workbench.jobs.supervisor", str(folder.path), str(lock)],
             pass_fds=(lock,),
+            cwd=folder.path,  # `-m` looks in the working folder first, and the person's may hold anything
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -129,6 +129,7 @@ def probe_worker(prefix: tuple[str, ...], worker_path: str, settings: dict[str, 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=raw,
+            cwd="/",  # `-m` looks in the working folder first, and the person's may hold anything
             env={**os.environ, "PYTHONPATH": worker_path},
             start_new_session=True,
         ) as process,
