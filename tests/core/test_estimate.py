@@ -197,8 +197,12 @@ def test_a_precision_that_is_not_known(llama31: ModelSpec) -> None:
     with pytest.raises(BadInputError) as caught:
         weight_bytes(llama31, "int44")
     assert "Did you mean int4?" in caught.value.fix and "nvfp4" in caught.value.evidence
-    for call in (lambda: kv_bytes_per_token(llama31, "int3"), lambda: step_seconds(llama31, "polish"),
-                 lambda: kv_bytes_per_sequence(llama31, "fp16", -1), lambda: kv_capacity(llama31, "fp16", 1, 0)):  # fmt: skip
+    for call in (
+        lambda: kv_bytes_per_token(llama31, "int3"),
+        lambda: step_seconds(llama31, "polish"),
+        lambda: kv_bytes_per_sequence(llama31, "fp16", -1),
+        lambda: kv_capacity(llama31, "fp16", 1, 0),
+    ):
         with pytest.raises(BadInputError):
             call()
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from workbench.cli.context import Context
 from workbench.cli.engines import VERIFY_FILE, quality_words
-from workbench.cli.follow import final_words, follow_to_end
+from workbench.cli.follow import final_words, start_and_follow
 from workbench.cli.jobs import end_with
 from workbench.core.artifact import read_provenance, read_record
 from workbench.core.errors import BadInputError
@@ -116,9 +116,7 @@ def _model_folder(context: Context, model: str, preset: Preset, *, may_download:
 
 def _run(context: Context, plan: Plan) -> JobState:
     """Start a job, follow it to its end, leave with its exit code unless it is done."""
-    folder = client.start(context.home, plan)
-    context.err.print(f"Job {folder.id}: {plan.title}", markup=False)
-    state = follow_to_end(context, folder)
+    state = start_and_follow(context, lambda: client.start(context.home, plan))
     context.store.sync()
     end_with(context, state)
     return state

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -21,28 +22,44 @@ from workbench.jobs.folder import JobFolder
 _MARKS = {"done": "✓", "reused": "✓", "none": "·", "failed": "✗", "cancelled": "✗", "interrupted": "!"}
 
 
-def follow_to_end(context: Context, folder: JobFolder, *, cancel_on_interrupt: bool = True) -> JobState:
-    """Show the job until it is over. Ctrl+C cancels it (or, with False, only stops looking)."""
-    shown = _Bars(context) if context.err.is_terminal and not context.as_json else _Lines(context)
-    with shown:
-        try:
-            return _watch(folder, shown)
-        except KeyboardInterrupt:
-            if not cancel_on_interrupt:
-                context.note(f"Job {folder.id} goes on. `workbench jobs log -f {folder.id[-4:]}` picks it up again.")
-                raise typer.Exit(0) from None
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[list[bool]]:
+    """Keep Ctrl+C for later: between a job's start and its following it would be lost, and the job go on."""
+    kept: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: kept.append(True))
+    try:
+        yield kept
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def start_and_follow(context: Context, begin: Callable[[], JobFolder]) -> JobState:
+    """Begin a job (start it, or retry it) and show it until it is over. Ctrl+C cancels it, from the first moment on."""
+    with _interrupts_kept() as kept:
+        folder = begin()
+        shown = _Bars(context) if context.err.is_terminal and not context.as_json else _Lines(context)
+        context.err.print(f"Job {folder.id}: {folder.raw_state().title}", markup=False)
+        with shown:
+            state = _watch(folder, shown, kept)
+            if state is not None:
+                return state
             context.note("Cancelling the job …")
             client.cancel(folder)
-            with contextlib.suppress(KeyboardInterrupt):
-                return _watch(folder, shown)
-            context.note(f"The job is being cancelled: {folder.id}")
-            raise typer.Exit(5) from None
+            kept.clear()
+            state = _watch(folder, shown, kept)
+    if state is None:
+        context.note(f"Job {folder.id} is being cancelled; `workbench jobs` shows when it is over.")
+        raise typer.Exit(5)
+    return state
 
 
-def _watch(folder: JobFolder, shown: _Bars | _Lines) -> JobState:
+def _watch(folder: JobFolder, shown: _Bars | _Lines, kept: list[bool]) -> JobState | None:
+    """Follow until the job is over; None as soon as there was a Ctrl+C."""
     for state, events in client.follow(folder):
         shown.show(state, events)
-    return client.wait(folder, 10.0)
+        if kept and not state.finished:
+            return None
+    return client.wait(folder, 30.0)
 
 
 def step_words(step: StepState) -> str:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from workbench.cli.context import Context
-from workbench.cli.follow import final_words, follow_to_end, print_log, state_json
+from workbench.cli.follow import final_words, print_log, start_and_follow, state_json
 from workbench.core.errors import BadInputError
 from workbench.core.job import JobState
 from workbench.core.units import format_duration
@@ -94,11 +94,16 @@ def run_cancel(context: Context, job: str) -> None:
 
 def run_retry(context: Context, job: str, *, detach: bool) -> None:
     folder = find(context.home.jobs, job)
-    client.retry(folder)
     if detach:
+        client.retry(folder)
         context.result({"job": folder.id}, folder.id)
         return
-    state = follow_to_end(context, folder)
+
+    def again() -> JobFolder:
+        client.retry(folder)
+        return folder
+
+    state = start_and_follow(context, again)
     end_with(context, state)
     context.store.sync()
     context.result(state_json(state), final_words(state))

@@ -45,7 +45,7 @@ _DTYPES = {
 
 
 class RopeScaling(BaseModel):
-    """How positions are stretched beyond `original_max_positions`; `raw` is config.json's own table."""
+    """How positions are stretched beyond `original_max_positions`; `raw` is config.json's table, flat values only."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -340,8 +340,14 @@ def _rope(reader: _Reader) -> tuple[float | None, RopeScaling | None]:
     if factor is None and original:
         longest = reader.whole("max_position_embeddings")
         factor = longest / original if longest else None
-    raw = {str(key): value for key, value in table.items()}
+    raw = {str(key): value for key, value in table.items() if _flat(value)}
     return theta, RopeScaling(kind=kind, factor=factor, original_max_positions=original, raw=raw)
+
+
+def _flat(value: Any) -> bool:
+    """A plain value or a list of them: all that rope tables hold, and safe to write out again."""
+    plain = (str, int, float, bool, type(None))
+    return isinstance(value, plain) or (isinstance(value, list) and all(isinstance(part, plain) for part in value))
 
 
 def _sliding(reader: _Reader, layers: int) -> tuple[int | None, int]:

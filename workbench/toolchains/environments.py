@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,9 @@ def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, st
     """All interpreters that could hold the toolchain, the preferred one first, each looked at."""
     candidates: list[tuple[str, str]] = []
     if named := environ.get(variable_of(toolchain.name)):
-        candidates.append((named, f"named by {variable_of(toolchain.name)}"))
+        # Absolute, since workers start in other folders than this one.
+        python = shutil.which(named) or named
+        candidates.append((os.path.abspath(python), f"named by {variable_of(toolchain.name)}"))
     made = home.environments / toolchain.name
     with contextlib.suppress(OSError):
         candidates.extend(

@@ -11,7 +11,7 @@ from workbench.core.digest import file_sha256
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.estimate import step_estimate
 from workbench.core.messages import StepSpec
-from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind, cache_key, folder_name
+from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision, supported
 from workbench.core.preset import Preset
 from workbench.toolchains.base import BuildRequest, EngineRequest, HostStart, Package
@@ -176,7 +176,7 @@ def _step(
         "lanes": ("cpu",),
         "key": cache_key(key_facts) if request.model_digest else "",
         "key_facts": key_facts,
-        "estimate": StepEstimate.model_validate(step_estimate(request.model, kind, precision or "fp16").model_dump()),
+        "estimate": step_estimate(request.model, kind, precision or "fp16"),
     }
 
 
