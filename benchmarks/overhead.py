@@ -5,6 +5,7 @@ directly, in a process of its own, at 8 concurrent requests of fixed length. Run
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import statistics
@@ -48,7 +49,7 @@ def drive_directly(engine: Path) -> None:
     from workbench.workers.openvino_engine import host_settings, load_engine
     from workbench.workers.protocol import Channel
 
-    silent = Channel(Path(os.devnull).open("wb"), iter(()))
+    silent = Channel(io.BytesIO(), iter(()))
     pipeline = load_engine(engine, host_settings(settings(), silent), silent).pipeline
     out.write("ready\n")
     for line in sys.stdin:
@@ -74,15 +75,16 @@ class Direct:
     """The pipeline driven directly, seen from here."""
 
     def __init__(self, engine: Path, log: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--drive", str(engine)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("ab"),
-            text=True,
-        )
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, "--drive", str(engine)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         if self._line() != "ready":
-            sys.exit(f"the pipeline could not be loaded directly; see {log}")
+            sys.exit(f"the pipeline could not be loaded directly: {log.read_text(errors='replace')[-500:]}")
 
     def _line(self) -> str:
         assert self._process.stdout is not None

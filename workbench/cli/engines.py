@@ -171,7 +171,7 @@ def _words(stored: StoredArtifact, row: dict[str, Any]) -> list[str]:
 
 def quality_words(verify: dict[str, Any]) -> str:
     """What verify found, in a line; what it did not report is said."""
-    agreement, kl, speed = verify.get("agreement"), verify.get("mean_kl_nats"), verify.get("output_tok_s")
+    agreement, kl, speed = verify.get("agreement"), verify.get("kl_nats"), verify.get("output_tok_s")
     return ", ".join(
         [
             f"agreement with the source model {100 * agreement:.1f} %"

@@ -34,7 +34,7 @@ def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, st
     if named := environ.get(variable_of(toolchain.name)):
         # Absolute, since workers start in other folders than this one.
         python = shutil.which(named) or named
-        candidates.append((os.path.abspath(python), f"named by {variable_of(toolchain.name)}"))
+        candidates.append((str(Path(python).absolute()), f"named by {variable_of(toolchain.name)}"))
     made = home.environments / toolchain.name
     with contextlib.suppress(OSError):
         candidates.extend(

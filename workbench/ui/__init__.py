@@ -1,1 +1,1 @@
-"""The window: the only place with Qt. Its pages show models; jobs, plans and stores are used as the command line does."""
+"""The window: the only place with Qt. Pages show models; plans and jobs are those of the command line."""
