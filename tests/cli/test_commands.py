@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import workbench
+from tests.fakes.hub import running_hub
 from tests.fakes.models import make_tiny_folder, make_weightless_folder
 from workbench.core.home import Home
+from workbench.jobs.folder import JobFolder, job_ids
 
 COMMANDS = [
     ["demo"],
@@ -63,7 +65,8 @@ def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -
     folder = str(make_tiny_folder(tmp_path / "tiny"))
     arguments = ["build", "cpu-int8", "--model", folder, "--precision", "fp16,int8,int4", "--dry-run"]
     ran = workbench(*arguments, "--json")
-    assert ran.code == 0, ran.err
+    # The plan is shown all the same where the toolchain is missing; only the exit code says that it cannot run.
+    assert ran.code == 0 or (ran.code == 3 and "No interpreter" in ran.err), ran.err
     steps = {step["id"]: step for step in ran.json["steps"]}
     assert list(steps)[:2] == ["check", "convert"]
     assert steps["quantize:fp16"]["none_reason"] and steps["quantize:fp16"]["cache"] == "none"
@@ -98,3 +101,21 @@ def test_doctor_reports_as_json_and_words(home: Home) -> None:
     report = workbench("doctor", "--json").json
     assert report["host"]["memory_total_bytes"] > 0 and report["toolchains"][0]["name"] == "openvino"
     assert "OpenVINO GenAI" in workbench("doctor").out
+
+
+def test_a_model_by_name_is_downloaded_by_a_job_of_its_own(home: Home, tmp_path: Path) -> None:
+    with running_hub(tmp_path / "source") as hub:
+        env = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+        arguments = ["build", "cpu-int8", "--model", "org/tiny", "--dry-run"]
+        refused = workbench(*arguments, env=env)
+        assert refused.code == 2 and "downloads" in refused.err and not hub.requests
+        offline = workbench("build", "cpu-int8", "--model", "org/tiny", env={**env, "HF_HUB_OFFLINE": "1"})
+        assert offline.code == 4 and "HF_HUB_OFFLINE" in offline.err and not hub.requests
+        absent = workbench("build", "cpu-int8", "--model", "org/none", "--until", "check", env=env)
+        assert absent.code == 4 and "org/none" in absent.err
+        ran = workbench("build", "cpu-int8", "--model", "org/tiny", "--until", "check", "--json", env=env)
+    titles = [JobFolder(home.jobs / i).state().title for i in job_ids(home.jobs)]
+    assert "org/tiny download" in titles
+    assert list((tmp_path / "hf").rglob("model.safetensors")) and not list((tmp_path / "hf").rglob("*.bin"))
+    # Without a toolchain here the model still comes, and the check says what is missing.
+    assert ran.code == 0 or (ran.code == 3 and "No interpreter" in ran.err), ran.err

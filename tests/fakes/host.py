@@ -120,9 +120,7 @@ class FakeHost:
         if command.prompt == "bad":
             say("finished", request=command.request, reason="error", message="the prompt is bad")
             return
-        say(
-            "tokens", request=command.request, text="", ids=[]
-        )  # an empty first chunk, which counts for nothing
+        say("tokens", request=command.request, text="", ids=[])  # an empty first chunk, which counts for nothing
         self.open[command.request] = [0, command]
 
     def token(self, name: str) -> None:

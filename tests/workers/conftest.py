@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from workbench.core.messages import Error, Message, Result, StepSpec, parse_message
 
@@ -197,6 +196,8 @@ def make_tiny_llama(folder: Path, seed: int = 0) -> Path:
 
 
 def _write_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
     special = ["<|im_start|>", "<|im_end|>", "<unk>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = special + letters

@@ -185,7 +185,7 @@ def test_a_repetition_penalty_forbids_what_was_said(host: EngineClient) -> None:
 
 def test_an_abort_is_answered_at_once_and_frees_its_blocks(host: EngineClient) -> None:
     sampling = Sampling(max_tokens=400, ignore_eos=True)
-    generations = [host.submit(prompt="x" * 90, sampling=sampling) for _ in range(8)]
+    generations = [host.submit(prompt="x" * 90, sampling=sampling) for _ in range(24)]
     generations[0].event(0, 10)
     begin = time.monotonic()
     for generation in generations:

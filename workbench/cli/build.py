@@ -21,7 +21,7 @@ from workbench.core.units import format_bytes, format_count, format_duration
 from workbench.jobs import client
 from workbench.toolchains import get
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
-from workbench.toolchains.environments import choose_environment
+from workbench.toolchains.environments import best_environment, choose_environment
 from workbench.toolchains.planner import (
     Digests,
     Report,
@@ -68,7 +68,7 @@ class _Setup:
         self.preset = preset
         self.toolchain: Toolchain = get(preset.toolchain)
         self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code)
-        self.environment: Environment = choose_environment(self.toolchain, context.home, os.environ)
+        self.environment: Environment = best_environment(self.toolchain, context.home, os.environ)
 
     def request(self, precision: str, until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
         return make_request(
@@ -177,11 +177,11 @@ def run_build(
         context.result(_plan_json(plan, states, report), "\n".join(plan_words(plan, states)))
         refuse_blocked(report, anyway=anyway)
         return
+    refuse_output(plan)
     refuse_blocked(report, anyway=anyway)
     for advice in report.advice:
         if advice.level == "warning":
             context.note(f"{advice.text} [{advice.arithmetic}] {advice.fix}")
-    refuse_output(plan)
     if detach:
         folder = client.start(context.home, plan)
         context.note(f"`workbench jobs log -f {folder.id[-4:]}` follows it.")

@@ -44,6 +44,13 @@ class Environment:
     def usable(self) -> bool:
         return not self.missing and not self.problem
 
+    @property
+    def lacks(self) -> str:
+        """What makes it unusable, in words; empty when it is usable."""
+        if self.usable:
+            return ""
+        return f"{' '.join(self.prefix)} {self.problem or 'lacks ' + ', '.join(self.missing)}"
+
     def argv(self, module: str) -> tuple[str, ...]:
         """Argv of a worker program."""
         return (*self.prefix, "-m", module)

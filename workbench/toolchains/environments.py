@@ -52,19 +52,23 @@ def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, st
     return found
 
 
-def choose_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
-    """The first usable environment. Raises BlockedError that says what each one lacks."""
+def best_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
+    """The first usable environment, else the preferred one: plans can be made, if not run, without any."""
     found = find_environments(toolchain, home, environ)
-    for environment in found:
-        if environment.usable:
-            return environment
-    lacks = "; ".join(f"{e.prefix[0]}: {e.problem or 'lacks ' + ', '.join(e.missing)}" for e in found)
-    raise BlockedError(
-        f"No interpreter here holds {toolchain.title}.",
-        evidence=lacks,
-        fix=toolchain.install_hint,
-        code="no-environment",
-    )
+    return next((environment for environment in found if environment.usable), found[0])
+
+
+def choose_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
+    """The first usable environment. Raises BlockedError that says what the preferred one lacks."""
+    found = best_environment(toolchain, home, environ)
+    if not found.usable:
+        raise BlockedError(
+            f"No interpreter here holds {toolchain.title}.",
+            evidence=found.lacks,
+            fix=toolchain.install_hint,
+            code="no-environment",
+        )
+    return found
 
 
 def _look(toolchain: Toolchain, python: str, origin: str, home: Home) -> Environment:

@@ -107,6 +107,16 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
     situation = Situation(
         request.preset, request.model, precisions, request.host, numbers, shutil.disk_usage(place).free
     )
+    found = advise(situation)
+    if not request.environment.usable:
+        block = Advice(
+            code="no-environment",
+            level="block",
+            text=f"No interpreter here holds {toolchain.title}.",
+            arithmetic=request.environment.lacks,
+            fix=toolchain.install_hint,
+        )
+        found = (block, *found)
     return Report(
         preset_id=request.preset.id,
         toolchain=toolchain.name,
@@ -114,7 +124,7 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         precisions=request.precisions,
         steps=steps,
         numbers=numbers,
-        advice=advise(situation),
+        advice=found,
     )
 
 

@@ -207,9 +207,7 @@ class Outbox:
         if self._lines:
             data = "".join(self._lines).encode()
             self._lines.clear()
-            # Channel.send writes one validated message a call; lines made here by hand are proven by a test.
-            with self._channel._lock:
-                self._channel._out.write(data)
+            self._channel.send_lines(data)
 
 
 @dataclass(frozen=True)
