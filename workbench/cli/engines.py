@@ -111,7 +111,8 @@ def run_list(context: Context, *, everything: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("name", "toolchain", "size", "built in", "agreement", "date", "key", "folder"):
-        table.add_column(column, justify="right" if column in ("size", "built in", "agreement") else "left")
+        numbers = column in ("size", "built in", "agreement")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column == "key", overflow="fold")
     for row in rows:
         agreement = (row["verify"] or {}).get("agreement")
         table.add_row(
@@ -122,9 +123,16 @@ def run_list(context: Context, *, everything: bool) -> None:
             f"{100 * agreement:.1f} %" if agreement is not None else "not verified",
             _date(row["created_at"]),
             row["key"][:12],
-            row["path"] if row["complete"] else f"{row['path']} ({row['missing']})",
+            _place(context, row),
         )
     context.out.print(table)
+
+
+def _place(context: Context, row: dict[str, Any]) -> str:
+    """The folder; inside the home its name is enough, and every command takes it."""
+    path = Path(row["path"])
+    place = path.name if path.is_relative_to(context.home.artifacts) else str(path)
+    return place if row["complete"] else f"{place} ({row['missing']})"
 
 
 def _date(epoch_seconds: float) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import psutil
+from typing import Any, Protocol
 
 from workbench import __version__
 from workbench.core.artifact import (
@@ -24,7 +21,7 @@ from workbench.core.artifact import (
 )
 from workbench.core.errors import BadInputError, CancelledError, StepFailedError
 from workbench.core.host import read_host
-from workbench.core.job import StepState
+from workbench.core.job import JobState, StepState
 from workbench.core.messages import (
     ArtifactMade,
     Error,
@@ -37,16 +34,13 @@ from workbench.core.messages import (
     StepSpec,
     Unknown,
 )
-from workbench.core.plan import Step
+from workbench.core.plan import Plan, Step
 from workbench.core.units import format_bytes
 from workbench.jobs.checks import check_plan
-from workbench.jobs.folder import last_log_line
+from workbench.jobs.folder import JobFolder, last_log_line
 from workbench.jobs.outcome import Outcome, explain
 from workbench.jobs.sealing import copy_artifact, discard, find_equal, hash_files, prepare_partial, seal
-from workbench.jobs.worker import WorkerProcess
-
-if TYPE_CHECKING:
-    from workbench.jobs.supervisor import Supervisor
+from workbench.jobs.worker import WorkerProcess, kill_orphans
 
 GRACE_SECONDS = 5.0
 """How long a worker has between SIGTERM and SIGKILL."""
@@ -57,6 +51,21 @@ STALL_SECONDS = 600.0
 """A worker with no message, no processor time and no I/O for so long hangs."""
 
 
+class Job(Protocol):
+    """What a step needs of the job that it belongs to; the supervisor is one."""
+
+    plan: Plan
+    state: JobState
+    folder: JobFolder
+    selector: selectors.BaseSelector
+
+    def event(self, kind: str, step: str = "", **fields: Any) -> None: ...
+    def pass_on(self, step: str, message: Message) -> None: ...
+    def log(self, text: str) -> None: ...
+    def changed(self, *, now: bool = False) -> None: ...
+    def heartbeat(self, seconds: float = 0.0) -> None: ...
+
+
 def guards_of(step: Step) -> list[str]:
     """Names of the lanes that keep two jobs from making the same thing, or different things in one place, at once."""
     guards = [f"artifact:{step.key}"] if step.key else []
@@ -64,10 +73,10 @@ def guards_of(step: Step) -> list[str]:
 
 
 class StepRunner:
-    """Runs one step for a supervisor. Leaves `state` as done or reused, or raises a WorkbenchError."""
+    """Runs one step of a job. Leaves `state` as done or reused, or raises a WorkbenchError."""
 
-    def __init__(self, supervisor: Supervisor, step: Step, state: StepState) -> None:
-        self.job = supervisor
+    def __init__(self, job: Job, step: Step, state: StepState) -> None:
+        self.job = job
         self.step = step
         self.state = state
         self.versions: dict[str, str] = {}
@@ -85,6 +94,7 @@ class StepRunner:
         if not self._reuse(self._inputs()):
             return False
         self.state.status = "reused"
+        self.job.log(f"[{self.step.id}] {self.state.note}: {self.state.artifact or self.step.record}")
         return True
 
     def run(self) -> None:
@@ -320,21 +330,3 @@ class StepRunner:
     def _write_record(self, inputs: dict[str, str]) -> None:
         record = Record(key=self.step.key, created_at=time.time(), step=self._step_record(inputs))
         write_json(self._record_path(inputs), record, durable=True)
-
-
-def kill_orphans(rounds: int = 100) -> None:
-    """End whatever a worker left outside its own group: as the subreaper, this process is its parent now.
-
-    Children of a killed process come here only once it is dead, so it takes more than one look.
-    """
-    for _ in range(rounds):
-        children = psutil.Process().children(recursive=True)
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                child.send_signal(signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not children:
-            return
-        time.sleep(0.01)

@@ -27,7 +27,8 @@ from workbench.core.plan import Plan, Step
 from workbench.jobs.folder import JobFolder
 from workbench.jobs.lanes import Lane, lanes_in_order
 from workbench.jobs.sealing import explain_os_error
-from workbench.jobs.steps import StepRunner, guards_of, kill_orphans
+from workbench.jobs.steps import StepRunner, guards_of
+from workbench.jobs.worker import kill_orphans
 
 _STATE_SECONDS = 0.2
 _PR_SET_CHILD_SUBREAPER = 36
@@ -41,7 +42,7 @@ class Supervisor:
         self.plan: Plan = folder.plan()
         self.state: JobState = folder.raw_state()
         self.lanes_folder = lanes
-        self.selector = selectors.DefaultSelector()
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.cancel_asked = False
         self._events: IO[bytes] = folder.events_path.open("ab", buffering=0)
         self._log: IO[bytes] = folder.log_path.open("ab", buffering=0)
