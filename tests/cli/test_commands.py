@@ -119,3 +119,17 @@ def test_a_model_by_name_is_downloaded_by_a_job_of_its_own(home: Home, tmp_path:
     assert list((tmp_path / "hf").rglob("model.safetensors")) and not list((tmp_path / "hf").rglob("*.bin"))
     # Without a toolchain here the model still comes, and the check says what is missing.
     assert ran.code == 0 or (ran.code == 3 and "No interpreter" in ran.err), ran.err
+
+
+def test_one_preset_serves_several_precisions(home: Home, tmp_path: Path) -> None:
+    """Four bits without zero points made a small model answer nonsense, so INT4 must not inherit INT8's choice."""
+    folder = str(make_tiny_folder(tmp_path / "tiny"))
+
+    def symmetric(*extra: str) -> dict[str, bool]:
+        ran = workbench(
+            "build", "cpu-int8", "--model", folder, "--precision", "int8,int4", "--dry-run", "--json", *extra
+        )
+        return {s["variant"]: s["settings"]["symmetric"] for s in ran.json["steps"] if s["kind"] == "quantize"}
+
+    assert symmetric() == {"int8": True, "int4": False}
+    assert symmetric("--set", "precision.symmetric=true") == {"int8": True, "int4": True}

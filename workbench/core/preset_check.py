@@ -161,6 +161,8 @@ def wanted(path: KeyPath) -> str:
 def _wanted_one(node: dict[str, Any]) -> str:
     if "enum" in node:
         return "one of " + ", ".join(show_value(value) for value in node["enum"])
+    if "const" in node:
+        return show_value(node["const"])
     kind = node.get("type")
     low = node.get("minimum", node.get("exclusiveMinimum"))
     span = ""

@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 
 Goal = Literal["try-it", "latency", "throughput", "memory", "multi-gpu"]
 GroupSize = Literal["auto", -1, 16, 32, 64, 128, 256]
+Symmetric = Literal["auto"] | bool
 Method = Literal["rtn", "awq", "gptq"]
 SchedulerPolicy = Literal["auto", "guaranteed_no_evict", "max_utilization", "static_batch"]
 FlagValue = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
@@ -72,7 +73,12 @@ class PrecisionTable(_Table):
         "size that divides the model's channels.",
         unit="weights",
     )
-    symmetric: bool = _field(True, "Symmetric", "Scales without zero points: faster, a little less exact.")
+    symmetric: Symmetric = _field(
+        "auto",
+        "Symmetric",
+        "Scales without zero points: faster, less exact. auto: symmetric at 8 bits, where it costs nothing, and "
+        "with zero points at 4 bits, where small models answer nonsense without them.",
+    )
     method: Method = _field(
         "rtn",
         "Method",

@@ -210,7 +210,8 @@ def _convert(request: BuildRequest, out: Path | None) -> Step:
 
 def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: Path | None) -> Step:
     chosen = request.preset.precision
-    settings: dict[str, Any] = {"weights": precision.value, "symmetric": chosen.symmetric}
+    symmetric = precision.weight_bits >= 8 if chosen.symmetric == "auto" else chosen.symmetric
+    settings: dict[str, Any] = {"weights": precision.value, "symmetric": symmetric}
     inputs: tuple[StepInput, ...] = (StepInput(role="checkpoint", step=convert.id),)
     facts: dict[str, Any] = {"checkpoint": convert.key}
     if precision is Precision.INT4:
