@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import workbench
+from tests.cli.command import ROOT, workbench
 from tests.fakes.models import make_config_folder, make_tiny_folder
+from tests.fakes.plans import scripted_plan, scripted_step
 from workbench.core.home import Home
+from workbench.jobs import client
 
 
 def untouched(home: Home) -> bool:
@@ -159,6 +162,11 @@ ARGUMENTS = [
     (["build", "cpu-int8", "--model", "no-org/no-model", "--dry-run"], 2, "downloads"),
     (["build", "cpu-int8"], 2, "--model"),
     (["check", "cpu-int8", "--model", "MODEL", "--set", "parallel.tp=2"], 3, "parallel"),
+    (["check", "cpu-int8", "--model", "MODEL", "--precision", ","], 2, "names no precision"),
+    (["check", "cpu-int4", "--model", "MODEL", "--set", "precision.group_size=128"], 3, "group_size="),
+    (["build", "cpu-int8", "--model", "MODEL", "--out", "~nobody-at-all/x/y.partial"], 2, ".partial"),
+    (["check", "cpu-int8", "--model", "~nobody-at-all/model"], 2, "nobody-at-all"),
+    (["build", "cpu-int8", "--model", "MODEL", "--out", "HOME/jobs/mine"], 2, "uses itself"),
     (["prompt", "nonesuch", "hi"], 2, "nonesuch"),
     (["prompt", "/", "hi"], 2, "provenance"),
     (["prompt", "last", ""], 2, "empty"),
@@ -174,7 +182,7 @@ ARGUMENTS = [
 @pytest.mark.parametrize(("arguments", "code", "word"), ARGUMENTS, ids=[" ".join(row[0]) for row in ARGUMENTS])
 def test_arguments_that_cannot_be_used(home: Home, tmp_path: Path, arguments: list[str], code: int, word: str) -> None:
     model = str(make_tiny_folder(tmp_path / "model"))
-    ran = workbench(*[model if a == "MODEL" else a for a in arguments])
+    ran = workbench(*[model if a == "MODEL" else a.replace("HOME", str(home.root)) for a in arguments])
     assert ran.code == code, ran.err
     assert word in ran.err
     assert untouched(home)
@@ -241,3 +249,35 @@ def test_a_damaged_store_is_kept_aside_said_and_rebuilt(home: Home) -> None:
     assert list(home.root.glob("store-damaged-*.sqlite"))
     again = workbench("engines")
     assert again.code == 0 and "damaged" not in again.err
+
+
+def test_removing_takes_an_engines_own_files_and_nothing_else(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    step = scripted_step(home, "build", [["write", "sub/w", "x"]], kind="build", out=out)
+    assert client.wait(client.start(home, scripted_plan(step)), 60).status == "done"
+    refused = workbench("engines", "rm", str(out), "--yes")
+    assert refused.code == 2 and "--all" in refused.err and (out / "sub" / "w").exists()
+    (out / "notes.md").write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    unasked = workbench("engines", "rm", str(link), "--all")
+    assert unasked.code == 2 and "--yes" in unasked.err and (out / "sub" / "w").exists()
+    ran = workbench("engines", "rm", str(link), "--all", "--yes")
+    assert ran.code == 0 and "notes.md" in ran.err
+    assert [p.name for p in out.iterdir()] == ["notes.md"]
+    again = workbench("check", "cpu-int8", "--model", str(out))
+    assert again.code == 2
+
+
+def test_an_artefact_that_is_no_model_is_told_apart(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    step = scripted_step(home, "convert", [["write", "w", "x"]], out=out)
+    assert client.wait(client.start(home, scripted_plan(step)), 60).status == "done"
+    ran = workbench("check", "cpu-int8", "--model", str(out))
+    assert ran.code == 2 and "is a checkpoint, not a model folder" in ran.err
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Home) -> None:
+    script = f"{sys.executable} -m workbench presets | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "0" and "Traceback" not in ran.stderr

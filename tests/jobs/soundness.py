@@ -17,7 +17,7 @@ def unsound(home: Home, *others: Path) -> list[str]:
     found = []
     for kind in home.artifacts.iterdir():
         for folder in [*kind.iterdir(), *others]:
-            if folder.name.endswith(PARTIAL_SUFFIX) or not folder.exists():
+            if folder.name.endswith(PARTIAL_SUFFIX) or ".damaged-" in folder.name or not folder.exists():
                 continue
             if not (folder / PROVENANCE_FILE).is_file():
                 found.append(f"{folder} has no provenance")

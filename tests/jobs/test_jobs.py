@@ -18,8 +18,10 @@ from workbench.core.artifact import problems, read_provenance, read_record
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.job import JobState
+from workbench.core.plan import FileMark, PlanModel, Step, StepInput
 from workbench.jobs import client
-from workbench.jobs.folder import EventTail, JobFolder, find
+from workbench.jobs.folder import EventTail, JobFolder, create, find, job_ids
+from workbench.jobs.lanes import held
 
 SECONDS = 60.0
 
@@ -36,9 +38,9 @@ def events(folder: JobFolder) -> list[dict[str, object]]:
     return found
 
 
-def leftovers(home: Home) -> list[object]:
+def leftovers(home: Home, *others: Path) -> list[object]:
     """Folders that look complete and are not, and partial ones."""
-    return [*partial_folders(home), *unsound(home)]
+    return [*partial_folders(home), *unsound(home, *others)]
 
 
 def processes_of(folder: JobFolder) -> list[psutil.Process]:
@@ -80,14 +82,28 @@ def test_equal_steps_are_reused_and_changed_ones_are_not(home: Home, tmp_path: P
     assert counter.read_text().count("ran") == 2
 
 
-def test_an_artefact_that_lost_a_file_is_not_reused_and_not_overwritten(home: Home) -> None:
+def test_an_artefact_that_lost_a_file_is_put_aside_and_made_again(home: Home) -> None:
     step = scripted_step(home, "convert", [["write", "w", "x"]])
     _, first = run(home, step)
-    (Path(first.artifacts[0]) / "w").unlink()
+    path = Path(first.artifacts[0])
+    (path / "w").unlink()
+    (path / "notes.txt").write_text("mine")
     _, second = run(home, step)
-    assert second.status == "failed"
+    assert second.status == "done" and second.steps[0].status == "done"
+    assert not leftovers(home, path) and (path / "w").is_file()
+    aside = list(path.parent.glob("*.damaged-*"))
+    assert len(aside) == 1 and (aside[0] / "notes.txt").read_text() == "mine"
+    assert not (aside[0] / "provenance.json").exists()
+
+
+def test_a_folder_that_the_person_named_is_never_put_aside(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    step = scripted_step(home, "convert", [["write", "w", "x"]], out=out)
+    run(home, step)
+    (out / "w").unlink()
+    _, second = run(home, step)
     assert second.failure is not None and second.failure.code == "output-exists"
-    assert "nothing that exists is overwritten" in second.failure.what
+    assert "nothing that exists is overwritten" in second.failure.what and second.failure.exit_code == 2
 
 
 def test_a_record_is_kept_inside_the_artefact_and_reused(home: Home) -> None:
@@ -234,19 +250,61 @@ def test_two_jobs_that_make_the_same_thing_end_with_one_artefact(home: Home, tmp
     assert not leftovers(home)
 
 
-def test_two_different_builds_into_one_folder_one_wins_the_other_is_told(home: Home, tmp_path: Path) -> None:
+def slow_pair(home: Home, letter: str, out: Path) -> Step:
+    """Two files with a pause between them and no lane, so that only the guards keep two builds apart."""
+    actions = [["write", "a", letter, 1000], ["sleep", 0.4], ["write", "b", letter, 1000]]
+    return scripted_step(home, "convert", actions, out=out, lanes=())
+
+
+@pytest.mark.parametrize("homes", [1, 2])
+def test_two_different_builds_into_one_folder_one_wins_the_other_is_told(
+    home: Home, tmp_path: Path, homes: int
+) -> None:
     out = tmp_path / "out"
+    other = home if homes == 1 else Home(tmp_path / "another home").make()
     jobs = [
-        client.start(
-            home, scripted_plan(scripted_step(home, "convert", [["sleep", 0.3], ["write", "w", letter]], out=out))
-        )
-        for letter in "ab"
+        client.start(where, scripted_plan(slow_pair(where, letter, out)))
+        for where, letter in ((home, "a"), (other, "b"))
     ]
     states = [client.wait(job, SECONDS) for job in jobs]
     assert sorted(s.status for s in states) == ["done", "failed"]
     loser = next(s for s in states if s.status == "failed")
     assert loser.failure is not None and loser.failure.code == "output-exists" and loser.failure.exit_code == 2
-    assert not problems(out, read_provenance(out))
+    assert not leftovers(home, out) and not list(tmp_path.glob("*.partial"))
+    assert (out / "a").read_bytes() == (out / "b").read_bytes(), "files of one job only"
+
+
+def test_a_folder_of_the_persons_that_is_called_partial_is_left_alone(home: Home, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    _, state = run(home, scripted_step(home, "convert", [["write", "w", "x"]], out=tmp_path / "out"))
+    assert state.status == "done" and (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_that_changes_while_its_job_waits_is_noticed(home: Home, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    stat = (model / "config.json").stat()
+    step = scripted_step(home, "convert", [["write", "w", "x"]])
+    step = step.model_copy(update={"inputs": (StepInput(role="model", path=str(model)),)})
+    plan = scripted_plan(step).model_copy(
+        update={
+            "model": PlanModel(name="m", path=str(model), architecture="X", digest="0", parameters=1, weight_bytes=1),
+            "source_files": (FileMark(path=str(model / "config.json"), bytes=stat.st_size, mtime_ns=stat.st_mtime_ns),),
+        }
+    )
+    with held(home.lanes, "cpu"):
+        folder = client.start(home, plan)
+        end = time.monotonic() + SECONDS
+        while "waits for cpu" not in folder.state().steps[0].note:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        (model / "config.json").write_text('{"changed": true}')
+    state = client.wait(folder, SECONDS)
+    assert state.failure is not None and state.failure.code == "input-changed"
+    assert not leftovers(home) and "waits for cpu" in folder.log_path.read_text()
 
 
 def test_a_read_only_place_is_said(home: Home, tmp_path: Path) -> None:
@@ -270,6 +328,28 @@ def test_a_full_disk_is_said_and_leaves_nothing(home: Home, tmp_path: Path) -> N
         _, state = run(home, scripted_step(home, "convert", [["write", "w", "x" * 1000, 4000]], out=small / "engine"))
         assert state.status == "failed" and state.failure is not None and state.failure.code == "disk-full"
         assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_ids_sort_by_time_also_within_a_second(home: Home) -> None:
+    plan = scripted_plan(scripted_step(home, "convert", [["write", "w", "x"]]))
+    made = [create(home.jobs, plan, 1_800_000_000 + n / 100).id for n in range(20)]
+    assert job_ids(home.jobs) == made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small full disk needs a mount")
+def test_a_full_home_is_said_and_not_called_an_interruption(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        home = Home(small / "home").make()
+        _, state = run(home, scripted_step(home, "convert", [["flood", 400_000], ["write", "w", "x" * 1000, 8000]]))
+        assert state.status == "failed" and state.failure is not None
+        assert "No space left" in state.failure.evidence or state.failure.code == "disk-full", state.failure
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

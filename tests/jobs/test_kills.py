@@ -37,8 +37,7 @@ from workbench.core.home import home_from
 from workbench.core.plan import Plan
 from workbench.jobs import client
 folder = client.start(home_from(os.environ), Plan.model_validate_json(Path(sys.argv[1]).read_bytes()))
-for state, _ in client.follow(folder):
-    pass
+client.wait(folder)
 """
 
 

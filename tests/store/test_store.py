@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -131,3 +132,41 @@ def test_several_processes_share_a_store(home: Home) -> None:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert out.split() == ["1"]
+
+
+def test_a_job_that_was_cancelled_and_retried_is_found_again(home: Home, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    step = scripted_step(home, "convert", [["wait_for", str(go)], ["write", "w", "x"]], out=tmp_path / "out")
+    folder = client.start(home, scripted_plan(step))
+    assert client.cancel(folder) and client.wait(folder, 60).status == "cancelled"
+    with Store.open(home) as store:
+        store.sync()
+        assert [s.status for s in store.jobs()] == ["cancelled"]
+        go.touch()
+        client.retry(folder)
+        assert client.wait(folder, 60).status == "done"
+        store.sync()
+        assert [s.status for s in store.jobs()] == ["done"]
+        assert [a.path for a in store.artifacts()] == [tmp_path / "out"]
+
+
+def test_another_artefact_at_a_known_path_is_read_again(home: Home, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Store.open(home) as store:
+        keys = []
+        for letter in ("x", "yy"):
+            shutil.rmtree(out, ignore_errors=True)
+            step = scripted_step(home, "convert", [["write", "w", letter]], out=out)
+            assert client.wait(client.start(home, scripted_plan(step)), 60).status == "done"
+            store.sync()
+            keys.append(store.artifacts()[0].provenance.key)
+            assert not store.artifacts()[0].missing
+        assert keys[0] != keys[1] and store.paths_with_key(keys[0]) == ()
+
+
+def test_the_store_is_its_owners_alone(tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    root.mkdir(mode=0o755)
+    with Store.open(Home(root).make()) as store:
+        store.sync()
+        assert {oct(p.stat().st_mode & 0o777) for p in root.glob("store.sqlite*")} == {"0o600"}

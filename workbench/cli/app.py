@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +28,10 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Model folder, or a name such as org/model to download.")
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", "-p", help="Precisions, comma-separated, instead of the preset's: int8,int4.")
+    list[str],
+    typer.Option(
+        "--precision", "-p", help="Precisions, comma-separated or repeated, instead of the preset's: int8,int4."
+    ),
 ]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a preset value: precision.weights=int4.", metavar="KEY=VALUE")
@@ -95,7 +100,7 @@ def presets(as_json: JsonFlag = False) -> None:
 def check(
     preset: Annotated[str, typer.Argument(help="Preset id or TOML file.")],
     model: ModelOption,
-    precision: PrecisionOption = "",
+    precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
     as_json: JsonFlag = False,
 ) -> None:
@@ -121,7 +126,7 @@ def build(
         Path | None,
         typer.Option("--out", help="Folder of the last artefact made; with several precisions, one below it for each."),
     ] = None,
-    precision: PrecisionOption = "",
+    precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
     until: Annotated[
         str, typer.Option("--until", help="Stop after this step: check, convert, quantize, build, verify.")
@@ -263,9 +268,10 @@ def engines_show(
 def engines_rm(
     engine: Annotated[str, typer.Argument(help="Folder, name or key.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove a checkpoint or a model, too.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove an engine's folder from the disk.
+    """Remove an engine from the disk: its own files, and the folder when nothing else is in it.
 
     \b
     Example:
@@ -275,7 +281,7 @@ def engines_rm(
     from workbench.cli.engines import run_remove
 
     with running(as_json) as context:
-        run_remove(context, engine, yes=yes)
+        run_remove(context, engine, yes=yes, everything=everything)
 
 
 @jobs_app.callback()
@@ -371,6 +377,12 @@ def jobs_retry(
 
 def main() -> None:
     """Entry point of the `workbench` command."""
+
+    def stop(*_: object) -> None:
+        os.write(2, b"cancelled\n")
+        os._exit(5)
+
+    signal.signal(signal.SIGINT, stop)  # nothing was begun yet; commands handle it themselves
     app()
 
 

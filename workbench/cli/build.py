@@ -25,7 +25,6 @@ from workbench.toolchains.environments import best_environment, choose_environme
 from workbench.toolchains.planner import (
     Digests,
     Report,
-    cache_states,
     check,
     chosen_precisions,
     digest_of,
@@ -33,6 +32,7 @@ from workbench.toolchains.planner import (
     plan_build,
     refuse_blocked,
     refuse_output,
+    step_states,
     until_kind,
 )
 from workbench.toolchains.sources import demo_plan, fetch_plan, is_repository_name, open_model, ready_folder
@@ -70,7 +70,7 @@ class _Setup:
         self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code)
         self.environment: Environment = best_environment(self.toolchain, context.home, os.environ)
 
-    def request(self, precision: str, until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
+    def request(self, precision: list[str], until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
         return make_request(
             self.preset,
             self.model,
@@ -106,8 +106,8 @@ def _model_folder(context: Context, model: str, preset: Preset, *, may_download:
     if not may_download:
         raise BadInputError(
             f"There is no folder {model}.",
-            evidence="it reads like the name of a repository, and check downloads nothing",
-            fix=f"`workbench build … --model {model} --until check` downloads it.",
+            evidence="it reads like the name of a repository, and neither check nor a dry run downloads anything",
+            fix=f"`workbench build PRESET --model {model} --until check` downloads it.",
             code="no-model",
         )
     state = _run(context, fetch_plan(model, preset.model.revision))
@@ -122,7 +122,7 @@ def _run(context: Context, plan: Plan) -> JobState:
     return state
 
 
-def run_check(context: Context, preset: str, model: str, precision: str, overrides: list[str]) -> None:
+def run_check(context: Context, preset: str, model: str, precision: list[str], overrides: list[str]) -> None:
     chosen = _preset(context, preset, overrides)
     setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False))
     report = check(setup.toolchain, setup.request(precision))
@@ -159,7 +159,7 @@ def run_build(
     preset: str,
     model: str,
     out: Path | None,
-    precision: str,
+    precision: list[str],
     overrides: list[str],
     until: str,
     *,
@@ -170,14 +170,16 @@ def run_build(
     chosen = _preset(context, preset, overrides)
     until_kind(until)
     setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run))
-    report = check(setup.toolchain, setup.request(precision, until, out))
-    plan = plan_build(setup.toolchain, setup.request(precision, until, out, setup.digest()))
+    context.store.sync()
+    request = setup.request(precision, until, out, setup.digest())
+    report = check(setup.toolchain, request)
+    plan = plan_build(setup.toolchain, request, anyway=anyway)
     if dry_run:
-        states = cache_states(plan)
+        states = step_states(plan.steps)
         context.result(_plan_json(plan, states, report), "\n".join(plan_words(plan, states)))
         refuse_blocked(report, anyway=anyway)
         return
-    refuse_output(plan)
+    refuse_output(plan, context.home)
     refuse_blocked(report, anyway=anyway)
     for advice in report.advice:
         if advice.level == "warning":
@@ -269,10 +271,11 @@ def run_demo(context: Context, out: Path | None, prompt: str) -> None:
     if folder is None:
         folder = Path(_run(context, fetch).artifacts[-1])
     setup = _Setup(context, preset, folder)
-    report = check(setup.toolchain, setup.request("", out=out))
-    refuse_blocked(report)
-    plan = plan_build(setup.toolchain, setup.request("", out=out, digest=setup.digest()))
-    refuse_output(plan)
+    context.store.sync()
+    request = setup.request([], out=out, digest=setup.digest())
+    refuse_blocked(check(setup.toolchain, request))
+    plan = plan_build(setup.toolchain, request)
+    refuse_output(plan, context.home)
     state = _run(context, plan)
     row = made_by(plan, state)[-1]
     context.err.print(_made_words(row), markup=False, soft_wrap=True)

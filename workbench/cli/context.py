@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -22,13 +24,31 @@ from workbench.core.host import HostSpec, read_host
 from workbench.store.store import Store
 
 
+class _Console(Console):
+    """A console whose reader may go (`| head`): then there is nobody to print for, and that is no error."""
+
+    def on_broken_pipe(self) -> None:
+        _close_output()
+        raise SystemExit(0)
+
+
+def _close_output() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+
+
 class Context:
     """One run of a command. Results go to stdout; all else (progress, notices, errors) to stderr."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.err = Console(stderr=True, highlight=False)
-        self.out = Console(highlight=False, soft_wrap=True)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # an answer may hold what the terminal's encoding cannot
+                stream.reconfigure(errors="replace")
+        self.err = _Console(stderr=True, highlight=False)
+        # A table that is piped is for another program: it is not folded to a terminal's width.
+        self.out = _Console(highlight=False, width=None if sys.stdout.isatty() else 240)
         self._answered = False
 
     @cached_property
@@ -48,7 +68,7 @@ class Context:
 
     def note(self, text: str) -> None:
         """A line for people beside the result."""
-        self.err.print(text, style="yellow", markup=False)
+        self.err.print(text, style="yellow", markup=False, soft_wrap=True)
 
     def result(self, data: Any, text: str | None = None) -> None:
         """The result: JSON for machines, else `text`."""
@@ -63,9 +83,9 @@ class Context:
         """A failure in words; with --json the same on stdout as an object, unless the result is out already."""
         if self.as_json and not self._answered:
             self.result({"error": failure.model_dump()})
-        self.err.print(f"error: {failure.what}", style="bold red", markup=False)
+        self.err.print(f"error: {failure.what}", style="bold red", markup=False, soft_wrap=True)
         for line in failure.lines()[1:]:
-            self.err.print(f"  {line}", markup=False)
+            self.err.print(f"  {line}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         if "store" in self.__dict__:
@@ -85,6 +105,7 @@ def _plain(data: Any) -> Any:
 @contextlib.contextmanager
 def running(as_json: bool) -> Iterator[Context]:
     """Run a command's body: errors end it in words with their exit code, and no traceback reaches a person."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # main() had its own until here
     context = Context(as_json)
     try:
         yield context
@@ -95,8 +116,7 @@ def running(as_json: bool) -> Iterator[Context]:
         context.err.print("cancelled", markup=False)
         raise typer.Exit(5) from None
     except BrokenPipeError:
-        # The reader of our output is gone (`| head`): nothing to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort):
         raise

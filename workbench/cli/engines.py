@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from rich.table import Table
 from workbench.cli.context import Context
 from workbench.core.artifact import Provenance, Record, problems, read_provenance, read_record, runs_here
 from workbench.core.errors import BadInputError
+from workbench.core.home import expanded
 from workbench.core.units import format_bytes, format_duration
-from workbench.jobs.sealing import discard
+from workbench.jobs.lanes import Lane
+from workbench.jobs.sealing import remove_artifact
 from workbench.store.store import StoredArtifact
 
 VERIFY_FILE = "verify.json"
@@ -24,9 +27,8 @@ def find_engine(context: Context, wanted: str) -> StoredArtifact:
 
     Raises BadInputError when none or several fit, or when it is not whole.
     """
-    path = Path(wanted).expanduser()
+    path = expanded(wanted)
     if path.is_dir():
-        path = path.absolute()
         provenance = read_provenance(path)
         found = StoredArtifact(path, provenance, "; ".join(problems(path, provenance)))
     else:
@@ -34,7 +36,7 @@ def find_engine(context: Context, wanted: str) -> StoredArtifact:
         engines = context.store.artifacts("engine")
         whole = [e for e in engines if not e.missing]
         if wanted == "last" and whole:
-            return whole[0]
+            return _of_last_job(context, whole) or whole[0]
         hits = [e for e in engines if _fits(e, wanted)]
         # The same engine in two places is one engine: take the newest that is whole.
         keys = {e.provenance.key for e in hits}
@@ -61,6 +63,16 @@ def find_engine(context: Context, wanted: str) -> StoredArtifact:
             code="broken-engine",
         )
     return found
+
+
+def _of_last_job(context: Context, engines: list[StoredArtifact]) -> StoredArtifact | None:
+    """The engine that the newest finished job made or found; a reused engine is older than its job."""
+    by_path = {str(engine.path): engine for engine in engines}
+    for state in context.store.jobs(20):
+        for path in reversed(state.artifacts):
+            if path in by_path:
+                return by_path[path]
+    return None
 
 
 def _fits(engine: StoredArtifact, wanted: str) -> bool:
@@ -191,26 +203,56 @@ def quality_words(verify: dict[str, Any]) -> str:
     )
 
 
-def run_remove(context: Context, wanted: str, *, yes: bool) -> None:
-    path = Path(wanted).expanduser()
+def run_remove(context: Context, wanted: str, *, yes: bool, everything: bool) -> None:
+    stored = _removable(context, wanted, everything=everything)
+    size = format_bytes(stored.provenance.size_bytes)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInputError(
+                "Nobody is there to be asked.", fix="Give --yes to remove without asking.", code="not-asked"
+            )
+        if not typer.confirm(f"Remove {stored.path} ({size})?", err=True):
+            raise typer.Exit(0)
+    lanes = [Lane(context.home.lanes, name) for name in (f"path:{stored.path}", f"artifact:{stored.provenance.key}")]
+    try:
+        if not all(lane.acquire(timeout_seconds=0.5) for lane in lanes):
+            raise BadInputError(
+                f"A job is using {stored.path}.", fix="Wait for it, or cancel it: `workbench jobs`.", code="in-use"
+            )
+        others = remove_artifact(stored.path, stored.provenance, (VERIFY_FILE,))
+    except OSError as error:
+        raise BadInputError(f"{stored.path} could not be removed.", evidence=str(error), code="not-writable") from error
+    finally:
+        for lane in lanes:
+            lane.release()
+    context.store.forget_artifact(stored.path)
+    if others:
+        context.note(f"These files were not the workbench's and stay in {stored.path}: {', '.join(others[:10])}")
+    context.result({"removed": str(stored.path), "left": others}, f"removed {stored.path}, {size}")
+
+
+def _removable(context: Context, wanted: str, *, everything: bool) -> StoredArtifact:
+    """The one artefact that is meant, links followed. Raises BadInputError; for a model or checkpoint without --all."""
+    path = expanded(wanted)
     if path.is_dir():
-        stored = StoredArtifact(path.absolute(), read_provenance(path.absolute()))
+        path = path.resolve()
+        stored = StoredArtifact(path, read_provenance(path))
     else:
         context.store.sync()
         hits = [e for e in context.store.artifacts() if _fits(e, wanted)]
         if len(hits) != 1:
+            names = ", ".join(e.path.name for e in hits[:6])
             raise BadInputError(
-                f"{wanted!r} fits {len(hits)} artefacts.",
-                fix="Give the folder, or the key's first digits.",
+                f"{wanted!r} fits {len(hits)} artefacts." if hits else f"No engine is called {wanted!r}.",
+                evidence=names,
+                fix="Give the folder, or the key's first digits: `workbench engines list --all`.",
                 code="no-such-engine",
             )
         stored = hits[0]
-    size = format_bytes(stored.provenance.size_bytes)
-    if not yes and not typer.confirm(f"Remove {stored.path} ({size})?", err=True):
-        raise typer.Exit(0)
-    try:
-        discard(stored.path)
-    except OSError as error:
-        raise BadInputError(f"{stored.path} could not be removed.", evidence=str(error), code="not-writable") from error
-    context.store.forget_artifact(stored.path)
-    context.result({"removed": str(stored.path)}, f"removed {stored.path}, {size}")
+    if stored.provenance.kind != "engine" and not everything:
+        raise BadInputError(
+            f"{stored.path} is a {stored.provenance.kind}, not an engine.",
+            fix="Give --all to remove checkpoints and models too.",
+            code="not-an-engine",
+        )
+    return stored

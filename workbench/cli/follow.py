@@ -17,13 +17,13 @@ from workbench.cli.context import Context
 from workbench.core.job import JobState, StepState
 from workbench.core.units import format_bytes, format_duration
 from workbench.jobs import client
-from workbench.jobs.folder import JobFolder
+from workbench.jobs.folder import EventTail, JobFolder
 
 _MARKS = {"done": "✓", "reused": "✓", "none": "·", "failed": "✗", "cancelled": "✗", "interrupted": "!"}
 
 
 @contextlib.contextmanager
-def _interrupts_kept() -> Iterator[list[bool]]:
+def interrupts_kept() -> Iterator[list[bool]]:
     """Keep Ctrl+C for later: between a job's start and its following it would be lost, and the job go on."""
     kept: list[bool] = []
     before = signal.signal(signal.SIGINT, lambda *_: kept.append(True))
@@ -33,29 +33,38 @@ def _interrupts_kept() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def start_and_follow(context: Context, begin: Callable[[], JobFolder]) -> JobState:
-    """Begin a job (start it, or retry it) and show it until it is over. Ctrl+C cancels it, from the first moment on."""
-    with _interrupts_kept() as kept:
+def start_and_follow(context: Context, begin: Callable[[], JobFolder], again: JobFolder | None = None) -> JobState:
+    """Begin a job and show it until it is over. Ctrl+C cancels it, from the first moment on.
+
+    `again` is the job's folder when it is there already (a retry): what earlier attempts said is not shown again.
+    """
+    said = again.events_path.stat().st_size if again is not None else 0
+    with interrupts_kept() as kept:
         folder = begin()
-        shown = _Bars(context) if context.err.is_terminal and not context.as_json else _Lines(context)
-        context.err.print(f"Job {folder.id}: {folder.raw_state().title}", markup=False)
-        with shown:
-            state = _watch(folder, shown, kept)
+        tail = EventTail(folder.events_path, said)
+        context.err.print(f"Job {folder.id}: {folder.raw_state().title}", markup=False, soft_wrap=True)
+        with _shown(context) as shown, contextlib.closing(tail):
+            state = _watch(folder, tail, shown, kept)
             if state is not None:
                 return state
             context.note("Cancelling the job …")
             client.cancel(folder)
             kept.clear()
-            state = _watch(folder, shown, kept)
+            state = _watch(folder, tail, shown, kept)
     if state is None:
         context.note(f"Job {folder.id} is being cancelled; `workbench jobs` shows when it is over.")
         raise typer.Exit(5)
     return state
 
 
-def _watch(folder: JobFolder, shown: _Bars | _Lines, kept: list[bool]) -> JobState | None:
+def _shown(context: Context) -> _Bars | _Lines:
+    live = context.err.is_terminal and not context.err.is_dumb_terminal and not context.as_json
+    return _Bars(context) if live else _Lines(context)
+
+
+def _watch(folder: JobFolder, tail: EventTail, shown: _Bars | _Lines, kept: list[bool]) -> JobState | None:
     """Follow until the job is over; None as soon as there was a Ctrl+C."""
-    for state, events in client.follow(folder):
+    for state, events in client.follow(folder, tail):
         shown.show(state, events)
         if kept and not state.finished:
             return None
@@ -104,6 +113,9 @@ class _Bars:
         self._progress.stop()
 
     def show(self, state: JobState, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["type"] == "log" and event.get("level") != "debug":
+                self._progress.console.print(f"{event.get('step', '')}: {event['text']}", markup=False, soft_wrap=True)
         for step in state.steps:
             if step.status == "pending":
                 continue
@@ -148,25 +160,23 @@ class _Lines:
 
 
 def print_log(context: Context, folder: JobFolder, *, follow: bool) -> JobState:
-    """The raw log on stdout (with --json: the events); with `follow` until the job is over."""
+    """The raw log on stdout (with --json: the events); with `follow` until the job is over.
+
+    Ctrl+C only stops looking, and says so.
+    """
     path = folder.events_path if context.as_json else folder.log_path
-    for chunk in _tail(folder, path.read_bytes if not follow else None, path):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.flush()
-    return folder.state()
-
-
-def _tail(folder: JobFolder, whole: Any, path: Any) -> Iterator[bytes]:
-    if whole is not None:
-        yield whole()
-        return
-    with path.open("rb") as log:
+    with interrupts_kept() as kept, contextlib.suppress(FileNotFoundError), path.open("rb") as log:
         while True:
-            over = folder.state().finished  # asked before reading, so that the last lines are not missed
-            yield log.read()
+            over = not follow or folder.state().finished  # asked before reading, so that the last lines are not missed
+            sys.stdout.buffer.write(log.read())
+            sys.stdout.flush()
             if over:
-                return
+                break
+            if kept:
+                context.note(f"Stopped looking; the job goes on. `workbench jobs cancel {folder.id[-4:]}` ends it.")
+                raise typer.Exit(130)
             time.sleep(0.1)
+    return folder.state()
 
 
 def final_words(state: JobState) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from workbench.cli.context import Context
 from workbench.cli.follow import final_words, print_log, start_and_follow, state_json
-from workbench.core.errors import BadInputError
+from workbench.core.errors import BadInputError, StepFailedError
 from workbench.core.job import JobState
 from workbench.core.units import format_duration
 from workbench.jobs import client
@@ -61,7 +61,7 @@ def run_list(context: Context, limit: int) -> None:
             state.id,
             state.title,
             state.status + (f" (attempt {state.attempt})" if state.attempt > 1 else ""),
-            f"{step.title} {step.variant}".strip() if step else "",
+            f"{step.title} {step.variant} {step.note if step.status == 'waiting' else ''}".strip() if step else "",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created_at)),
             format_duration(end - state.started_at) if state.started_at else "",
         )
@@ -88,7 +88,15 @@ def run_cancel(context: Context, job: str) -> None:
         raise BadInputError(
             f"Job {folder.id} is not running.", evidence=f"it is {state.status}", code="job-not-running"
         )
-    state = client.wait(folder, 60.0)
+    try:
+        state = client.wait(folder, 60.0)
+    except TimeoutError as error:
+        raise StepFailedError(
+            f"Job {folder.id} was asked to stop and has not stopped yet.",
+            evidence=str(error),
+            fix=f"`workbench jobs` shows when it is over. Its supervisor: process {folder.raw_state().supervisor_pid}.",
+            code="not-stopped",
+        ) from None
     context.result(state_json(state), final_words(state))
 
 
@@ -103,7 +111,7 @@ def run_retry(context: Context, job: str, *, detach: bool) -> None:
         client.retry(folder)
         return folder
 
-    state = start_and_follow(context, again)
+    state = start_and_follow(context, again, folder)
     end_with(context, state)
     context.store.sync()
     context.result(state_json(state), final_words(state))

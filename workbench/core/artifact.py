@@ -143,7 +143,7 @@ def read_provenance(folder: Path) -> Provenance:
 
 def problems(folder: Path, provenance: Provenance) -> list[str]:
     """Why the folder is not complete; empty when all listed files are there with their sizes."""
-    found = []
+    found = [] if (folder / PROVENANCE_FILE).is_file() else [f"{PROVENANCE_FILE} is missing"]
     for entry in provenance.files:
         try:
             size = (folder / entry.path).stat().st_size

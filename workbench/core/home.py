@@ -69,9 +69,17 @@ class Home:
         return self
 
 
+def expanded(path: str | Path) -> Path:
+    """The absolute path with `~` expanded; a `~name` that is nobody's stays as it is. Links are not followed."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        return Path(path).absolute()
+
+
 def home_from(environment: Mapping[str, str]) -> Home:
     """The home that the environment names, else the platform's data folder; nothing is created."""
     named = environment.get(HOME_VARIABLE, "")
     if named:
-        return Home(Path(named).expanduser().absolute())
+        return Home(expanded(named))
     return Home(Path(platformdirs.user_data_dir("engine-workbench", appauthor=False)))

@@ -119,6 +119,7 @@ def reset_for_retry(state: JobState) -> JobState:
             "steps": steps,
             "status": "queued",
             "failure": None,
+            "started_at": None,
             "finished_at": None,
             "attempt": state.attempt + 1,
             "supervisor_pid": None,

@@ -108,6 +108,8 @@ class Plan(_Frozen):
     preset: dict[str, Any] = Field(default_factory=dict)
     model: PlanModel | None = None
     source_files: tuple[FileMark, ...] = ()
+    anyway: bool = False
+    """Estimates may object: the person said to build all the same."""
     steps: tuple[Step, ...]
 
     @model_validator(mode="after")

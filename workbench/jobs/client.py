@@ -109,18 +109,16 @@ def cancel(folder: JobFolder) -> bool:
         os.close(handle)
 
 
-def follow(folder: JobFolder, poll_seconds: float = 0.1) -> Iterator[tuple[JobState, list[dict[str, Any]]]]:
-    """The job's state and the events that came since the last look, until it is over."""
-    tail = EventTail(folder.events_path)
-    try:
-        while True:
-            state = folder.state()
-            yield state, list(tail.read())
-            if state.finished:
-                return
-            time.sleep(poll_seconds)
-    finally:
-        tail.close()
+def follow(
+    folder: JobFolder, tail: EventTail, poll_seconds: float = 0.1
+) -> Iterator[tuple[JobState, list[dict[str, Any]]]]:
+    """The job's state and the events that `tail` has not given yet, until the job is over."""
+    while True:
+        state = folder.state()
+        yield state, list(tail.read())
+        if state.finished:
+            return
+        time.sleep(poll_seconds)
 
 
 def wait(folder: JobFolder, timeout_seconds: float | None = None) -> JobState:

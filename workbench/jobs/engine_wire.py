@@ -207,9 +207,7 @@ class HostProcess:
                     poll.unregister(out)  # it closed its output; its exit is awaited below
                     if not select.select([exit_handle], [], [], 5.0)[0]:
                         raise HostWords(
-                            Failure(
-                                code="no-output", what=f"{TITLE} closed its protocol stream and lives on."
-                            )
+                            Failure(code="no-output", what=f"{TITLE} closed its protocol stream and lives on.")
                         )
                 if exit_handle in ready or out not in ready:
                     if select.select([exit_handle], [], [], 0)[0]:

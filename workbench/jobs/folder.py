@@ -77,7 +77,7 @@ class JobFolder:
             return state
         # The supervisor may have finished between the two looks.
         state = self.raw_state()
-        return state if state.finished else interrupted(state)
+        return state if state.finished else interrupted(state, self.state_path.stat().st_mtime)
 
     def is_supervised(self) -> bool:
         """Whether a supervisor lives: the kernel frees its lock with it."""
@@ -87,8 +87,8 @@ class JobFolder:
         write_json(self.state_path, state)
 
 
-def interrupted(state: JobState) -> JobState:
-    """The state of an unfinished job whose supervisor is gone."""
+def interrupted(state: JobState, last_seen: float) -> JobState:
+    """The state of an unfinished job whose supervisor is gone; `last_seen` in seconds since the epoch."""
     steps = [
         step.model_copy(update={"status": "interrupted"}) if step.status in ("running", "waiting") else step
         for step in state.steps
@@ -96,6 +96,7 @@ def interrupted(state: JobState) -> JobState:
     return state.model_copy(
         update={
             "status": "interrupted",
+            "finished_at": last_seen if state.started_at else None,
             "steps": steps,
             "failure": Failure(
                 code="interrupted",
@@ -120,8 +121,9 @@ def _damaged(path: Path, error: Exception) -> BadInputError:
 
 def create(jobs: Path, plan: Plan, now: float) -> JobFolder:
     """Make the folder of a new job, complete before it gets its name. `now` in seconds since the epoch."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-    job_id = f"{stamp}-{secrets.token_hex(2)}"
+    # UTC with milliseconds: names sort by time, also within a second and when the clock is put back for winter.
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    job_id = f"{stamp}{int(now * 1000) % 1000:03d}-{secrets.token_hex(2)}"
     building = jobs / f".{job_id}.new"
     try:
         building.mkdir(parents=True, mode=0o700)
@@ -167,8 +169,9 @@ def job_ids(jobs: Path) -> list[str]:
 class EventTail:
     """Follow events.jsonl: each call gives the whole lines that came since the last one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
+        self._offset = offset
         self._file: IO[bytes] | None = None
         self._rest = b""
 
@@ -176,6 +179,7 @@ class EventTail:
         if self._file is None:
             try:
                 self._file = self._path.open("rb")
+                self._file.seek(self._offset)
             except OSError:
                 return
         while chunk := self._file.read(1 << 20):

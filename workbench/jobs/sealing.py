@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +26,24 @@ from workbench.core.errors import BadInputError, StepFailedError, WorkbenchError
 from workbench.core.plan import Output, Step
 
 _CHUNK_BYTES = 4 << 20
+LINK_FROM_BYTES = 16 << 20
 Tick = Callable[[int, int], None]
 """Called with bytes done and in all; may raise to stop."""
 
 
-def partial_of(output: Output) -> Path:
+def partial_of(output: Output, owner: str) -> Path:
+    """The folder that a job fills before it gets its name: `NAME.OWNER.partial`, where `owner` tells jobs apart.
+
+    Two jobs, of two homes or by two spellings of one path, must never share it, so nothing but the job itself ever
+    clears it; see `owner_of`.
+    """
     final = Path(output.path)
-    return final.with_name(final.name + PARTIAL_SUFFIX)
+    return final.with_name(f"{final.name}.{owner}{PARTIAL_SUFFIX}")
+
+
+def owner_of(job_folder: Path) -> str:
+    """Eight hex digits that stand for one job of one home."""
+    return hashlib.sha256(os.path.realpath(job_folder).encode()).hexdigest()[:8]
 
 
 def find_equal(step: Step) -> tuple[Path, Provenance] | None:
@@ -43,20 +56,26 @@ def find_equal(step: Step) -> tuple[Path, Provenance] | None:
     return None
 
 
-def prepare_partial(output: Output) -> Path:
-    """An empty `.partial` folder. What a killed run left there is removed; the final name must be free.
+def prepare_partial(output: Output, owner: str) -> Path:
+    """An empty partial folder of this job's own. The final name must be free.
 
+    A damaged artefact in the workbench's own store of artefacts is put aside; a folder that the person named never is.
     Raises BadInputError when something stands at the final name, StepFailedError when the folder cannot be made.
     """
-    final, partial = Path(output.path), partial_of(output)
-    if final.exists() or final.is_symlink():
-        raise BadInputError(
-            f"{final} is there already, and nothing that exists is overwritten.",
-            evidence=_what_stands_there(final),
-            fix="Choose another --out, or remove that folder.",
-            code="output-exists",
-        )
+    final, partial = Path(output.path), partial_of(output, owner)
     try:
+        if not output.chosen:
+            _put_aside_damaged(final)
+            # The path's lane is held, and only this home writes here: what other jobs left behind is dead.
+            for left in final.parent.glob(f"{glob.escape(final.name)}.????????{PARTIAL_SUFFIX}"):
+                discard(left)
+        if final.exists() or final.is_symlink():
+            raise BadInputError(
+                f"{final} is there already, and nothing that exists is overwritten.",
+                evidence=what_stands_there(final),
+                fix="Choose another --out.",
+                code="output-exists",
+            )
         discard(partial)
         partial.mkdir(parents=True)
     except OSError as error:
@@ -64,7 +83,18 @@ def prepare_partial(output: Output) -> Path:
     return partial
 
 
-def _what_stands_there(path: Path) -> str:
+def _put_aside_damaged(final: Path) -> None:
+    """Rename an artefact that lost files, and its provenance with it, so that it can be made again."""
+    if not final.is_dir():
+        return
+    aside = final.with_name(f"{final.name}.damaged-{secrets.token_hex(4)}")
+    final.rename(aside)
+    with contextlib.suppress(FileNotFoundError):
+        (aside / PROVENANCE_FILE).rename(aside / f"damaged-{PROVENANCE_FILE}")
+
+
+def what_stands_there(path: Path) -> str:
+    """In words, what is at a path that should be free."""
     try:
         provenance = read_provenance(path)
         return f"it holds the {provenance.kind} {provenance.name!r} made with other settings or inputs"
@@ -121,26 +151,52 @@ def seal(partial: Path, output: Output, provenance: Provenance) -> None:
         raise explain_os_error(error, final) from error
 
 
-def copy_artifact(source: Path, provenance: Provenance, output: Output, tick: Tick) -> None:
-    """Bring an equal artefact to the folder that the person named: hard links where possible, else copies."""
-    partial = prepare_partial(output)
+def copy_artifact(source: Path, provenance: Provenance, output: Output, owner: str, tick: Tick) -> None:
+    """Bring an equal artefact to the folder that the person named.
+
+    Large files are hard links where that works; small ones are copies, since those are what people edit in place.
+    """
+    partial = prepare_partial(output, owner)
     total, done = provenance.size_bytes, 0
     try:
         for entry in provenance.files:
             target = partial / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(source / entry.path, target)
-            except OSError:
+            if entry.bytes < LINK_FROM_BYTES or not _linked(source / entry.path, target):
                 with (source / entry.path).open("rb") as reader, target.open("wb") as writer:
                     while chunk := reader.read(_CHUNK_BYTES):
                         writer.write(chunk)
                         tick(done, total)
             done += entry.bytes
             tick(done, total)
+        seal(partial, output, provenance)
     except OSError as error:
         raise explain_os_error(error, partial) from error
-    seal(partial, output, provenance)
+    finally:
+        with contextlib.suppress(OSError):
+            discard(partial)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def remove_artifact(folder: Path, provenance: Provenance, records: tuple[str, ...] = ()) -> list[str]:
+    """Remove an artefact's own files and what is empty then; the names of files that are not its own, which stay.
+
+    Raises OSError when something cannot be removed; the provenance goes first, so the rest never looks complete.
+    """
+    (folder / PROVENANCE_FILE).unlink(missing_ok=True)
+    for name in (*(entry.path for entry in provenance.files), *records):
+        (folder / name).unlink(missing_ok=True)
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(parent).rmdir()
+    return [str(path.relative_to(folder)) for path in list_files(folder)] if folder.exists() else []
 
 
 def _flush(path: Path) -> None:
@@ -171,7 +227,7 @@ def explain_os_error(error: OSError, path: Path) -> WorkbenchError:
         return BadInputError(
             f"{path} is there already, and nothing that exists is overwritten.",
             evidence=str(error),
-            fix="Choose another --out, or remove that folder.",
+            fix="Choose another --out.",
             code="output-exists",
         )
     return StepFailedError(f"{path} could not be written.", evidence=str(error), code="os-error")

@@ -36,10 +36,18 @@ from workbench.core.messages import (
 )
 from workbench.core.plan import Plan, Step
 from workbench.core.units import format_bytes
-from workbench.jobs.checks import check_plan
+from workbench.jobs.checks import check_plan, check_source_files
 from workbench.jobs.folder import JobFolder, last_log_line
 from workbench.jobs.outcome import Outcome, explain
-from workbench.jobs.sealing import copy_artifact, discard, find_equal, hash_files, prepare_partial, seal
+from workbench.jobs.sealing import (
+    copy_artifact,
+    discard,
+    find_equal,
+    hash_files,
+    owner_of,
+    prepare_partial,
+    seal,
+)
 from workbench.jobs.worker import WorkerProcess, kill_orphans
 
 GRACE_SECONDS = 5.0
@@ -66,10 +74,17 @@ class Job(Protocol):
     def heartbeat(self, seconds: float = 0.0) -> None: ...
 
 
-def guards_of(step: Step) -> list[str]:
-    """Names of the lanes that keep two jobs from making the same thing, or different things in one place, at once."""
+def guards_of(step: Step, state: JobState) -> list[str]:
+    """Names of the lanes that keep two jobs from making the same thing, or different things in one place, at once.
+
+    A record is written into an artefact that an earlier step made or found, so that folder is guarded too.
+    """
     guards = [f"artifact:{step.key}"] if step.key else []
-    return [*guards, f"path:{step.output.path}"] if step.output else guards
+    if step.output:
+        guards.append(f"path:{step.output.path}")
+    if step.record:
+        guards += [f"path:{s.artifact}" for s in state.steps if s.id == step.inputs[0].step and s.artifact]
+    return guards
 
 
 class StepRunner:
@@ -83,6 +98,7 @@ class StepRunner:
         self.result: Result | None = None
         self.error: Error | None = None
         self.seconds = 0.0
+        self.owner = owner_of(job.folder.path)
 
     def reuse(self) -> bool:
         """Whether there is nothing to do: the step's result is there already. Its guards must be held."""
@@ -100,12 +116,14 @@ class StepRunner:
     def run(self) -> None:
         """Run the worker and make its artefact or record. Its guards and resources must be held."""
         inputs = self._inputs()
+        self._check_source()
         self.state.status = "running"
         self.job.event("step", self.step.id, status="running")
         self.job.changed(now=True)
-        partial = prepare_partial(self.step.output) if self.step.output else None
+        partial = prepare_partial(self.step.output, self.owner) if self.step.output else None
         try:
             self._work(inputs, partial)
+            self._check_source()
             if partial is not None:
                 self._make_artifact(inputs, partial)
             elif self.step.record:
@@ -115,6 +133,12 @@ class StepRunner:
                 with contextlib.suppress(OSError):
                     discard(partial)
         self.state.status = "done"
+
+    def _check_source(self) -> None:
+        """Before and after the model is read: a job may wait for hours, and the key stands for the files as planned."""
+        plan = self.job.plan
+        if plan.model is not None and any(source.path == plan.model.path for source in self.step.inputs):
+            check_source_files(plan)
 
     # -- inputs and reuse
 
@@ -143,7 +167,7 @@ class StepRunner:
             self.state.note = "reused"
             if self.step.output.chosen and path != Path(self.step.output.path):
                 self._phase("copy", 1, 1)
-                copy_artifact(path, provenance, self.step.output, self._tick)
+                copy_artifact(path, provenance, self.step.output, self.owner, self._tick)
                 path, self.state.note = Path(self.step.output.path), f"reused, copied from {path}"
             self.state.artifact = str(path)
             return True
@@ -251,6 +275,7 @@ class StepRunner:
 
     def _phase(self, name: str, index: int, of: int) -> None:
         self.state.phase, self.state.phase_index, self.state.phase_of = name, index, of
+        self.job.log(f"[{self.step.id}] {name} ({index} of {of})")
         self.state.done = self.state.total = None
         self.job.changed(now=True)
 

@@ -32,6 +32,9 @@ from workbench.jobs.worker import kill_orphans
 
 _STATE_SECONDS = 0.2
 _PR_SET_CHILD_SUBREAPER = 36
+_RESERVE = "reserve"
+"""A file whose room is given up when the disk is full, so that the job can still say how it ended."""
+_RESERVE_BYTES = 256 * 1024
 
 
 class Supervisor:
@@ -44,18 +47,22 @@ class Supervisor:
         self.lanes_folder = lanes
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.cancel_asked = False
+        self.folder_error = ""
+        """Why the job's own folder could not be written, the first time."""
         self._events: IO[bytes] = folder.events_path.open("ab", buffering=0)
         self._log: IO[bytes] = folder.log_path.open("ab", buffering=0)
         self._written_at = 0.0
         self._dirty = True
         self._control = self._listen()
+        with contextlib.suppress(OSError):
+            (folder.path / _RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
 
     # -- the folder
 
     def event(self, kind: str, step: str = "", **fields: Any) -> None:
         """Append one line to events.jsonl. `at` is seconds since the epoch."""
         line = {"type": kind, "at": time.time(), **({"step": step} if step else {}), **fields}
-        self._events.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._append(self._events, json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
 
     def pass_on(self, step: str, message: Message) -> None:
         """Append a worker's message as it came, with the step it belongs to."""
@@ -64,14 +71,31 @@ class Supervisor:
         self.event(kind, step, **{("artifact_kind" if k == "kind" else k): v for k, v in data.items()})
 
     def log(self, text: str) -> None:
-        self._log.write(text.encode("utf-8", "replace") + b"\n")
+        self._append(self._log, text.encode("utf-8", "replace") + b"\n")
+
+    def _append(self, file: IO[bytes], data: bytes) -> None:
+        """Write to a file of the job's folder. A full disk there must not end the job."""
+        try:
+            file.write(data)
+        except OSError as error:
+            self._folder_failed(error)
+
+    def _folder_failed(self, error: OSError) -> None:
+        if not self.folder_error:
+            self.folder_error = str(error)
+            (self.folder.path / _RESERVE).unlink(missing_ok=True)  # room for the last state
 
     def changed(self, *, now: bool = False) -> None:
         """The state changed; it is written at most five times a second, at once with `now`."""
         self._dirty = True
         if now or time.monotonic() - self._written_at >= _STATE_SECONDS:
-            self.folder.write_state(self.state)
             self._written_at, self._dirty = time.monotonic(), False
+            try:
+                self.folder.write_state(self.state)
+            except OSError as error:
+                self._folder_failed(error)
+                with contextlib.suppress(OSError):
+                    self.folder.write_state(self.state)
 
     # -- waiting and hearing
 
@@ -144,7 +168,7 @@ class Supervisor:
         self.changed(now=True)
         # Guards first, resources second, each in order of name: nobody who holds a resource waits for a guard, so
         # there is no circle, and a step that can be reused never waits for a busy GPU.
-        guards = lanes_in_order(self.lanes_folder, guards_of(step))
+        guards = lanes_in_order(self.lanes_folder, guards_of(step, self.state))
         resources = lanes_in_order(self.lanes_folder, step.lanes)
         runner = StepRunner(self, step, state)
         try:
@@ -175,6 +199,8 @@ class Supervisor:
         for lane in lanes:
             lane.take_ticket()
             while not lane.is_mine():
+                if not state.note:
+                    self.log(f"[{state.id}] waits for {lane.name}")
                 state.note = f"waits for {lane.name}"
                 self.changed()
                 self.heartbeat(0.1)
@@ -188,18 +214,20 @@ class Supervisor:
         self.changed(now=True)
 
     def _finish(self, status: Any, failure: Failure | None) -> None:
+        if status == "failed" and failure is not None and self.folder_error:
+            failure = failure.model_copy(
+                update={"evidence": f"{failure.evidence}; the job's own folder failed: {self.folder_error}"}
+            )
         self.state.status = status
         self.state.failure = failure
         self.state.finished_at = time.time()
         self.event("job", status=status, **_failure_field(failure))
         if failure is not None:
             self.log("\n".join(f"[job] {line}" for line in failure.lines()))
-        try:
-            self.changed(now=True)
-        except OSError:
-            traceback.print_exc()
-        with contextlib.suppress(OSError):
-            (self.folder.path / JobFolder.socket_name).unlink(missing_ok=True)
+        self.changed(now=True)
+        for name in (JobFolder.socket_name, _RESERVE):
+            with contextlib.suppress(OSError):
+                (self.folder.path / name).unlink(missing_ok=True)
 
 
 def _failure_field(failure: Failure | None) -> dict[str, Any]:

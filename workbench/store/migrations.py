@@ -42,7 +42,11 @@ def m003_jobs(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_artifacts, m002_digests, m003_jobs)
+def m004_provenance_stamps(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE artifacts ADD COLUMN stamp TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_artifacts, m002_digests, m003_jobs, m004_provenance_stamps)
 
 
 class NewerStoreError(Exception):

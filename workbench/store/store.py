@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from workbench.core.artifact import PARTIAL_SUFFIX, Provenance, problems, read_provenance
+from workbench.core.artifact import PARTIAL_SUFFIX, PROVENANCE_FILE, Provenance, problems, read_provenance
 from workbench.core.digest import FileStamp
 from workbench.core.errors import BadInputError, WorkbenchError
 from workbench.core.home import Home
@@ -61,6 +61,8 @@ class Store:
 
     def _connect(self) -> None:
         try:
+            # Readable by its owner alone, also in a home that was there before with other rights.
+            os.close(os.open(self.home.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(self.home.database, timeout=30.0, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -74,7 +76,7 @@ class Store:
                 fix="Update this program, or set WORKBENCH_HOME to another folder.",
                 code="newer-store",
             ) from error
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise BadInputError(
                 "The store cannot be opened.",
                 evidence=f"{self.home.database}: {error}",
@@ -135,8 +137,9 @@ class Store:
             provenance.created_at,
             provenance.size_bytes,
             provenance.model_dump_json(),
+            _provenance_stamp(path),
         )
-        self._run(lambda: self._db.execute("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,?,?,?,?,?,?)", row))
+        self._run(lambda: self._db.execute("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,?,?,?,?,?,?,?)", row))
 
     def forget_artifact(self, path: Path) -> None:
         self._run(lambda: self._db.execute("DELETE FROM artifacts WHERE path = ?", (str(path),)))
@@ -161,11 +164,7 @@ class Store:
         for path_text, text in rows:
             with contextlib.suppress(ValidationError):
                 path, provenance = Path(path_text), Provenance.model_validate_json(text)
-                if not path.is_dir():
-                    missing = "the folder is gone"
-                else:
-                    wrong = problems(path, provenance)
-                    missing = "; ".join(wrong[:3])
+                missing = "; ".join(problems(path, provenance)[:3]) if path.is_dir() else "the folder is gone"
                 found.append(StoredArtifact(path, provenance, missing))
         return found
 
@@ -213,7 +212,7 @@ class Store:
     def _sync(self, everything: bool) -> dict[str, int]:
         final = set()
         if not everything:
-            rows = self._db.execute("SELECT id FROM jobs WHERE status IN ('done', 'cancelled')")
+            rows = self._db.execute("SELECT id FROM jobs WHERE status = 'done'")
             final = {row[0] for row in rows}
         folders: set[Path] = set()
         jobs = 0
@@ -227,10 +226,12 @@ class Store:
                 jobs += 1
         for kind in _folders(self.home.artifacts):
             folders.update(_folders(kind))
-        known = {Path(row[0]) for row in self._db.execute("SELECT path FROM artifacts")}
+        known = {Path(row[0]): row[1] for row in self._db.execute("SELECT path, stamp FROM artifacts")}
         artifacts = 0
-        for folder in folders if everything else folders - known:
-            if folder.name.endswith(PARTIAL_SUFFIX):
+        for folder in folders | set(known):
+            # A folder may have been removed and another artefact built in its place.
+            stamp = _provenance_stamp(folder)
+            if folder.name.endswith(PARTIAL_SUFFIX) or not stamp or (known.get(folder) == stamp and not everything):
                 continue
             with contextlib.suppress(WorkbenchError):
                 self.add_artifact(folder, read_provenance(folder))
@@ -251,6 +252,15 @@ class Store:
     def remember_digest(self, stamp: FileStamp, sha256: str) -> None:
         row = (_stamp_path(stamp), _stamp_text(stamp), sha256)
         self._run(lambda: self._db.execute("INSERT OR REPLACE INTO digests VALUES (?,?,?)", row))
+
+
+def _provenance_stamp(folder: Path) -> str:
+    """Tells one provenance file from another at the same path; empty when there is none."""
+    try:
+        found = (folder / PROVENANCE_FILE).stat()
+    except OSError:
+        return ""
+    return f"{found.st_mtime_ns} {found.st_ino} {found.st_size}"
 
 
 def _stamp_fields(stamp: FileStamp) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from workbench.core.advice import Advice, Situation, advise
-from workbench.core.artifact import complete_with_key, read_record
+from workbench.core.artifact import PARTIAL_SUFFIX, complete_with_key, read_record
 from workbench.core.digest import FileStamp, deciding_files, model_digest
 from workbench.core.errors import BadInputError, BlockedError
-from workbench.core.home import Home
+from workbench.core.home import Home, expanded
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec
 from workbench.core.plan import STEP_KINDS, FileMark, Plan, PlanModel, Step, StepKind
@@ -50,9 +50,12 @@ class Report(BaseModel):
         return tuple(a for a in self.advice if a.level == "block")
 
 
-def chosen_precisions(preset: Preset, asked: str) -> tuple[str, ...]:
-    """Precisions of a build: those asked for, in order and once each, else the preset's."""
-    names = tuple(dict.fromkeys(part.strip().lower() for part in asked.split(",") if part.strip()))
+def chosen_precisions(preset: Preset, asked: Sequence[str]) -> tuple[str, ...]:
+    """Precisions of a build: those asked for (each may be a comma-separated list), in order and once each, else the
+    preset's. Raises BadInputError when something was asked for that names none."""
+    names = tuple(dict.fromkeys(part.strip().lower() for item in asked for part in item.split(",") if part.strip()))
+    if asked and not names:
+        raise BadInputError("--precision names no precision.", evidence=repr(asked[0]), code="no-such-precision")
     return names or (preset.precision.weights.value,)
 
 
@@ -81,7 +84,7 @@ def make_request(
     digest: str = "",
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
 ) -> BuildRequest:
-    """A request with the output folder made absolute."""
+    """A request whose output folder has one spelling, links followed: jobs guard folders by their path."""
     return BuildRequest(
         preset=preset,
         model=model,
@@ -91,7 +94,7 @@ def make_request(
         environment=environment,
         host=host,
         until=until,
-        out=out.expanduser().absolute() if out is not None else None,
+        out=expanded(out).resolve() if out is not None else None,
         paths_with_key=paths_with_key,
     )
 
@@ -100,7 +103,9 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
     """Plan, estimates and advice without reading a weight. Raises BadInputError, BlockedError."""
     steps = tuple(toolchain.steps(request))
     precisions = tuple(Precision(name) for name in request.precisions)
-    numbers = preflight(request.preset, request.model, precisions, steps, request.host)
+    states = step_states(steps) if request.model_digest else {}
+    to_do = tuple(step for step in steps if states.get(step.id) != "reused")
+    numbers = preflight(request.preset, request.model, precisions, to_do, request.host)
     place = request.out or request.home.root
     while not place.exists():
         place = place.parent
@@ -133,7 +138,7 @@ def digest_of(model: ModelSpec, digests: Digests) -> str:
     return model_digest(model, digests.known, digests.remember, digests.progress)
 
 
-def plan_build(toolchain: Toolchain, request: BuildRequest) -> Plan:
+def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = False) -> Plan:
     """The plan of a build whose model digest is known. Raises BadInputError, BlockedError."""
     model, folder = request.model, Path(request.model.path)
     marks = []
@@ -155,6 +160,7 @@ def plan_build(toolchain: Toolchain, request: BuildRequest) -> Plan:
             weight_bytes=model.weight_bytes,
         ),
         source_files=tuple(marks),
+        anyway=anyway,
         steps=tuple(toolchain.steps(request)),
     )
 
@@ -172,17 +178,30 @@ def refuse_blocked(report: Report, *, anyway: bool = False) -> None:
         )
 
 
-def refuse_output(plan: Plan) -> None:
+def refuse_output(plan: Plan, home: Home) -> None:
     """Raises BadInputError when a folder that the person named cannot be made or holds something else."""
     for step in plan.steps:
         if step.output is None or not step.output.chosen or step.none_reason:
             continue
         path = Path(step.output.path)
+        if path.name.endswith(PARTIAL_SUFFIX):
+            raise BadInputError(
+                f"A folder cannot be called {path.name}.",
+                evidence=f"{PARTIAL_SUFFIX} is the ending of folders that are not finished",
+                fix="Choose another --out.",
+                code="bad-output",
+            )
+        if any(path.is_relative_to(own.resolve()) for own in (home.jobs, home.lanes, home.cache, home.logs)):
+            raise BadInputError(
+                f"{path} is inside a folder that the workbench uses itself.",
+                fix="Choose another --out.",
+                code="bad-output",
+            )
         if path.exists() and complete_with_key(path, step.key) is None:
             raise BadInputError(
                 f"{path} is there already, and nothing that exists is overwritten.",
                 evidence="it is not the artefact that this build makes",
-                fix="Choose another --out, or remove that folder.",
+                fix="Choose another --out.",
                 code="output-exists",
             )
         parent = path.parent
@@ -210,11 +229,11 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-def cache_states(plan: Plan) -> Mapping[str, str]:
-    """Step id -> "reused", "to do" or "none", as it would go if the plan ran now."""
+def step_states(steps: Sequence[Step]) -> Mapping[str, str]:
+    """Step id -> "reused", "to do" or "none", as it would go if they ran now."""
     states: dict[str, str] = {}
     folders: dict[str, Path | None] = {}
-    for step in plan.steps:
+    for step in steps:
         if step.none_reason:
             states[step.id] = "none"
             continue

