@@ -20,7 +20,7 @@ from tests.workers.conftest import (
     result_of,
 )
 from workbench.core.messages import Log, Message, Progress
-from workbench.workers import openvino_build, openvino_convert, openvino_verify
+from workbench.workers import openvino_build, openvino_common, openvino_convert, openvino_verify
 from workbench.workers.openvino_common import MODEL_BIN, MODEL_XML, TOKENIZER_FILES, tree_bytes
 
 pytestmark = pytest.mark.slow
@@ -150,8 +150,21 @@ def test_build_describes_the_engine_and_ships_no_blob_without_use(
     by_formula = 2 * TINY["layers"] * TINY["kv_heads"] * head * 2 * facts["kv_block_tokens"]
     assert facts["kv_block_bytes"] == by_formula
     assert (engine / "cache").is_dir() is facts["cache"]["usable"]
-    assert (engine / MODEL_BIN).samefile(tiny_fp16 / MODEL_BIN) is result["files_linked"] is True
+    assert result["files_linked"] is True, "nothing large was copied"
+    assert not (engine / MODEL_BIN).samefile(tiny_fp16 / MODEL_BIN), "a small file is a copy of its own"
     assert phases_of(messages) == list(openvino_build.PHASES)
+
+
+def test_large_files_are_linked_and_small_ones_copied(tmp_path: Path) -> None:
+    large, small = tmp_path / "large.bin", tmp_path / "small.bin"
+    with large.open("wb") as file:
+        file.truncate(openvino_common.LINK_FROM_BYTES)
+    small.write_bytes(b"weights")
+    for path, linked in ((large, True), (small, False)):
+        target = path.with_suffix(".copy")
+        assert openvino_common.link_or_copy(path, target) is True
+        assert target.samefile(path) is linked
+        assert target.stat().st_size == path.stat().st_size
 
 
 def test_build_with_an_int8_kv_cache(run_worker: RunWorker, tiny_fp16: Path, tmp_path: Path) -> None:
