@@ -1,0 +1,1 @@
+"""TensorRT-LLM 1.2: checkpoints by ModelOpt, engines by trtllm-build, run by its own executor."""
