@@ -50,9 +50,7 @@ def find_engine(named: str | None) -> Path:
         print(f"{folder} holds no OpenVINO engine (no openvino_model.xml)", file=sys.stderr)
         sys.exit(2)
     home = home_from(os.environ).root
-    engines = [
-        path.parent for path in home.glob("**/engine.json") if (path.parent / "openvino_model.xml").is_file()
-    ]
+    engines = [path.parent for path in home.glob("**/engine.json") if (path.parent / "openvino_model.xml").is_file()]
     engines.sort(key=lambda folder: (_preset_of(folder) == "demo", (folder / "engine.json").stat().st_mtime))
     if not engines:
         print(f"no engine under {home}; run `workbench demo` first or give --engine DIR", file=sys.stderr)

@@ -118,9 +118,7 @@ def test_cpuinfo_is_read_by_its_first_processor(tmp_path):
     assert host.has("amx_tile") and not host.has("avx_vnni")
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [("8480+", "8490H"), (" amx_tile", ""), ("stepping\t: 8", "stepping\t: 9")]
-)
+@pytest.mark.parametrize(("old", "new"), [("8480+", "8490H"), (" amx_tile", ""), ("stepping\t: 8", "stepping\t: 9")])
 def test_identity_changes_with_what_a_compiled_blob_depends_on(tmp_path, old, new):
     path = tmp_path / "cpuinfo"
     path.write_text(CPUINFO)

@@ -62,9 +62,7 @@ def test_refusals_say_why_and_what_is_nearest(precision, toolchain, capability, 
 def test_every_refusal_has_a_reason_and_its_nearest_is_supported():
     capabilities = [None, (7, 0), *sorted({gpu.compute_capability for gpu in CATALOGUE.values()})]
     architectures = [None, "LlamaForCausalLM", "Qwen2ForCausalLM", "MadeUpForCausalLM"]
-    for p, toolchain, capability, architecture in itertools.product(
-        P, TOOLCHAINS, capabilities, architectures
-    ):
+    for p, toolchain, capability, architecture in itertools.product(P, TOOLCHAINS, capabilities, architectures):
         support = supported(p, toolchain, capability, architecture)
         assert support.ok == (not support.reason)
         if support.nearest is not None:

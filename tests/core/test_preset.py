@@ -155,9 +155,7 @@ def test_a_missing_table_is_named():
 
 
 def test_several_problems_are_all_told():
-    text = GOOD.replace("group_size = 64", "grop_size = 64").replace(
-        "max_batch_size = 4", 'max_batch_size = "4"'
-    )
+    text = GOOD.replace("group_size = 64", "grop_size = 64").replace("max_batch_size = 4", 'max_batch_size = "4"')
     error = refused(text)
     assert "precision.grop_size" in error.what
     assert "line 12: limits.max_batch_size" in error.evidence
@@ -363,9 +361,7 @@ def test_the_first_folder_with_an_id_wins(tmp_path):
 def test_every_shipped_preset_loads_and_is_supported():
     found = list_presets()
     assert found.broken == ()
-    assert {"demo", "cpu-fp16", "cpu-int8", "cpu-int4", "cpu-int4-awq"} <= {
-        preset.id for preset in found.presets
-    }
+    assert {"demo", "cpu-fp16", "cpu-int8", "cpu-int4", "cpu-int4-awq"} <= {preset.id for preset in found.presets}
     for preset in found.presets:
         assert preset.description
         assert preset.unused_settings == ()
@@ -619,9 +615,7 @@ def test_saving_follows_links_and_keeps_ordinary_permissions(tmp_path):
     assert load_preset(tmp_path / "real.toml").title == "new"
     save_preset(parse_preset(GOOD, "x"), tmp_path / "fresh.toml")
     (tmp_path / "plain").touch()
-    assert stat.S_IMODE((tmp_path / "fresh.toml").stat().st_mode) == stat.S_IMODE(
-        (tmp_path / "plain").stat().st_mode
-    )
+    assert stat.S_IMODE((tmp_path / "fresh.toml").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
 # --- the schema as forms and messages need it ---
@@ -753,11 +747,7 @@ def test_fuzz_data(extra):
         assert parse_preset(preset_to_toml(preset, GOOD), "x").to_data() == preset.to_data()
 
 
-@given(
-    st.lists(
-        st.one_of(st.text(max_size=20), st.tuples(_KEYS, st.text(max_size=10)).map("=".join)), max_size=3
-    )
-)
+@given(st.lists(st.one_of(st.text(max_size=20), st.tuples(_KEYS, st.text(max_size=10)).map("=".join)), max_size=3))
 @settings(max_examples=200, deadline=None)
 def test_fuzz_overrides(items):
     preset = parse_preset(GOOD, "x")

@@ -102,11 +102,7 @@ def run_worker() -> RunWorker:
 @pytest.fixture(scope="session")
 def openvino_here() -> None:
     """Skip where the OpenVINO toolchain is not installed in the tests' own interpreter."""
-    lacking = [
-        n
-        for n in ("openvino", "openvino_genai", "nncf", "optimum", "torch")
-        if not importlib.util.find_spec(n)
-    ]
+    lacking = [n for n in ("openvino", "openvino_genai", "nncf", "optimum", "torch") if not importlib.util.find_spec(n)]
     if lacking:
         pytest.skip(f"not installed here: {', '.join(lacking)}")
 

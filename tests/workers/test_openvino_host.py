@@ -292,9 +292,7 @@ def test_idle_uses_no_processor_time(host: EngineClient) -> None:
         ({"device": "TOASTER"}, "bad-engine"),
     ],
 )
-def test_settings_that_cannot_be_are_told(
-    engine: Path, tmp_path: Path, settings: dict[str, Any], code: str
-) -> None:
+def test_settings_that_cannot_be_are_told(engine: Path, tmp_path: Path, settings: dict[str, Any], code: str) -> None:
     with pytest.raises(StepFailedError) as caught, serving(engine, tmp_path / "log", **settings):
         pass
     assert caught.value.failure.code == code

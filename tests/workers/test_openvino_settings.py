@@ -38,9 +38,7 @@ LLAMA_7B, SMOLLM = [4096, 11008], [576, 1536]
         ),
     ],
 )
-def test_the_group_size_is_the_largest_that_divides_and_says_why(
-    channels: list[int], size: int, why: str
-) -> None:
+def test_the_group_size_is_the_largest_that_divides_and_says_why(channels: list[int], size: int, why: str) -> None:
     assert choose_group_size("auto", channels) == (size, why)
 
 
@@ -85,9 +83,7 @@ def test_settings_that_cannot_be_are_refused(
     run_worker: RunWorker, tmp_path: Path, worker: str, role: str, settings: dict[str, Any], code: str
 ) -> None:
     out = tmp_path / "out.partial"
-    error = error_of(
-        run_worker(worker, {"inputs": {role: str(tmp_path)}, "settings": settings, "output": str(out)})
-    )
+    error = error_of(run_worker(worker, {"inputs": {role: str(tmp_path)}, "settings": settings, "output": str(out)}))
     assert error.code == code and error.hint
     assert not any(out.iterdir())
 
@@ -102,9 +98,7 @@ def test_settings_that_cannot_be_are_refused(
     ],
 )
 def test_an_input_that_is_not_there(run_worker: RunWorker, tmp_path: Path, worker: str, role: str) -> None:
-    error = error_of(
-        run_worker(worker, {"inputs": {role: str(tmp_path / "gone")}, "output": str(tmp_path / "o")})
-    )
+    error = error_of(run_worker(worker, {"inputs": {role: str(tmp_path / "gone")}, "output": str(tmp_path / "o")}))
     assert error.code == "missing-input" and "gone" in error.cause
 
 

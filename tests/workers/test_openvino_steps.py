@@ -27,8 +27,7 @@ pytestmark = pytest.mark.slow
 
 PROMPTS = ["Hello there", "One, two, three", "What is a pump?", "def f(x):"]
 WEIGHTS = (
-    TINY["layers"]
-    * (2 * TINY["hidden"] ** 2 + TINY["hidden"] ** 2 + 3 * TINY["hidden"] * TINY["intermediate"])
+    TINY["layers"] * (2 * TINY["hidden"] ** 2 + TINY["hidden"] ** 2 + 3 * TINY["hidden"] * TINY["intermediate"])
     + 2 * TINY["vocabulary"] * TINY["hidden"]
 )
 """Weights of two axes: q, o, k + v (half each), the three of the MLP, and embeddings with the last layer."""
@@ -120,9 +119,7 @@ def test_quantize_with_awq_and_data_reads_the_calibration_text(
     )
     result = result_of(messages)
     assert result["calibration_samples"] == 4 and result["parameters_by_type"]["uint4"] > 0
-    passes = [
-        message.done for message in messages if isinstance(message, Progress) and message.unit == "samples"
-    ]
+    passes = [message.done for message in messages if isinstance(message, Progress) and message.unit == "samples"]
     assert 4 in passes
 
 
@@ -177,10 +174,7 @@ def test_build_with_an_int8_kv_cache(run_worker: RunWorker, tiny_fp16: Path, tmp
     result = result_of(run_worker("openvino_build", spec))
     assert result["kv_cache_precision"] == "int8"
     head = TINY["hidden"] // TINY["heads"]
-    assert (
-        result["kv_block_bytes"]
-        < 2 * TINY["layers"] * TINY["kv_heads"] * head * 2 * result["kv_block_tokens"]
-    )
+    assert result["kv_block_bytes"] < 2 * TINY["layers"] * TINY["kv_heads"] * head * 2 * result["kv_block_tokens"]
 
 
 def verify(run_worker: RunWorker, engine: Path, model: Path, **settings: Any) -> list[Message]:
@@ -231,9 +225,7 @@ def test_a_cut_short_weight_file_is_found_at_build(
     checkpoint = copy_of(tiny_fp16)
     (checkpoint / MODEL_BIN).write_bytes((checkpoint / MODEL_BIN).read_bytes()[:1000])
     error = error_of(
-        run_worker(
-            "openvino_build", {"inputs": {"checkpoint": str(checkpoint)}, "output": str(tmp_path / "e")}
-        )
+        run_worker("openvino_build", {"inputs": {"checkpoint": str(checkpoint)}, "output": str(tmp_path / "e")})
     )
     assert error.code == "bad-ir"
 
@@ -270,9 +262,7 @@ def test_convert_of_a_broken_model_folder(
     else:
         (model / "config.json").write_text("{ not json")
     error = error_of(
-        run_worker(
-            "openvino_convert", {"inputs": {"model": str(model)}, "output": str(tmp_path / "o.partial")}
-        )
+        run_worker("openvino_convert", {"inputs": {"model": str(model)}, "output": str(tmp_path / "o.partial")})
     )
     assert error.code == code and error.cause and error.hint
 

@@ -127,7 +127,7 @@ def run_check(context: Context, preset: str, model: str, precision: list[str], o
     setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False))
     report = check(setup.toolchain, setup.request(precision))
     context.result(report, "\n".join(report_words(report)))
-    refuse_blocked(report)
+    refuse_blocked(report, planning=True)
 
 
 def report_words(report: Report) -> list[str]:
@@ -137,9 +137,13 @@ def report_words(report: Report) -> list[str]:
         f"{m.name}: {m.architecture}, {format_count(m.parameters)} parameters, {m.layers} layers, {m.heads} heads, "
         f"{m.kv_heads} KV heads of {m.head_size}, {m.dtype}, {format_bytes(m.weight_bytes)}",
     ]
+    if report.planned_for:
+        lines.append(report.planned_for)
     for engine in report.numbers.engines:
-        lines.append(f"{engine.precision} engine: {engine.total} of {format_bytes(engine.memory_bytes)} memory")
+        memory = f"{format_bytes(engine.memory_bytes)} memory" + (" on each GPU" if engine.gpus > 1 else "")
+        lines.append(f"{engine.precision} engine: {engine.total} of {memory}")
         lines += [f"  {part.name:<12} {part.bytes}" for part in engine.parts]
+        lines += [f"  {note}" for note in engine.notes]
         lines.append(f"  KV cache     {engine.kv_bytes_per_token.formula}")
         lines.append(f"  fits         {engine.capacity.sequences} of {engine.sequence_tokens:,} tokens")
     n = report.numbers
@@ -149,8 +153,9 @@ def report_words(report: Report) -> list[str]:
         if advice.fix:
             fix = "".join(f" --set {override}" for override in advice.overrides)
             lines.append(f"  {advice.fix}" + (f"  ({fix.strip()})" if fix else ""))
+    lines += [f"not here: {a.text} [{a.arithmetic}]\n  {a.fix}" for a in report.elsewhere]
     if not report.blocks:
-        lines.append("Can be built here.")
+        lines.append("Can be built there." if report.elsewhere else "Can be built here.")
     return lines
 
 
@@ -177,7 +182,7 @@ def run_build(
     if dry_run:
         states = step_states(plan.steps)
         context.result(_plan_json(plan, states, report), "\n".join(plan_words(plan, states)))
-        refuse_blocked(report, anyway=anyway)
+        refuse_blocked(report, anyway=anyway, planning=True)
         return
     refuse_output(plan, context.home)
     refuse_blocked(report, anyway=anyway)
@@ -257,6 +262,8 @@ def _plan_json(plan: Plan, states: Any, report: Report) -> dict[str, Any]:
         **plan.model_dump(mode="json", exclude={"steps"}),
         "steps": steps,
         "numbers": report.numbers.model_dump(mode="json"),
+        "planned_for": report.planned_for,
+        "elsewhere": [a.model_dump(mode="json") for a in report.elsewhere],
         "advice": [a.model_dump(mode="json") for a in report.advice],
     }
 

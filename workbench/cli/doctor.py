@@ -10,9 +10,11 @@ from typing import Any
 
 from workbench import __version__
 from workbench.cli.context import Context
+from workbench.core.home import Home
 from workbench.core.units import format_bytes
 from workbench.jobs.client import all_jobs
 from workbench.toolchains import get, names
+from workbench.toolchains.base import Environment
 from workbench.toolchains.environments import find_environments, probe_worker
 
 _LOW_DISK_BYTES = 5 * 2**30
@@ -81,18 +83,16 @@ def _toolchain(context: Context, name: str, imports: bool) -> dict[str, Any]:
         }
         if imports and environment.usable:
             with context.err.status(f"Importing {toolchain.title} …"):
-                row["imports"], row["problem"] = _imports(
-                    environment.prefix, environment.worker_path, list(environment.versions)
-                )
+                row["imports"], row["problem"] = _imports(environment, context.home)
             row["usable"] = not row["problem"]
         rows.append(row)
     return {"name": name, "title": toolchain.title, "environments": rows, "install": toolchain.install_hint}
 
 
-def _imports(prefix: tuple[str, ...], worker_path: str, packages: list[str]) -> tuple[dict[str, str], str]:
-    wanted: dict[str, object] = {"packages": [p for p in packages if p != "python"], "import": True}
+def _imports(environment: Environment, home: Home) -> tuple[dict[str, str], str]:
+    wanted: dict[str, object] = {"packages": [p for p in environment.versions if p != "python"], "import": True}
     try:
-        found = dict(probe_worker(prefix, worker_path, wanted)["imports"])
+        found = dict(probe_worker(environment, wanted, paths=(home.root,))["imports"])
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return {}, str(error)
     broken = {name: text for name, text in found.items() if text}

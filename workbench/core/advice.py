@@ -6,55 +6,20 @@ Each rule is a function from a Situation to advice; RULES is the whole list. `bl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict
-
-from workbench.core.host import HostSpec
-from workbench.core.model import ModelSpec
+from workbench.core.advice_base import LEVELS, Advice, Level, Rule, Situation
+from workbench.core.advice_gpu import GPU_RULES, fewer_workers, host_memory_elsewhere
 from workbench.core.precision import Precision
-from workbench.core.preflight import Preflight
-from workbench.core.preset import Preset
 from workbench.core.units import format_bytes
 
-Level = Literal["block", "warning", "hint"]
-
-
-class Advice(BaseModel):
-    """One line of advice: what, why in figures, what to do, and the overrides that do it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: str
-    level: Level
-    text: str
-    arithmetic: str = ""
-    fix: str = ""
-    overrides: tuple[str, ...] = ()
-    estimate_only: bool = False
-    """A block that rests on an estimate: "build anyway" may pass it."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    preset: Preset
-    model: ModelSpec
-    precisions: tuple[Precision, ...]
-    host: HostSpec
-    numbers: Preflight
-    disk_free_bytes: int
-
-
-Rule = Callable[[Situation], Iterator[Advice]]
+__all__ = ["LEVELS", "RULES", "Advice", "Level", "Rule", "Situation", "advise"]
 
 
 def advise(situation: Situation) -> tuple[Advice, ...]:
     """All that the rules have to say, blocks first."""
-    order = {"block": 0, "warning": 1, "hint": 2}
     found = [advice for rule in RULES for advice in rule(situation)]
-    return tuple(sorted(found, key=lambda advice: order[advice.level]))
+    return tuple(sorted(found, key=lambda advice: LEVELS.index(advice.level)))
 
 
 def _host_memory(s: Situation) -> Iterator[Advice]:
@@ -63,13 +28,17 @@ def _host_memory(s: Situation) -> Iterator[Advice]:
     arithmetic = (
         f"{s.numbers.host_memory_step} peaks at {peak}; {format_bytes(available)} of {format_bytes(total)} are free"
     )
-    if peak.low > total:
+    if s.elsewhere:
+        if peak.high > available:
+            yield from host_memory_elsewhere(s, arithmetic)
+    elif peak.low > total:
         yield Advice(
             code="host-memory",
             level="block",
             text="This machine has too little memory for the build; it would end in “Killed”.",
             arithmetic=arithmetic,
             fix="Build on a machine with more memory, or choose a smaller model.",
+            overrides=fewer_workers(s),
             estimate_only=True,
         )
     elif peak.high > available:
@@ -78,13 +47,14 @@ def _host_memory(s: Situation) -> Iterator[Advice]:
             level="warning",
             text="The build may run out of memory.",
             arithmetic=arithmetic,
-            fix="Close other programs before building.",
+            fix="Build one rank at a time." if fewer_workers(s) else "Close other programs before building.",
+            overrides=fewer_workers(s),
         )
 
 
 def _engine_memory(s: Situation) -> Iterator[Advice]:
     for engine in s.numbers.engines:
-        if engine.total.low <= engine.memory_bytes:
+        if engine.gpus or engine.total.low <= engine.memory_bytes:
             continue
         rest = engine.memory_bytes - (engine.total.high - engine.kv_pool_bytes)
         smaller = max(rest * 0.8 / 2**30, 0.0)
@@ -105,6 +75,8 @@ def _engine_memory(s: Situation) -> Iterator[Advice]:
 
 def _disk(s: Situation) -> Iterator[Advice]:
     arithmetic = f"{s.numbers.disk} to write, {format_bytes(s.disk_free_bytes)} free"
+    if s.elsewhere:
+        return
     if s.numbers.disk.low > s.disk_free_bytes:
         yield Advice(
             code="disk",
@@ -122,7 +94,9 @@ def _disk(s: Situation) -> Iterator[Advice]:
 
 def _batch_over_pool(s: Situation) -> Iterator[Advice]:
     batch = s.preset.limits.max_batch_size
-    for engine in s.numbers.engines[:1]:  # the KV pool does not depend on the weights' precision
+    for engine in s.numbers.engines[:1]:  # a CPU's KV pool does not depend on the weights' precision
+        if engine.gpus:
+            continue
         fits = engine.capacity.sequences
         if fits.high >= batch:
             continue
@@ -177,7 +151,8 @@ def _parallel_on_cpu(s: Situation) -> Iterator[Advice]:
 
 
 def _small_model_int4(s: Situation) -> Iterator[Advice]:
-    if Precision.INT4 in s.precisions and s.model.parameters < 1e9 and s.preset.precision.method == "rtn":
+    rounded = s.preset.toolchain == "openvino" and s.preset.precision.method == "rtn"
+    if rounded and Precision.INT4 in s.precisions and s.model.parameters < 1e9:
         yield Advice(
             code="small-model-int4",
             level="hint",
@@ -190,9 +165,11 @@ def _small_model_int4(s: Situation) -> Iterator[Advice]:
 
 def _little_calibration(s: Situation) -> Iterator[Advice]:
     calibration, chosen = s.preset.calibration, s.preset.precision
-    needs = chosen.data_aware or chosen.method in ("awq", "gptq")
+    needs = (chosen.data_aware or chosen.method in ("awq", "gptq")) and any(p.is_quantized for p in s.precisions)
+    if s.preset.toolchain == "tensorrt_llm":
+        needs = any(p.needs_calibration for p in s.precisions) or chosen.kv_cache.bits == 8
     batches = -(-calibration.samples // calibration.batch_size)
-    if needs and any(p.is_quantized for p in s.precisions) and batches < 32:
+    if needs and batches < 32:
         yield Advice(
             code="little-calibration",
             level="warning",
@@ -224,4 +201,5 @@ RULES: tuple[Rule, ...] = (
     _little_calibration,
     _small_model_int4,
     _no_chat_template,
+    *GPU_RULES,
 )

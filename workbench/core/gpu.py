@@ -29,6 +29,15 @@ class GpuSpec(BaseModel):
     index: int | None = None
     """Place among this machine's GPUs; None in the catalogue."""
     uuid: str | None = None
+    drives_display: bool | None = None
+    """Whether a screen hangs on it now."""
+    memory_used_bytes: int | None = None
+    """Taken by other programs when it was looked at."""
+
+    @property
+    def may_drive_display(self) -> bool:
+        """As reported; not reported: boards of the RTX line have display outputs, those of data centres none."""
+        return self.name.startswith("RTX") if self.drives_display is None else self.drives_display
 
     @property
     def capability(self) -> str:
@@ -41,9 +50,7 @@ class GpuSpec(BaseModel):
         return self.compute_capability[0] * 10 + self.compute_capability[1]
 
 
-def _gpu(
-    name: str, capability: tuple[int, int], memory_mib: int, bandwidth_gb_s: float, *, nvlink: bool
-) -> GpuSpec:
+def _gpu(name: str, capability: tuple[int, int], memory_mib: int, bandwidth_gb_s: float, *, nvlink: bool) -> GpuSpec:
     return GpuSpec(
         name=name,
         compute_capability=capability,
@@ -134,8 +141,7 @@ def find_gpu(name: str) -> GpuSpec:
         return CATALOGUE[_BY_FOLDED[folded]]
     near = difflib.get_close_matches(folded, list(_BY_FOLDED), n=1, cutoff=0.5)
     raise BadInputError(
-        f"{name[:60]!r} is not a GPU of the catalogue."
-        + (f" Nearest: {_BY_FOLDED[near[0]]}" if near else ""),
+        f"{name[:60]!r} is not a GPU of the catalogue." + (f" Nearest: {_BY_FOLDED[near[0]]}" if near else ""),
         evidence=f"known: {', '.join(CATALOGUE)}",
         fix="Use a name of the catalogue, or leave it out to plan for this machine's own GPU.",
         code="unknown-gpu",

@@ -40,9 +40,7 @@ ISA_FLAGS = (
     "sve2",
 )
 
-_HEAD_BYTES = (
-    16384  # the first processor's entry; the file has one a core, and all of it is slow to read on big hosts
-)
+_HEAD_BYTES = 16384  # the first processor's entry; the file has one a core, and all of it is slow to read on big hosts
 
 
 class HostSpec(BaseModel):

@@ -267,9 +267,7 @@ def kv_supported(
         return KvSupport(ok=True)
     if toolchain == "pytorch":
         if kv in (KvPrecision.INT8, KvPrecision.FP8):
-            return KvSupport(
-                False, "The PyTorch baseline keeps its KV cache in the model's dtype.", KvPrecision.AUTO
-            )
+            return KvSupport(False, "The PyTorch baseline keeps its KV cache in the model's dtype.", KvPrecision.AUTO)
         return KvSupport(ok=True)
     if compute_capability is not None:
         shown = show_capability(compute_capability)

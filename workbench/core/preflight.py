@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from workbench.core.engine_estimate import EngineEstimate, MemoryPart, sequence_tokens
 from workbench.core.estimate import (
-    KvCapacity,
     activation_bytes,
     host_memory_bytes,
     kv_bytes_per_sequence,
@@ -14,49 +14,24 @@ from workbench.core.estimate import (
     runtime_bytes,
     weight_bytes,
 )
+from workbench.core.gpu import GpuSpec
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec
 from workbench.core.plan import Step
 from workbench.core.precision import Precision
+from workbench.core.preflight_gpu import gpu_engine
 from workbench.core.preset import Preset
 from workbench.core.units import Range
 
-DEFAULT_SEQUENCE_TOKENS = 4096
-"""Length that "fits N sequences" is said for when neither preset nor model gives one."""
 DEFAULT_KV_BYTES = 2**30
 """KV pool of the CPU engine host when the preset sizes none."""
 _DEFAULT_BATCH_TOKENS = 256
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class MemoryPart(_Frozen):
-    """One part of the memory picture while the engine runs. `bytes` is a range with its formula."""
-
-    name: str
-    bytes: Range
-
-
-class EngineEstimate(_Frozen):
-    """The running engine at one precision."""
-
-    precision: str
-    parts: tuple[MemoryPart, ...]
-    """Weights, KV pool, activations, runtime: in the order they are drawn."""
-    total: Range
-    memory_bytes: int
-    """What the device has in all."""
-    kv_bytes_per_token: Range
-    kv_bytes_per_sequence: Range
-    sequence_tokens: int
-    kv_pool_bytes: int
-    capacity: KvCapacity
-
-
-class Preflight(_Frozen):
+class Preflight(BaseModel):
     """The numbers; what is wrong or wasteful about them is workbench.core.advice's to say."""
+
+    model_config = ConfigDict(frozen=True)
 
     engines: tuple[EngineEstimate, ...]
     host_memory_peak: Range
@@ -64,11 +39,6 @@ class Preflight(_Frozen):
     host_memory_step: str
     disk: Range
     seconds: Range
-
-
-def sequence_tokens(preset: Preset, model: ModelSpec) -> int:
-    """The longest sequence that the engine is to take."""
-    return preset.limits.max_seq_len or model.max_positions or DEFAULT_SEQUENCE_TOKENS
 
 
 def kv_pool_bytes(preset: Preset, model: ModelSpec, free_bytes: int) -> int:
@@ -118,10 +88,24 @@ def cpu_engine(preset: Preset, model: ModelSpec, precision: Precision, host: Hos
     )
 
 
+def engine_estimates(
+    preset: Preset, model: ModelSpec, precisions: tuple[Precision, ...], host: HostSpec, gpus: tuple[GpuSpec, ...]
+) -> tuple[EngineEstimate, ...]:
+    """Each precision's running engine, where the preset's toolchain runs it."""
+    if preset.toolchain == "tensorrt_llm":
+        return tuple(gpu_engine(preset, model, precision, gpus) for precision in precisions) if gpus else ()
+    return tuple(cpu_engine(preset, model, precision, host) for precision in precisions)
+
+
 def preflight(
-    preset: Preset, model: ModelSpec, precisions: tuple[Precision, ...], steps: tuple[Step, ...], host: HostSpec
+    preset: Preset,
+    model: ModelSpec,
+    precisions: tuple[Precision, ...],
+    steps: tuple[Step, ...],
+    host: HostSpec,
+    gpus: tuple[GpuSpec, ...] = (),
 ) -> Preflight:
-    """Estimates of the steps that would run, and of each engine."""
+    """Estimates of the steps that would run, and of each engine. `gpus`: those that are planned for."""
     wanted = [step for step in steps if not step.none_reason]
     seconds = Range.seconds(0, 0, formula="nothing to run", source="plan")
     disk = Range.bytes(0, formula="nothing to write", source="plan")
@@ -137,7 +121,7 @@ def preflight(
         if memory is not None and memory.high > peak.high:
             peak, peak_step = memory, f"{step.title} {step.variant}".strip()
     return Preflight(
-        engines=tuple(cpu_engine(preset, model, precision, host) for precision in precisions),
+        engines=engine_estimates(preset, model, precisions, host, gpus),
         host_memory_peak=peak,
         host_memory_step=peak_step,
         disk=disk,

@@ -99,9 +99,7 @@ def _read(path: Path) -> str:
                 code="bad-preset",
             )
         if not stat.S_ISREG(mode):
-            raise BadInputError(
-                f"{shown} is not an ordinary file.", fix="Name a .toml file.", code="bad-preset"
-            )
+            raise BadInputError(f"{shown} is not an ordinary file.", fix="Name a .toml file.", code="bad-preset")
         with path.open("rb") as file:
             raw = file.read(MAX_PRESET_BYTES + 1)
     except FileNotFoundError:
@@ -275,9 +273,7 @@ def apply_overrides(preset: Preset, overrides: Sequence[str]) -> Preset:
 
 def _check_settable(path: KeyPath) -> None:
     if path == ("schema",):
-        raise BadInputError(
-            "--set: schema says how the file is written and cannot be set.", code="bad-override"
-        )
+        raise BadInputError("--set: schema says how the file is written and cannot be set.", code="bad-override")
     if is_free(path):
         return
     is_table = known_keys().get(path)
@@ -340,9 +336,7 @@ def preset_to_toml(preset: Preset, existing: str = "") -> str:
     import tomlkit  # 20 ms that only saving needs
 
     if existing:
-        with contextlib.suppress(
-            Exception
-        ):  # tomlkit's own errors are of many kinds; all mean: write it afresh
+        with contextlib.suppress(Exception):  # tomlkit's own errors are of many kinds; all mean: write it afresh
             document = tomlkit.parse(existing)
             _update(document, preset.to_data(), _defaults())
             text = tomlkit.dumps(document)

@@ -92,6 +92,15 @@ class PrecisionTable(_Table):
         ge=0.0,
         le=1.0,
     )
+    effective_bits: float | None = _field(
+        None,
+        "Effective bits",
+        "Mixed precision: each layer keeps 16 bits or gets the precision named by weights, whichever it bears, so that "
+        "weights take this many bits on average. None: one precision for all.",
+        unit="bits",
+        ge=4.0,
+        le=16.0,
+    )
     data_aware: bool = _field(
         False,
         "Data-aware",
@@ -120,9 +129,7 @@ class ParallelTable(_Table):
     """[parallel]"""
 
     tp: int = _field(1, "Tensor parallel", "GPUs that share every layer.", unit="GPUs", ge=1, le=64)
-    pp: int = _field(
-        1, "Pipeline parallel", "Groups of layers, one after the other.", unit="GPUs", ge=1, le=64
-    )
+    pp: int = _field(1, "Pipeline parallel", "Groups of layers, one after the other.", unit="GPUs", ge=1, le=64)
 
 
 class LimitsTable(_Table):
@@ -155,9 +162,7 @@ class LimitsTable(_Table):
         ge=1,
         le=1_048_576,
     )
-    max_beam_width: int = _field(
-        1, "Beam limit", "Most beams of a request; 1 is no beam search.", ge=1, le=64
-    )
+    max_beam_width: int = _field(1, "Beam limit", "Most beams of a request; 1 is no beam search.", ge=1, le=64)
 
     @model_validator(mode="after")
     def _input_fits_sequence(self) -> LimitsTable:
@@ -205,6 +210,14 @@ class RuntimeTable(_Table):
     prefix_caching: bool = _field(
         False, "Block reuse", "Keep KV blocks of past prompts for requests that begin with the same tokens."
     )
+    host_cache_gib: float | None = _field(
+        None,
+        "Host cache",
+        "Host memory for KV blocks that leave the GPU and may come back. None: none.",
+        unit="GiB",
+        gt=0.0,
+        le=16_384.0,
+    )
     max_num_batched_tokens: int | None = _field(
         None,
         "Tokens an iteration",
@@ -216,28 +229,21 @@ class RuntimeTable(_Table):
 
     @model_validator(mode="after")
     def _one_kv_size(self) -> RuntimeTable:
-        names = [
-            name for name in ("kv_cache_gib", "kv_fraction", "kv_blocks") if getattr(self, name) is not None
-        ]
+        names = [name for name in ("kv_cache_gib", "kv_fraction", "kv_blocks") if getattr(self, name) is not None]
         if len(names) > 1:
             said = " and ".join(f"runtime.{name}" for name in names)
-            raise _conflict(
-                names[-1], f"{said} all size the KV cache; keep one (an override of none clears one)"
-            )
+            raise _conflict(names[-1], f"{said} all size the KV cache; keep one (an override of none clears one)")
         return self
 
 
 class VerifyTable(_Table):
     """[verify]"""
 
-    enabled: bool = _field(
-        True, "Verify", "Compare the engine's tokens with the source model's after the build."
-    )
+    enabled: bool = _field(True, "Verify", "Compare the engine's tokens with the source model's after the build.")
     min_agreement: float | None = _field(
         None,
         "Least agreement",
-        "Share of positions with the source model's greedy token below which verify fails. None: by its "
-        "precision.",
+        "Share of positions with the source model's greedy token below which verify fails. None: by its precision.",
         unit="share",
         ge=0.0,
         le=1.0,
@@ -295,9 +301,7 @@ class Preset(_Table):
     precision: PrecisionTable = Field(
         title="Precision", description="What the numbers are stored in.", json_schema_extra={"unit": ""}
     )
-    calibration: CalibrationTable = _table(
-        CalibrationTable, "Calibration", "Text for data-aware quantization."
-    )
+    calibration: CalibrationTable = _table(CalibrationTable, "Calibration", "Text for data-aware quantization.")
     parallel: ParallelTable = _table(ParallelTable, "Parallel", "How many GPUs share the model.")
     limits: LimitsTable = _table(LimitsTable, "Limits", "What the engine is built for.")
     runtime: RuntimeTable = _table(RuntimeTable, "Runtime", "How the engine is run.")
@@ -380,11 +384,13 @@ class Preset(_Table):
         table = self.precision
         reset: list[str] = []
         if not table.weights.is_quantized or self.toolchain == "pytorch":
-            reset += ["group_size", "symmetric", "method", "ratio", "data_aware"]
+            reset += ["group_size", "symmetric", "method", "ratio", "data_aware", "effective_bits"]
         elif table.weights is not Precision.INT4:
             reset += ["method", "ratio", "data_aware"]
             if table.weights.weight_bits != 4 or table.weights is Precision.NVFP4:
                 reset.append("group_size")
+        if self.toolchain != "tensorrt_llm":
+            reset.append("effective_bits")
         fields = PrecisionTable.model_fields
         return table.model_copy(update={name: fields[name].default for name in reset})
 

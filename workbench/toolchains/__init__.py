@@ -17,6 +17,10 @@ def get(name: str) -> Toolchain:
         from workbench.toolchains.openvino.toolchain import OpenVino
 
         return OpenVino()
+    if name == "tensorrt_llm":
+        from workbench.toolchains.tensorrt_llm.toolchain import TensorRtLlm
+
+        return TensorRtLlm()
     raise BadInputError(
         f"This version has no {name!r} toolchain.",
         evidence=f"it has: {', '.join(names())}",

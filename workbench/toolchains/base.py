@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from workbench.core.advice import Advice
 from workbench.core.artifact import Provenance
 from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home
@@ -23,11 +25,23 @@ class Package:
 
     name: str
     required: bool = True
+    newest: tuple[int, ...] = ()
+    """First parts of the newest version that works, such as (1, 2) for 1.2.x; empty: any."""
+    oldest: tuple[int, ...] = ()
+    too_new: str = ""
+    """Why newer versions are refused."""
+
+
+CONTAINER_PROGRAMS = ("docker", "podman", "nerdctl")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter that was looked at. `prefix` is the argv that starts it, here, in a container or over SSH."""
+    """An interpreter that was looked at. `prefix` is the argv that starts it, here, in a container or over SSH.
+
+    The prefix's last word is the interpreter; `docker run -i --rm --gpus all IMAGE python3` and `ssh HOST python3` are
+    prefixes as `/opt/venv/bin/python` is. Over SSH, the same folders must be there under the same names.
+    """
 
     toolchain: str
     prefix: tuple[str, ...]
@@ -39,6 +53,8 @@ class Environment:
     """Why it could not be looked at at all."""
     worker_path: str = ""
     """PYTHONPATH for workers in it: where `workbench.core` and `workbench.workers` stand."""
+    others: Mapping[str, Environment] = field(default_factory=dict)
+    """Interpreters of the toolchain's other parts, by their names."""
 
     @property
     def usable(self) -> bool:
@@ -51,9 +67,35 @@ class Environment:
             return ""
         return f"{' '.join(self.prefix)} {self.problem or 'lacks ' + ', '.join(self.missing)}"
 
-    def argv(self, module: str) -> tuple[str, ...]:
-        """Argv of a worker program."""
-        return (*self.prefix, "-m", module)
+    @property
+    def place(self) -> Literal["here", "container", "remote"]:
+        """Where the interpreter runs, told by the prefix's program."""
+        program = Path(self.prefix[0]).name if self.prefix else ""
+        if len(self.prefix) > 1 and program in CONTAINER_PROGRAMS:
+            return "container"
+        return "remote" if len(self.prefix) > 1 and program in ("ssh", "srun") else "here"
+
+    def argv(
+        self, module: str, *, paths: Sequence[Path] = (), variables: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Argv of a worker program. `paths` are made visible in a container; `variables` reach the worker anywhere."""
+        place = self.place
+        if place == "here":
+            return (*self.prefix, "-m", module)
+        given = {**self.env(), **(variables or {})}
+        inside = ("env", *(f"{name}={value}" for name, value in given.items()), self.prefix[-1], "-m", module)
+        if place == "remote":
+            quoted = inside if Path(self.prefix[0]).name != "ssh" else tuple(shlex.quote(word) for word in inside)
+            return (*self.prefix[:-1], *quoted)
+        run = self.prefix.index("run") + 1 if "run" in self.prefix else 1
+        return (*self.prefix[:run], *self._mounts(paths), *self.prefix[run:-1], *inside)
+
+    def _mounts(self, paths: Sequence[Path]) -> list[str]:
+        """`-v` for each folder that the prefix does not name itself, parents in place of what lies below them."""
+        wanted = sorted({str(path) for path in (*paths, Path(self.worker_path or "/")) if str(path) != "/"})
+        outer = [p for p in wanted if not any(p != other and Path(p).is_relative_to(other) for other in wanted)]
+        named = [word.split(":")[1] if word.count(":") else "" for word in self.prefix]
+        return [word for p in outer if p not in named for word in ("-v", f"{p}:{p}")]
 
     def env(self) -> dict[str, str]:
         return {"PYTHONPATH": self.worker_path}
@@ -72,6 +114,11 @@ class BuildRequest:
     environment: Environment
     host: HostSpec
     gpus: tuple[GpuSpec, ...] = ()
+    """GPUs that the engine is planned for, as many as it takes; empty: none wanted."""
+    gpus_present: bool = False
+    """Whether they are in this machine."""
+    planned_for: str = ""
+    """The GPUs in words."""
     until: StepKind | None = None
     out: Path | None = None
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: ()
@@ -97,6 +144,16 @@ class HostStart:
     spec: StepSpec
 
 
+@dataclass(frozen=True)
+class Part:
+    """A further interpreter that a toolchain can use, with packages of its own that may clash with the first's."""
+
+    name: str
+    title: str
+    packages: tuple[Package, ...]
+    install_hint: str
+
+
 class Toolchain(Protocol):
     """What a toolchain gives. Implementations hold no state and import nothing heavy."""
 
@@ -105,6 +162,16 @@ class Toolchain(Protocol):
     packages: tuple[Package, ...]
     install_hint: str
     """What to do when no environment is there."""
+    parts: tuple[Part, ...]
+    """Its further interpreters."""
+
+    def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
+        """The environments that the build's steps run in, usable or not."""
+        ...
+
+    def advice(self, request: BuildRequest) -> tuple[Advice, ...]:
+        """What only the toolchain knows to be wrong or wasteful, such as flags of its own."""
+        ...
 
     def steps(self, request: BuildRequest) -> list[Step]:
         """Steps of a build, in order, for all precisions. Raises BadInputError, BlockedError."""

@@ -6,15 +6,20 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
-from workbench.core.errors import BlockedError
+from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.home import Home
 from workbench.core.messages import Error, Result, RubbishError, StepSpec, parse_message
 from workbench.toolchains.base import Environment, Package, Toolchain
@@ -23,14 +28,39 @@ from workbench.toolchains.code import package_root, staged_root
 _PROBE_SECONDS = 60.0
 
 
+_REMOTE_SECONDS = 600.0
+"""How long an answer from a container or another machine is kept: nothing here shows when packages change there."""
+
+
+class Wanted(Protocol):
+    """What is looked for: a toolchain, or a part of one that has an interpreter of its own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def packages(self) -> tuple[Package, ...]: ...
+    @property
+    def install_hint(self) -> str: ...
+
+
 def variable_of(toolchain: str) -> str:
     """The environment variable that names an interpreter for a toolchain."""
     return f"WORKBENCH_{toolchain.upper()}_PYTHON"
 
 
-def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> list[Environment]:
+def prefix_variable_of(toolchain: str) -> str:
+    """The one that names an argv prefix whose last word is an interpreter in a container or on another machine."""
+    return f"WORKBENCH_{toolchain.upper()}_PREFIX"
+
+
+def find_environments(toolchain: Wanted, home: Home, environ: Mapping[str, str]) -> list[Environment]:
     """All interpreters that could hold the toolchain, the preferred one first, each looked at."""
     candidates: list[tuple[str, str]] = []
+    found = []
+    if prefix := _named_prefix(toolchain.name, environ):
+        found.append(_look_elsewhere(toolchain, prefix, home))
     if named := environ.get(variable_of(toolchain.name)):
         # Absolute, since workers start in other folders than this one.
         python = shutil.which(named) or named
@@ -44,7 +74,6 @@ def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, st
         )
     candidates.append((sys.executable, "the workbench's own interpreter"))
     seen: set[str] = set()
-    found = []
     for python, origin in candidates:
         if python not in seen:
             seen.add(python)
@@ -53,14 +82,22 @@ def find_environments(toolchain: Toolchain, home: Home, environ: Mapping[str, st
 
 
 def best_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
-    """The first usable environment, else the preferred one: plans can be made, if not run, without any."""
-    found = find_environments(toolchain, home, environ)
+    """The first usable environment, else the preferred one: plans can be made, if not run, without any.
+
+    With those of the toolchain's further parts, found in the same way.
+    """
+    others = {part.name: _best(part, home, environ) for part in toolchain.parts}
+    return replace(_best(toolchain, home, environ), others=others)
+
+
+def _best(wanted: Wanted, home: Home, environ: Mapping[str, str]) -> Environment:
+    found = find_environments(wanted, home, environ)
     return next((environment for environment in found if environment.usable), found[0])
 
 
-def choose_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
+def choose_environment(toolchain: Wanted, home: Home, environ: Mapping[str, str]) -> Environment:
     """The first usable environment. Raises BlockedError that says what the preferred one lacks."""
-    found = best_environment(toolchain, home, environ)
+    found = _best(toolchain, home, environ)
     if not found.usable:
         raise BlockedError(
             f"No interpreter here holds {toolchain.title}.",
@@ -71,60 +108,134 @@ def choose_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, s
     return found
 
 
-def _look(toolchain: Toolchain, python: str, origin: str, home: Home) -> Environment:
-    if python == sys.executable:
-        versions = installed_versions(toolchain.packages)
-        return _judged(toolchain, python, origin, versions, str(package_root()))
+def _named_prefix(name: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The prefix that the environment names. Raises BadInputError when it is no command line."""
+    text = environ.get(prefix_variable_of(name), "")
     try:
-        worker_path = str(staged_root(home))
-        versions = _probe(python, worker_path, toolchain.packages, home)
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BadInputError(
+            f"{prefix_variable_of(name)} is not a command line.",
+            evidence=f"{text}: {error}",
+            fix="Write it as in: docker run -i --rm --gpus all IMAGE python3",
+            code="bad-prefix",
+        ) from None
+    return tuple(words)
+
+
+def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> Environment:
+    """Ask an interpreter in a container or on another machine; its answer is kept for a while."""
+    origin = f"named by {prefix_variable_of(toolchain.name)}"
+    environment = Environment(toolchain.name, prefix, origin)
+    try:
+        environment = replace(environment, worker_path=str(staged_root(home)))
+        wanted = [package.name for package in toolchain.packages]
+        known = _cached(home, shlex.join(prefix))
+        if known and known.get("packages") == wanted and abs(time.time() - float(known["at"])) < _REMOTE_SECONDS:
+            versions = dict(known["versions"])
+        else:
+            versions = probe_worker(environment, {"packages": wanted, "import": False}, paths=(home.root,))["versions"]
+            _remember(home, shlex.join(prefix), {"at": time.time(), "packages": wanted, "versions": versions})
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        return replace(environment, problem=f"could not be asked: {_first_line(error)}")
+    return _judged(toolchain, environment, versions)
+
+
+def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
+    environment = Environment(toolchain.name, (python,), origin, worker_path=str(package_root()))
+    if python == sys.executable:
+        return _judged(toolchain, environment, installed_versions(toolchain.packages))
+    try:
+        environment = replace(environment, worker_path=str(staged_root(home)))
+        versions = _probe(python, environment, toolchain.packages, home)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return Environment(toolchain.name, (python,), origin, problem=f"could not be asked: {_first_line(error)}")
-    return _judged(toolchain, python, origin, versions, worker_path)
+        return replace(environment, problem=f"could not be asked: {_first_line(error)}")
+    return _judged(toolchain, environment, versions)
 
 
-def _judged(
-    toolchain: Toolchain, python: str, origin: str, versions: Mapping[str, str], worker_path: str
-) -> Environment:
+def _judged(toolchain: Wanted, environment: Environment, versions: Mapping[str, str]) -> Environment:
     missing = tuple(p.name for p in toolchain.packages if p.required and p.name not in versions)
-    return Environment(toolchain.name, (python,), origin, versions, missing, worker_path=worker_path)
+    problems = [_version_problem(p, versions[p.name]) for p in toolchain.packages if p.name in versions]
+    problem = "; ".join(text for text in problems if text)
+    return replace(environment, versions=versions, missing=missing, problem=problem)
+
+
+def _version_problem(package: Package, version: str) -> str:
+    """Why this version cannot be used; empty when it can."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
+    if package.newest and numbers[: len(package.newest)] > package.newest:
+        return f"has {package.name} {version}: {package.too_new}"
+    if package.oldest and numbers[: len(package.oldest)] < package.oldest:
+        return f"has {package.name} {version}, older than {'.'.join(map(str, package.oldest))}"
+    return ""
 
 
 def installed_versions(packages: tuple[Package, ...]) -> dict[str, str]:
     """Versions in this interpreter, from metadata alone."""
     versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    by_folder = _versions_by_folder(tuple(sys.path))
     for package in packages:
+        # Reading one METADATA file takes 2 ms, and `check` is to answer at once.
+        if version := by_folder.get(re.sub(r"[-_.]+", "_", package.name).lower()):
+            versions[package.name] = version
+            continue
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package.name] = importlib.metadata.version(package.name)
     return versions
 
 
-def _probe(python: str, worker_path: str, packages: tuple[Package, ...], home: Home) -> dict[str, str]:
+def _versions_by_folder(path: tuple[str, ...]) -> dict[str, str]:
+    """Versions as the names of NAME-VERSION.dist-info folders tell them; the first on the path counts."""
+    found: dict[str, str] = {}
+    for place in path:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(place or "."):  # noqa: PTH208 - names alone, and pathlib is slower
+                words = name.removesuffix(".dist-info").split("-") if name.endswith(".dist-info") else []
+                if len(words) == 2:
+                    found.setdefault(re.sub(r"[-_.]+", "_", words[0]).lower(), words[1])
+    return found
+
+
+def _probe(python: str, environment: Environment, packages: tuple[Package, ...], home: Home) -> dict[str, str]:
     """Ask another interpreter for its versions; the answer is kept until its packages change."""
     site = sorted(Path(python).parent.parent.glob("lib/python3*/site-packages"))
     stamp = [[str(p), p.stat().st_mtime_ns] for p in site]
-    cache = home.cache / "environments.json"
-    try:
-        known = json.loads(cache.read_text("utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    entry = known.get(python) if isinstance(known, dict) else None
     wanted = [package.name for package in packages]
-    if isinstance(entry, dict) and entry.get("stamp") == stamp and entry.get("packages") == wanted:
+    name = f"{python} {','.join(wanted)}"
+    entry = _cached(home, name)
+    if entry and entry.get("stamp") == stamp:
         return dict(entry["versions"])
-    versions = probe_worker((python,), worker_path, {"packages": wanted, "import": False})["versions"]
+    versions = probe_worker(environment, {"packages": wanted, "import": False})["versions"]
     if stamp:
-        fresh = {**(known if isinstance(known, dict) else {})}
-        fresh[python] = {"stamp": stamp, "packages": wanted, "versions": versions}
-        temporary = cache.with_name(f".environments.{os.getpid()}.new")
-        with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(fresh), "utf-8")
-            temporary.replace(cache)
+        _remember(home, name, {"stamp": stamp, "packages": wanted, "versions": versions})
     return dict(versions)
 
 
-def probe_worker(prefix: tuple[str, ...], worker_path: str, settings: dict[str, object]) -> dict[str, dict[str, str]]:
-    """Run the probe worker to its end and give its result.
+def _cache(home: Home) -> dict[str, Any]:
+    try:
+        known = json.loads((home.cache / "environments.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _cached(home: Home, name: str) -> dict[str, Any] | None:
+    entry = _cache(home).get(name)
+    return entry if isinstance(entry, dict) else None
+
+
+def _remember(home: Home, name: str, entry: dict[str, Any]) -> None:
+    cache = home.cache / "environments.json"
+    temporary = cache.with_name(f".environments.{os.getpid()}.new")
+    with contextlib.suppress(OSError):
+        temporary.write_text(json.dumps({**_cache(home), name: entry}), "utf-8")
+        temporary.replace(cache)
+
+
+def probe_worker(
+    environment: Environment, settings: dict[str, object], *, paths: tuple[Path, ...] = ()
+) -> dict[str, dict[str, str]]:
+    """Run the probe worker to its end and give its result. `paths` are what a container must see.
 
     Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words.
     """
@@ -132,12 +243,12 @@ def probe_worker(prefix: tuple[str, ...], worker_path: str, settings: dict[str, 
     with (
         tempfile.TemporaryFile() as raw,
         subprocess.Popen(
-            [*prefix, "-m", "workbench.workers.probe"],
+            environment.argv("workbench.workers.probe", paths=paths),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=raw,
             cwd="/",  # `-m` looks in the working folder first, and the person's may hold anything
-            env={**os.environ, "PYTHONPATH": worker_path},
+            env={**os.environ, **environment.env()},
             start_new_session=True,
         ) as process,
     ):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from workbench.core.advice import Advice, Situation, advise
+from workbench.core.advice import LEVELS, Advice, Situation, advise
 from workbench.core.artifact import PARTIAL_SUFFIX, complete_with_key, read_record
 from workbench.core.digest import FileStamp, deciding_files, model_digest
 from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home, expanded
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec
@@ -21,6 +22,7 @@ from workbench.core.precision import Precision
 from workbench.core.preflight import Preflight, preflight
 from workbench.core.preset import Preset
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+from workbench.toolchains.gpus import PlannedGpus, detected_gpus, plan_gpus
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,16 @@ class Report(BaseModel):
     steps: tuple[Step, ...]
     numbers: Preflight
     advice: tuple[Advice, ...]
+    gpus: tuple[GpuSpec, ...] = ()
+    """Those that the engine is planned for; empty: it runs on the CPU."""
+    planned_for: str = ""
+    """The GPUs in words: "planned for 8 x H200 (not present here)"."""
+    elsewhere: tuple[Advice, ...] = ()
+    """What keeps a build that is planned for other GPUs from running on this machine; no fault of the plan."""
 
     @property
     def blocks(self) -> tuple[Advice, ...]:
+        """What stands in the way of the plan."""
         return tuple(a for a in self.advice if a.level == "block")
 
 
@@ -83,8 +92,16 @@ def make_request(
     out: Path | None = None,
     digest: str = "",
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
+    detected: tuple[GpuSpec, ...] | None = None,
 ) -> BuildRequest:
-    """A request whose output folder has one spelling, links followed: jobs guard folders by their path."""
+    """A request with its GPUs chosen, whose output folder has one spelling, links followed: jobs guard folders by
+    their path.
+
+    `detected`: this machine's GPUs; None asks the driver, where the toolchain uses any.
+    """
+    planned = PlannedGpus((), False, "")
+    if preset.toolchain == "tensorrt_llm":
+        planned = plan_gpus(preset, detected_gpus() if detected is None else detected)
     return BuildRequest(
         preset=preset,
         model=model,
@@ -93,6 +110,9 @@ def make_request(
         home=home,
         environment=environment,
         host=host,
+        gpus=planned.gpus,
+        gpus_present=planned.present,
+        planned_for=planned.words,
         until=until,
         out=expanded(out).resolve() if out is not None else None,
         paths_with_key=paths_with_key,
@@ -105,23 +125,35 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
     precisions = tuple(Precision(name) for name in request.precisions)
     states = step_states(steps) if request.model_digest else {}
     to_do = tuple(step for step in steps if states.get(step.id) != "reused")
-    numbers = preflight(request.preset, request.model, precisions, to_do, request.host)
+    numbers = preflight(request.preset, request.model, precisions, to_do, request.host, request.gpus)
+    elsewhere = _is_elsewhere(request)
     place = request.out or request.home.root
     while not place.exists():
         place = place.parent
     situation = Situation(
-        request.preset, request.model, precisions, request.host, numbers, shutil.disk_usage(place).free
+        preset=request.preset,
+        model=request.model,
+        precisions=precisions,
+        host=request.host,
+        numbers=numbers,
+        disk_free_bytes=shutil.disk_usage(place).free,
+        gpus=request.gpus,
+        elsewhere=elsewhere,
     )
-    found = advise(situation)
-    if not request.environment.usable:
-        block = Advice(
-            code="no-environment",
+    found = (*toolchain.advice(request), *advise(situation))
+    found = tuple(sorted(found, key=lambda advice: LEVELS.index(advice.level)))
+    lacking = _lacking(toolchain, request)
+    if elsewhere:
+        gpus = Advice(
+            code="no-gpu",
             level="block",
-            text=f"No interpreter here holds {toolchain.title}.",
-            arithmetic=request.environment.lacks,
-            fix=toolchain.install_hint,
+            text="The GPUs that this build is planned for are not in this machine.",
+            arithmetic=request.planned_for,
+            fix="Build on the machine that has them. `--until convert` and `--until quantize` run here on the CPU.",
         )
-        found = (block, *found)
+        lacking = (gpus, *lacking)
+    else:
+        found = (*lacking, *found)
     return Report(
         preset_id=request.preset.id,
         toolchain=toolchain.name,
@@ -130,7 +162,34 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         steps=steps,
         numbers=numbers,
         advice=found,
+        gpus=request.gpus,
+        planned_for=request.planned_for,
+        elsewhere=lacking if elsewhere else (),
     )
+
+
+def _is_elsewhere(request: BuildRequest) -> bool:
+    """Whether steps of the build need GPUs that this machine lacks. Checkpoints are made without any."""
+    return bool(request.gpus) and not request.gpus_present and request.until not in ("convert", "quantize")
+
+
+def _lacking(toolchain: Toolchain, request: BuildRequest) -> tuple[Advice, ...]:
+    """A block for each environment that the steps need and that cannot be used."""
+    parts = {part.name: part for part in toolchain.parts}
+    lacking = []
+    for environment in toolchain.needs(request):
+        if not environment.usable:
+            wanted = parts.get(environment.toolchain, toolchain)
+            lacking.append(
+                Advice(
+                    code="no-environment",
+                    level="block",
+                    text=f"No interpreter here holds {wanted.title}.",
+                    arithmetic=environment.lacks,
+                    fix=wanted.install_hint,
+                )
+            )
+    return tuple(lacking)
 
 
 def digest_of(model: ModelSpec, digests: Digests) -> str:
@@ -165,9 +224,13 @@ def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = Fa
     )
 
 
-def refuse_blocked(report: Report, *, anyway: bool = False) -> None:
-    """Raises BlockedError with all that stands in the way; `anyway` passes blocks that rest on an estimate."""
-    blocks = [b for b in report.blocks if not (anyway and b.estimate_only)]
+def refuse_blocked(report: Report, *, anyway: bool = False, planning: bool = False) -> None:
+    """Raises BlockedError with all that stands in the way; `anyway` passes blocks that rest on an estimate.
+
+    `planning`: nothing is to run, so that GPUs or programs which this machine lacks are no obstacle.
+    """
+    found = report.blocks if planning else (*report.elsewhere, *report.blocks)
+    blocks = [b for b in found if not (anyway and b.estimate_only)]
     if blocks:
         only_estimates = all(b.estimate_only for b in blocks)
         raise BlockedError(

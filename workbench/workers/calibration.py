@@ -48,9 +48,7 @@ def calibration_from(settings: dict[str, Any], given_file: str) -> Calibration:
             seed=int(settings.get("seed", 0)),
         )
     except (TypeError, ValueError) as error:
-        raise WorkerError(
-            "a calibration setting is not a number", code="bad-setting", cause=str(error)
-        ) from error
+        raise WorkerError("a calibration setting is not a number", code="bad-setting", cause=str(error)) from error
     if chosen.samples < 1 or chosen.length < MIN_TOKENS:
         raise WorkerError(
             "the calibration settings ask for too little",

@@ -184,9 +184,7 @@ def _write_weights(gguf_path: Path, out: Path, channel: Channel) -> tuple[dict[s
     parameters = 0
     for done, tensor in enumerate(reader.tensors, 1):
         if tensor.name not in names:
-            raise WorkerError(
-                f"the GGUF file holds a tensor this demo does not know: {tensor.name}", code="bad-model"
-            )
+            raise WorkerError(f"the GGUF file holds a tensor this demo does not know: {tensor.name}", code="bad-model")
         values = np.asarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
         if tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
             values = _unpermute(values, heads if "attn_q" in tensor.name else kv_heads)
@@ -195,9 +193,7 @@ def _write_weights(gguf_path: Path, out: Path, channel: Channel) -> tuple[dict[s
         channel.progress(done, len(reader.tensors), "tensors")
     missing = sorted(set(names.values()) - set(tensors))
     if missing:
-        raise WorkerError(
-            "the GGUF file lacks tensors of the model", code="bad-model", cause=", ".join(missing[:5])
-        )
+        raise WorkerError("the GGUF file lacks tensors of the model", code="bad-model", cause=", ".join(missing[:5]))
     _write_safetensors(out / "model.safetensors", tensors)
     _write_json(out / "config.json", config)
     _write_json(
@@ -269,9 +265,7 @@ def _write_tokenizer(fields: dict[str, Any], out: Path) -> None:
 
     kind = (fields["tokenizer.ggml.model"], fields["tokenizer.ggml.pre"])
     if kind != ("gpt2", "smollm"):
-        raise WorkerError(
-            "the GGUF file's tokenizer is not the one this demo knows", code="bad-model", cause=str(kind)
-        )
+        raise WorkerError("the GGUF file's tokenizer is not the one this demo knows", code="bad-model", cause=str(kind))
     words = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=merges))
@@ -279,9 +273,7 @@ def _write_tokenizer(fields: dict[str, Any], out: Path) -> None:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = [
-        word for word, kind in zip(words, fields["tokenizer.ggml.token_type"], strict=True) if kind == 3
-    ]
+    control = [word for word, kind in zip(words, fields["tokenizer.ggml.token_type"], strict=True) if kind == 3]
     tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in control])
     tokenizer.save(str(out / "tokenizer.json"))
     special = {"bos_token": IM_START, "eos_token": IM_END, "pad_token": IM_END, "unk_token": END_OF_TEXT}
@@ -321,9 +313,7 @@ def _check(out: Path, parameters: int) -> None:
     }
     wrong = [name for name, fine in problems.items() if not fine]
     if wrong:
-        raise WorkerError(
-            "the demo model's folder did not pass its check", code="bad-model", cause=", ".join(wrong)
-        )
+        raise WorkerError("the demo model's folder did not pass its check", code="bad-model", cause=", ".join(wrong))
 
 
 def _product(shape: list[int]) -> int:

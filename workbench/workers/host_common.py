@@ -140,9 +140,7 @@ class Request:
 _quoted = json.encoder.encode_basestring_ascii
 
 
-def tokens_line(
-    request: Request, text: str, ids: Sequence[int], logprobs: Sequence[float] | None, now_s: float
-) -> str:
+def tokens_line(request: Request, text: str, ids: Sequence[int], logprobs: Sequence[float] | None, now_s: float) -> str:
     """One `tokens` message as a line, without the pydantic model's cost."""
     shown = "" if logprobs is None else ',"logprobs":' + json.dumps(list(logprobs))
     return (
@@ -158,9 +156,7 @@ class Outbox:
         self._channel = channel
         self._lines: list[str] = []
 
-    def tokens(
-        self, request: Request, ids: Sequence[int], logprobs: Sequence[float] | None, *, last: bool
-    ) -> bool:
+    def tokens(self, request: Request, ids: Sequence[int], logprobs: Sequence[float] | None, *, last: bool) -> bool:
         """Queue new tokens with the text they add. True: a stop string was found, the answer ends here."""
         now = time.monotonic()
         if ids and request.first_token_s is None:
@@ -174,9 +170,7 @@ class Outbox:
             self._lines.append(tokens_line(request, text, ids, logprobs, now))
         return stopped
 
-    def finished(
-        self, request: Request, reason: FinishReason, *, timings: dict[str, float], message: str = ""
-    ) -> None:
+    def finished(self, request: Request, reason: FinishReason, *, timings: dict[str, float], message: str = "") -> None:
         """Queue the end of a request, after its tokens."""
         now = time.monotonic()
         clock = {"host_latency_ms": (now - request.received_s) * 1000}
@@ -233,17 +227,14 @@ def prompt_ids(
     given = [name for name in ("messages", "prompt", "ids") if getattr(command, name) is not None]
     if len(given) != 1:
         raise RequestError(
-            "a request gives exactly one of messages, prompt and ids, "
-            f"this one gives {' and '.join(given) or 'none'}"
+            f"a request gives exactly one of messages, prompt and ids, this one gives {' and '.join(given) or 'none'}"
         )
     if command.ids is not None:
         ids = list(command.ids)
         top = limits.vocabulary
         wrong = next((i for i in ids if i < 0 or (top is not None and i >= top)), None)
         if wrong is not None:
-            raise RequestError(
-                f"token id {wrong} is not in the vocabulary of {top if top is not None else '?'} tokens"
-            )
+            raise RequestError(f"token id {wrong} is not in the vocabulary of {top if top is not None else '?'} tokens")
     else:
         text = _prompt_text(command, template)
         nul = text.find("\0")

@@ -162,10 +162,7 @@ def _trial(out: Path, device: str, properties: dict[str, Any]) -> tuple[float, i
 
 def _blobs(out: Path) -> dict[str, tuple[int, int]]:
     """Blob name -> (bytes, modified), to see whether a later load writes again."""
-    return {
-        path.name: (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in (out / CACHE_FOLDER).glob("*.blob")
-    }
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in (out / CACHE_FOLDER).glob("*.blob")}
 
 
 def _judge_cache(

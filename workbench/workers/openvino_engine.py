@@ -57,9 +57,7 @@ def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
     if unknown:
         channel.log(f"settings that this host does not know are ignored: {', '.join(unknown)}", "warning")
     try:
-        settings = HostSettings.model_validate(
-            {key: value for key, value in given.items() if value is not None}
-        )
+        settings = HostSettings.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise WorkerError(

@@ -121,9 +121,7 @@ class Host:
         """Check a request and put it in the queue."""
         name, sampling, limits = command.request, command.sampling, self._engine.limits
         if name in self._open or any(request.name == name for request in self._waiting):
-            self._outbox.refused(
-                name, f"a request named {name!r} is not finished yet; give each its own name"
-            )
+            self._outbox.refused(name, f"a request named {name!r} is not finished yet; give each its own name")
             return
         try:
             ids = prompt_ids(command, self._template, self._engine.encode, limits)
@@ -221,9 +219,7 @@ class Host:
                 return
             last = True
         self._count(request, ids)
-        stopped = self._outbox.tokens(
-            request, ids, logprobs if request.sampling.logprobs else None, last=last
-        )
+        stopped = self._outbox.tokens(request, ids, logprobs if request.sampling.logprobs else None, last=last)
         if last:
             del self._open[request.name]
             cut = reason.name == "LENGTH" and not stopped

@@ -74,9 +74,7 @@ class TimedAnswer:
         return 1000.0 / self.itl_ms if self.itl_ms else None
 
 
-def timed_answer(
-    pipeline: Any, prompt_ids: Any, max_new_tokens: int, *, ignore_eos: bool = False
-) -> TimedAnswer:
+def timed_answer(pipeline: Any, prompt_ids: Any, max_new_tokens: int, *, ignore_eos: bool = False) -> TimedAnswer:
     """Greedy answer to prompt ids (an OpenVINO tensor of shape (1, tokens)), alone on the pipeline.
 
     Raises WorkerError `no-answer` when the pipeline ends without a token.
@@ -117,8 +115,6 @@ def chat_ids(pipeline: Any, question: str) -> Any:
     """Token ids of a question in the model's chat template, or as it is when the model has none."""
     tokenizer = pipeline.get_tokenizer()
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True
-        )
+        text = tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True)
         return tokenizer.encode(text, add_special_tokens=False).input_ids
     return tokenizer.encode(question).input_ids

@@ -179,15 +179,11 @@ def choose_group_size(wanted: Any, channels: list[int]) -> tuple[int, str]:
     )
 
 
-def _compress(
-    nncf: Any, model: Any, settings: _Settings, group_size: int | None, dataset: Any, samples: int
-) -> Any:
+def _compress(nncf: Any, model: Any, settings: _Settings, group_size: int | None, dataset: Any, samples: int) -> Any:
     modes = nncf.CompressWeightsMode
     try:
         if settings.weights == "int8":
-            return nncf.compress_weights(
-                model, mode=modes.INT8_SYM if settings.symmetric else modes.INT8_ASYM
-            )
+            return nncf.compress_weights(model, mode=modes.INT8_SYM if settings.symmetric else modes.INT8_ASYM)
         return nncf.compress_weights(
             model,
             mode=modes.INT4_SYM if settings.symmetric else modes.INT4_ASYM,
@@ -221,9 +217,7 @@ def _calibration_inputs(spec: StepSpec, source: Path, model: Any) -> list[dict[s
     import numpy as np
     from transformers import AutoTokenizer
 
-    settings = calibration_from(
-        dict(spec.settings.get("calibration") or {}), spec.inputs.get("calibration", "")
-    )
+    settings = calibration_from(dict(spec.settings.get("calibration") or {}), spec.inputs.get("calibration", ""))
     tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=True)
     names = {name for port in model.inputs for name in port.get_names()}
     inputs = []

@@ -60,16 +60,12 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     compute = source.compute
     if compute != "float32":
         channel.log("the source model computes in BF16: float32 does not fit into free memory", "warning")
-    baselines = source.baselines(
-        prompts, max_new_tokens, lambda done: channel.progress(done, len(prompts), "prompts")
-    )
+    baselines = source.baselines(prompts, max_new_tokens, lambda done: channel.progress(done, len(prompts), "prompts"))
     del source
     gc.collect()
 
     channel.phase("engine", 2, len(PHASES))
-    comparison, engine_compute = _compare(
-        engine, device, dict(facts.get("properties") or {}), baselines, channel
-    )
+    comparison, engine_compute = _compare(engine, device, dict(facts.get("properties") or {}), baselines, channel)
     channel.log(
         f"agreement {comparison.agreement:.4f}, KL {comparison.kl_nats:.5f} nats over {comparison.positions} positions"
     )
@@ -139,9 +135,7 @@ def floors(settings: dict[str, Any]) -> tuple[float, float]:
     try:
         precision = Precision(str(settings.get("precision", "fp16")))
     except ValueError as error:
-        raise WorkerError(
-            "verify was given an unknown precision", code="bad-setting", cause=str(error)
-        ) from error
+        raise WorkerError("verify was given an unknown precision", code="bad-setting", cause=str(error)) from error
     agreement, kl = settings.get("min_agreement"), settings.get("max_kl")
     return (
         precision.default_min_agreement if agreement is None else float(agreement),
@@ -198,16 +192,12 @@ def _compute_type(compiled: Any) -> str | None:
         return None
 
 
-def _serve(
-    engine: Path, device: str, facts: dict[str, Any], question: str
-) -> tuple[TimedAnswer, TimedAnswer, float]:
+def _serve(engine: Path, device: str, facts: dict[str, Any], question: str) -> tuple[TimedAnswer, TimedAnswer, float]:
     """The pipeline's answer, a speed run of fixed length, and seconds to load; the first request after load is not
     timed, since it is slower than all others."""
     block_tokens = facts.get("kv_block_tokens") or min(KV_BLOCK_TOKENS.values())
     begin = time.monotonic()
-    pipeline = load_pipeline(
-        engine, device, 2 + 1024 // int(block_tokens), dict(facts.get("properties") or {})
-    )
+    pipeline = load_pipeline(engine, device, 2 + 1024 // int(block_tokens), dict(facts.get("properties") or {}))
     load_seconds = time.monotonic() - begin
     ids = chat_ids(pipeline, question)
     timed_answer(pipeline, ids, 4)

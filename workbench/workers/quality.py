@@ -69,9 +69,7 @@ class Comparison:
         import numpy as np
 
         if np.shape(baseline) != np.shape(variant):
-            raise ValueError(
-                f"logits of shapes {np.shape(baseline)} and {np.shape(variant)} cannot be compared"
-            )
+            raise ValueError(f"logits of shapes {np.shape(baseline)} and {np.shape(variant)} cannot be compared")
         positions = int(np.shape(baseline)[0])
         if positions == 0:
             raise ValueError(f"no position to compare in {name}")

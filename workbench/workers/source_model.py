@@ -85,9 +85,7 @@ class SourceModel:
         for start in range(0, len(prompts), BATCH):
             batch = prompts[start : start + BATCH]
             encoded = [self.encode(text) for _, text in batch]
-            for (name, _), ids, answer in zip(
-                batch, encoded, self._answers(encoded, max_new_tokens), strict=True
-            ):
+            for (name, _), ids, answer in zip(batch, encoded, self._answers(encoded, max_new_tokens), strict=True):
                 done.append(Baseline(name, ids + answer, len(ids), self._logits(ids + answer, len(ids))))
                 progress(len(done))
         return done

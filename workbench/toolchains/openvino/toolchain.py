@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.core.advice import Advice
 from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.errors import BadInputError, BlockedError
@@ -14,7 +15,7 @@ from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision, supported
 from workbench.core.preset import Preset
-from workbench.toolchains.base import BuildRequest, EngineRequest, HostStart, Package
+from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 
 REVISION = 1
 """Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
@@ -48,6 +49,16 @@ class OpenVino:
         "`pip install 'engine-workbench[openvino,demo]'` in the workbench's environment, or name another interpreter "
         "in WORKBENCH_OPENVINO_PYTHON."
     )
+
+    parts: tuple[Part, ...] = ()
+
+    def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
+        """The one interpreter."""
+        return (request.environment,)
+
+    def advice(self, request: BuildRequest) -> tuple[Advice, ...]:
+        """Nothing beside workbench.core.advice."""
+        return ()
 
     def steps(self, request: BuildRequest) -> list[Step]:
         """Check, one convert for all precisions, then quantize, build and verify for each."""

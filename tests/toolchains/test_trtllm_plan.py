@@ -1,0 +1,378 @@
+"""Plans of TensorRT-LLM builds with neither a GPU nor any of its packages: the gallery, steps, keys, environments."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import workbench
+from tests.fakes.models import make_config_folder, make_tiny_folder
+from tests.toolchains.gallery_models import gallery_folder
+from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.gpu import GpuSpec, find_gpu
+from workbench.core.home import Home
+from workbench.core.host import read_host
+from workbench.core.model import ModelSpec, read_model
+from workbench.core.plan import Step
+from workbench.core.preset import Preset, apply_overrides, find_preset, list_presets
+from workbench.toolchains import get
+from workbench.toolchains.base import BuildRequest, Environment
+from workbench.toolchains.environments import best_environment, find_environments
+from workbench.toolchains.gpus import plan_gpus, visible
+from workbench.toolchains.planner import Report, check, make_request, refuse_blocked
+from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
+from workbench.toolchains.tensorrt_llm.toolchain import MODELOPT, TensorRtLlm, checkpoint_environment
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+GALLERY = [p for p in list_presets().presets if p.toolchain == "tensorrt_llm"]
+
+
+def request_for(
+    preset: Preset, model: ModelSpec, home: Home, *, detected: tuple[GpuSpec, ...] = (), **more: Any
+) -> BuildRequest:
+    toolchain = get("tensorrt_llm")
+    return make_request(
+        preset,
+        model,
+        precisions=more.pop("precisions", (preset.precision.weights.value,)),
+        home=home,
+        environment=more.pop("environment", None) or best_environment(toolchain, home, {}),
+        host=read_host(),
+        detected=detected,
+        **more,
+    )
+
+
+def steps_of(
+    home: Home, model: ModelSpec, *overrides: str, preset: str = "trtllm-bf16", **more: Any
+) -> dict[str, Step]:
+    chosen = apply_overrides(find_preset(preset), list(overrides))
+    request = request_for(chosen, model, home, digest="0" * 64, **more)
+    return {step.id: step for step in get("tensorrt_llm").steps(request)}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> ModelSpec:
+    return read_model(make_tiny_folder(tmp_path / "tiny"))
+
+
+# --- the gallery
+
+
+@pytest.mark.parametrize("preset", GALLERY, ids=lambda preset: preset.id)
+def test_every_preset_passes_check_for_its_gpu(preset: Preset, home: Home, tmp_path: Path) -> None:
+    model = read_model(gallery_folder(tmp_path, preset.id), require_weights=False)
+    report = check(get("tensorrt_llm"), request_for(preset, model, home))
+    refuse_blocked(report, planning=True)
+    assert [a for a in report.advice if a.level != "hint"] == []
+    told = {a.code for a in report.advice}
+    named = not preset.id.startswith("trtllm-")  # those for any model set no sequence limit
+    assert told <= {"host-memory", "precision-unproven"} | (set() if named else {"batch-over-pool"})
+    engine = report.numbers.engines[0]
+    assert engine.gpus == preset.gpus and engine.total.high <= engine.memory_bytes
+    assert engine.device == (preset.gpu or "H100 SXM") and engine.device in report.planned_for
+    assert "not present here" in report.planned_for
+    with pytest.raises(BlockedError, match="not in this machine"):
+        refuse_blocked(report)
+
+
+def test_the_gallery_is_what_a_lab_would_use() -> None:
+    assert {p.gpu for p in GALLERY} >= {
+        "RTX 4090", "RTX 6000 Ada", "A100 80GB", "H100 SXM", "H200", "B200", "RTX 5090",
+    }  # fmt: skip
+    assert {p.precision.weights.value for p in GALLERY} >= {
+        "bf16", "fp16", "fp8", "int8_sq", "int4_awq", "w4a8_awq", "nvfp4",
+    }  # fmt: skip
+    assert {p.goal for p in GALLERY} == {"latency", "throughput", "memory", "multi-gpu"}
+    assert {p.gpus for p in GALLERY if p.id.startswith("llama-3.3-70b")} >= {1, 2, 4, 8}
+    families = Counter(p.id.split("-")[0] for p in GALLERY)
+    assert set(families) == {"trtllm", "llama", "qwen2.5", "mistral", "gemma", "phi", "mixtral"}
+    assert all(p.description and p.title for p in GALLERY)
+    assert {"trtllm-bf16", "llama-3.1-8b-fp8-h100"} <= {p.id for p in GALLERY}
+
+
+# --- steps and keys
+
+
+def test_full_precision_is_converted_and_not_quantized(home: Home, tiny: ModelSpec) -> None:
+    steps = steps_of(home, tiny)
+    assert [s.kind for s in steps.values()] == ["check", "convert", "quantize", "verify", "build"]
+    assert steps["quantize:bf16"].none_reason and not steps["convert:bf16"].none_reason
+    assert steps["convert:bf16"].settings == {
+        "precision": "bf16", "dtype": "bf16", "tp": 1, "pp": 1, "trust_remote_code": False, "device": "cpu",
+    }  # fmt: skip
+    verify = steps["verify:bf16"]
+    assert verify.record == "verify.json" and verify.inputs[0].step == "convert:bf16"
+    assert steps["build:bf16"].inputs[0].step == "convert:bf16"
+    assert steps["build:bf16"].settings["argv_flags"]["max_seq_len"] == 256, "the model's own, said"
+
+
+def test_quantized_precisions_start_from_the_model_folder(home: Home, tiny: ModelSpec) -> None:
+    steps = steps_of(home, tiny, preset="trtllm-int4-awq")
+    assert steps["convert:int4_awq"].none_reason
+    quantize = steps["quantize:int4_awq"]
+    assert [i.role for i in quantize.inputs] == ["model", "calibration"]
+    assert quantize.settings["group_size"] == "auto" and quantize.settings["calibration"]["samples"] == 128
+    assert quantize.settings["device"] == "cpu" and quantize.lanes == ("cpu",)
+    assert quantize.env["CUDA_VISIBLE_DEVICES"] == ""
+    assert steps["verify:int4_awq"].inputs[0].step == "quantize:int4_awq"
+    weight_only = steps_of(home, tiny, "precision.weights=int8")
+    assert weight_only["convert:int8"].settings["precision"] == "int8" and weight_only["quantize:int8"].none_reason
+    cache = steps_of(home, tiny, "precision.kv_cache=fp8")
+    assert cache["convert:bf16"].none_reason and cache["quantize:bf16"].settings["kv_cache"] == "fp8"
+    mixed = steps_of(home, tiny, "precision.effective_bits=6", preset="trtllm-fp8")
+    assert mixed["quantize:fp8"].settings["auto_quantize_bits"] == 6.0
+
+
+def test_until_stops_there(home: Home, tiny: ModelSpec) -> None:
+    def kinds(until: str, preset: str = "trtllm-fp8") -> list[str]:
+        steps = steps_of(home, tiny, preset=preset, until=until)
+        return [s.kind for s in steps.values() if not s.none_reason]
+
+    assert kinds("check") == ["check"]
+    assert kinds("convert") == ["check", "convert", "verify"]
+    assert kinds("quantize") == ["check", "quantize", "verify"]
+    assert kinds("build") == ["check", "quantize", "verify", "build"]
+    converted = steps_of(home, tiny, preset="trtllm-fp8", until="convert")["convert:fp8"]
+    assert converted.settings["precision"] == "bf16", "asked to convert alone, the model keeps its own dtype"
+    off = steps_of(home, tiny, "verify.enabled=false")
+    assert "verify:bf16" not in off
+
+
+def test_the_folder_that_was_named_is_the_last_one_made(home: Home, tiny: ModelSpec, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    one = steps_of(home, tiny, preset="trtllm-fp8", out=out)
+    assert one["build:fp8"].output and one["build:fp8"].output.path == str(out) and one["build:fp8"].output.chosen
+    assert one["quantize:fp8"].output and not one["quantize:fp8"].output.chosen
+    two = steps_of(home, tiny, out=out, precisions=("bf16", "fp8"), until="quantize")
+    paths = {s.id: s.output.path for s in two.values() if s.output and s.output.chosen}
+    assert paths == {"convert:bf16": str(out / "bf16"), "quantize:fp8": str(out / "fp8")}
+
+
+def test_keys_change_with_what_decides_the_output_and_only_with_that(home: Home, tiny: ModelSpec) -> None:
+    def keys(*overrides: str, **more: Any) -> dict[str, str]:
+        return {s.id: s.key for s in steps_of(home, tiny, *overrides, preset="trtllm-fp8", **more).values() if s.key}
+
+    plain = keys()
+    assert set(plain) == {"quantize:fp8", "verify:fp8", "build:fp8"} and all(len(k) == 64 for k in plain.values())
+
+    def changed(*overrides: str, **more: Any) -> set[str]:
+        return {name.split(":")[0] for name, key in keys(*overrides, **more).items() if key != plain[name]}
+
+    assert changed() == set()
+    assert changed("runtime.kv_fraction=0.5", "runtime.scheduler_policy=max_utilization") == set(), "load alone"
+    assert changed("limits.max_batch_size=8") == {"build"}
+    assert changed("build.flags.gemm_plugin=auto") == {"build"}
+    assert changed("build.flags.workers=1", "build.flags.log_level=verbose") == set(), "how, not what"
+    assert changed("gpu=L40S") == {"build"}, "a checkpoint is good for any GPU, an engine for one kind"
+    assert changed("calibration.samples=64") == {"quantize", "verify", "build"}
+    assert changed("precision.group_size=32") == set(), "nothing to FP8"
+    assert changed("parallel.tp=2") == {"quantize", "verify", "build"}
+    assert changed("verify.min_agreement=0.5") == {"verify"}
+    assert changed(detected=(find_gpu("H100"),)) == {"quantize", "verify", "build"}, "made on CUDA"
+
+
+def test_lanes_are_the_gpus_that_are_used(home: Home, tiny: ModelSpec) -> None:
+    here = tuple(find_gpu("H100").model_copy(update={"index": n}) for n in (2, 3))
+    steps = steps_of(home, tiny, "parallel.tp=2", preset="trtllm-fp8", detected=here)
+    assert steps["quantize:fp8"].lanes == ("gpu:2",) and steps["quantize:fp8"].settings["device"] == "cuda"
+    assert steps["build:fp8"].lanes == ("gpu:2", "gpu:3") and steps["build:fp8"].settings["workers"] == 2
+    assert steps["build:fp8"].env["CUDA_VISIBLE_DEVICES"] == "2,3"
+    one = steps_of(home, tiny, "parallel.tp=2", "build.flags.workers=1", preset="trtllm-fp8", detected=here)
+    assert one["build:fp8"].lanes == ("gpu:2",) and "workers" not in one["build:fp8"].settings["argv_flags"]
+    assert steps["verify:fp8"].lanes == ("cpu",)
+
+
+def test_models_that_no_engine_can_be_made_of_are_refused(home: Home, tmp_path: Path) -> None:
+    odd = make_config_folder(tmp_path / "odd", architectures=["Olmo2ForCausalLM"])
+    with pytest.raises(BlockedError, match="no engine for the architecture"):
+        steps_of(home, read_model(odd, require_weights=False))
+    falcon = make_config_folder(tmp_path / "falcon", "falcon")
+    with pytest.raises(BlockedError, match="ModelOpt"):
+        steps_of(home, read_model(falcon, require_weights=False))
+    with pytest.raises(BadInputError, match="not a precision"):
+        steps_of(home, read_model(make_tiny_folder(tmp_path / "t")), precisions=("int3",))
+
+
+def test_flags_are_judged_before_anything_starts(home: Home, tiny: ModelSpec) -> None:
+    with pytest.raises(BadInputError, match="max_output_len"):
+        steps_of(home, tiny, "build.flags.max_output_len=128")
+
+    def codes(*overrides: str, preset: str = "trtllm-fp8") -> dict[str, str]:
+        chosen = apply_overrides(find_preset(preset), list(overrides))
+        return {a.code: a.level for a in check(get("tensorrt_llm"), request_for(chosen, tiny, home)).advice}
+
+    on_blackwell = codes("build.flags.gemm_swiglu_plugin=fp8", "gpu=B200")
+    assert "block" in on_blackwell.values(), "refused on compute capability 10.0"
+    assert codes("precision.weights=fp32", preset="trtllm-bf16")["no-route"] == "block"
+
+
+def test_host_settings_follow_the_preset() -> None:
+    plain = runtime_settings(find_preset("trtllm-fp8"))
+    assert plain["enable_chunked_context"] is True and plain["scheduler_policy"] == "auto"
+    assert not {"kv_cache_free_gpu_memory_fraction", "kv_blocks", "host_cache_size"} & set(plain), "the host decides"
+    overrides = [
+        "runtime.kv_blocks=100", "runtime.host_cache_gib=2", "runtime.scheduler_policy=max_utilization",
+        "runtime.chunked_prefill=false", "runtime.max_num_batched_tokens=1024",
+    ]  # fmt: skip
+    settings = runtime_settings(apply_overrides(find_preset("trtllm-fp8"), overrides))
+    assert settings["kv_blocks"] == 100 and settings["host_cache_size"] == 2 * 2**30
+    assert settings["scheduler_policy"] == "max_utilization" and settings["enable_chunked_context"] is False
+    assert settings["max_num_tokens"] == 1024
+
+
+# --- GPUs to plan for
+
+
+def gpus(name: str, count: int, first: int = 0) -> tuple[GpuSpec, ...]:
+    return tuple(find_gpu(name).model_copy(update={"index": first + n}) for n in range(count))
+
+
+def test_this_machines_gpus_come_before_the_catalogues() -> None:
+    preset = find_preset("llama-3.1-8b-fp8-h100")
+    absent = plan_gpus(preset, ())
+    assert not absent.present and absent.words == "planned for H100 SXM (not present here)"
+    other = plan_gpus(preset, gpus("RTX 4090", 1))
+    assert other.present and other.gpus[0].name == "RTX 4090" and "meant for H100 SXM" in other.words
+    both = plan_gpus(preset, (*gpus("RTX 4090", 1), *gpus("H100", 1, 1)))
+    assert [g.index for g in both.gpus] == [1], "the kind that the preset names"
+    wide = find_preset("llama-3.3-70b-bf16-8xh200")
+    few = plan_gpus(wide, gpus("RTX 4090", 2))
+    assert not few.present and len(few.gpus) == 8 and few.gpus[0].name == "H200" and "2 x RTX 4090 here" in few.words
+    mixed = apply_overrides(find_preset("trtllm-bf16"), ["parallel.tp=2"])
+    assert not plan_gpus(mixed, (*gpus("RTX 4090", 1), *gpus("L40S", 1, 1))).present, "an engine wants equal GPUs"
+
+
+def test_visible_gpus_as_cuda_reads_the_variable() -> None:
+    three = tuple(g.model_copy(update={"uuid": f"GPU-{g.index}abc"}) for g in gpus("H100", 3))
+    assert visible(three, None) == three and visible(three, "") == () and visible(three, "-1") == ()
+    assert [g.index for g in visible(three, "2,0")] == [2, 0]
+    assert [g.index for g in visible(three, "1,9,0")] == [1], "the list ends at what names no GPU"
+    assert [g.index for g in visible(three, "GPU-1abc")] == [1]
+
+
+# --- through the real command
+
+
+def test_check_and_dry_run_answer_without_a_gpu_and_build_is_refused(home: Home, tmp_path: Path) -> None:
+    folder = str(make_tiny_folder(tmp_path / "tiny"))
+    ran = workbench("check", "llama-3.1-8b-fp8-h100", "--model", folder, env=NO_GPU)
+    assert ran.code == 0 and "planned for H100 SXM (not present here)" in ran.out, ran.err
+    assert "not here:" in ran.out
+    as_json = workbench("check", "trtllm-bf16", "--model", folder, "--json", env=NO_GPU)
+    assert as_json.code == 0 and {a["code"] for a in as_json.json["elsewhere"]} >= {"no-gpu"}
+    dry = workbench("build", "trtllm-fp8", "--model", folder, "--dry-run", "--json", env=NO_GPU)
+    assert dry.code == 0 and dry.json["planned_for"].startswith("planned for H100 SXM")
+    assert [s["kind"] for s in dry.json["steps"]] == ["check", "convert", "quantize", "verify", "build"]
+    refused = workbench("build", "trtllm-fp8", "--model", folder, env=NO_GPU)
+    assert refused.code == 3 and "not in this machine" in refused.err and "--until quantize" in refused.err
+    assert not list(home.jobs.iterdir())
+    wrong = workbench("check", "trtllm-fp8", "--model", folder, "--set", "gpu=A100", env=NO_GPU)
+    assert wrong.code == 3 and "8.9" in wrong.err and "precision.weights=int8_sq" in wrong.out
+
+
+# --- environments
+
+
+def write_distribution(folder: Path, name: str, version: str) -> None:
+    place = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    place.mkdir(parents=True)
+    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def own_environment(home: Home) -> Environment:
+    return find_environments(get("tensorrt_llm"), home, {})[-1]
+
+
+@pytest.mark.parametrize(
+    ("version", "usable"), [("1.2.1", True), ("1.2.0rc6", True), ("1.3.0rc1", False), ("1.1.0", False), ("2.0", False)]
+)
+def test_only_1_2_builds_engines(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, usable: bool
+) -> None:
+    for name, its in (("tensorrt-llm", version), ("torch", "2.9.1"), ("transformers", "4.57.3")):
+        write_distribution(tmp_path / "site", name, its)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    found = own_environment(home)
+    assert found.versions["tensorrt-llm"] == version and found.usable is usable, found.lacks
+    if version > "1.3":
+        assert "upstream has removed" in found.problem and version in found.problem
+
+
+def test_where_modelopts_interpreter_lacks_tensorrt_llms_serves() -> None:
+    full = {p.name: "1" for p in (*TensorRtLlm.packages, *MODELOPT.packages)}
+    lacking = Environment("modelopt", ("/m/python",), "", {"python": "3.10"}, ("nvidia-modelopt",))
+    usable = Environment("modelopt", ("/m/python",), "", full)
+    engine = Environment("tensorrt_llm", ("/t/python",), "", full, worker_path="/w", others={"modelopt": lacking})
+    served = checkpoint_environment(engine)
+    assert served.prefix == ("/t/python",) and served.usable and served.worker_path == "/w"
+    both = Environment("tensorrt_llm", ("/t/python",), "", full, others={"modelopt": usable})
+    assert checkpoint_environment(both).prefix == ("/m/python",)
+    bare = Environment("tensorrt_llm", ("/t/python",), "", {}, ("tensorrt-llm",), others={"modelopt": lacking})
+    assert checkpoint_environment(bare) is lacking
+
+
+def test_prefixes_carry_folders_and_variables(tmp_path: Path) -> None:
+    docker = Environment(
+        "tensorrt_llm",
+        ("docker", "run", "-i", "--rm", "--gpus", "all", "-v", "/models:/models", "image:1.2.1", "python3"),
+        "",
+        worker_path="/home/me/code",
+    )
+    paths = (Path("/home/me"), Path("/models"), Path("/home/me/deeper"))
+    argv = docker.argv("workbench.workers.x", paths=paths, variables={"CUDA_VISIBLE_DEVICES": "1"})
+    assert docker.place == "container"
+    assert argv[:4] == ("docker", "run", "-v", "/home/me:/home/me"), "parents in place of what lies below"
+    assert argv.count("-v") == 2, "what the prefix mounts itself is left to it"
+    inside = ("env", "PYTHONPATH=/home/me/code", "CUDA_VISIBLE_DEVICES=1", "python3", "-m", "workbench.workers.x")
+    assert argv[-7:] == ("image:1.2.1", *inside)
+    ssh = Environment("tensorrt_llm", ("ssh", "lab", "/opt/my env/python"), "", worker_path="/a b")
+    assert ssh.argv("m")[2:] == ("env", "'PYTHONPATH=/a b'", "'/opt/my env/python'", "-m", "m")
+    plain = Environment("tensorrt_llm", ("/usr/bin/python3",), "", worker_path="/a")
+    assert plain.argv("m", paths=paths, variables={"X": "1"}) == ("/usr/bin/python3", "-m", "m")
+
+
+def test_an_interpreter_behind_a_prefix_is_asked(home: Home, tmp_path: Path) -> None:
+    """A `docker` that checks what it is told and runs the command here, so that the whole way is walked."""
+    program = tmp_path / "docker"
+    program.write_text(
+        "#!/bin/sh\n[ \"$1\" = run ] || exit 9\nwhile [ \"$1\" != env ]; do shift; done\n"
+        f"shift\necho asked >> {tmp_path / 'asked'}\nexec env -i \"$@\"\n"
+    )  # fmt: skip
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    environ = {"WORKBENCH_MODELOPT_PREFIX": f"{program} run -i --rm --gpus all image {sys.executable}"}
+    for _ in range(2):
+        found = find_environments(MODELOPT, home, environ)[0]
+        assert found.origin == "named by WORKBENCH_MODELOPT_PREFIX" and not found.problem, found.problem
+        assert found.versions["pydantic"].startswith("2.")
+    assert (tmp_path / "asked").read_text().count("asked") == 1, "the second answer is from the cache"
+    gone = find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "/no/docker run image python3"})[0]
+    assert gone.problem and not gone.usable
+    with pytest.raises(BadInputError, match="not a command line"):
+        find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "docker run 'image"})
+
+
+def test_checkpoints_need_modelopt_alone(home: Home, tiny: ModelSpec) -> None:
+    lacking = Environment("modelopt", ("/no/python",), "", {}, ("nvidia-modelopt",))
+    both = Environment("tensorrt_llm", ("/no/python",), "", {}, ("tensorrt-llm",), others={"modelopt": lacking})
+
+    def report(until: str | None, detected: tuple[GpuSpec, ...] = ()) -> Report:
+        preset = find_preset("trtllm-bf16")
+        return check(
+            get("tensorrt_llm"),
+            request_for(preset, tiny, home, environment=both, detected=detected, until=until),
+        )
+
+    convert = report("convert")
+    assert [a.text for a in convert.blocks] == ["No interpreter here holds NVIDIA ModelOpt."]
+    assert not convert.elsewhere, "without a GPU a checkpoint can be made"
+    assert "WORKBENCH_MODELOPT_PYTHON" in convert.blocks[0].fix
+    here = report(None, gpus("H100", 1))
+    assert [a.code for a in here.blocks] == ["no-environment", "no-environment"]
+    assert {a.code for a in report(None).elsewhere} == {"no-gpu", "no-environment"} and not report(None).blocks
+    assert not report("check").elsewhere or report("check").elsewhere[0].code == "no-gpu"

@@ -1,0 +1,497 @@
+"""Steps of a TensorRT-LLM build: checkpoint by ModelOpt, read back and compared, engine by trtllm-build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.core.advice import Advice
+from workbench.core.data import resource
+from workbench.core.digest import file_sha256
+from workbench.core.engine_estimate import sequence_tokens
+from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.estimate_trtllm import gpu_step_estimate
+from workbench.core.messages import StepSpec
+from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
+from workbench.core.precision import Precision, supported
+from workbench.core.preset import Preset, apply_overrides
+from workbench.core.trtllm_config import family_of_architecture
+from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
+from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
+from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
+
+REVISION = 1
+"""Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
+
+ENGINES_END = (
+    "TensorRT-LLM 1.2.x is the last line that builds engines: upstream has removed trtllm-build and the engine "
+    "backend after it, so newer versions are refused for engine builds"
+)
+"""Said by the doctor of a newer version."""
+
+_MODELOPT = ("nvidia-modelopt", "transformers", "torch")
+_VERIFY = ("transformers", "torch")
+_ENGINE = ("tensorrt-llm", "tensorrt")
+_NOT_OF_THE_ENGINE = ("workers", "log_level", "monitor_memory", "visualize_network")
+"""Flags that change how a build goes and not what comes out."""
+_COPIED = (Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4)
+"""Precisions whose checkpoint holds 16-bit weights: convert makes it, and for the last two the build rounds them."""
+_NO_ROUTE = {
+    Precision.FP32: (
+        Precision.BF16,
+        "ModelOpt's exporter writes 16-bit checkpoints, and TensorRT-LLM runs FP32 as FP16.",
+    ),
+    Precision.INT4_GPTQ: (Precision.INT4_AWQ, "GPTQ weights come quantized; ModelOpt does not make them."),
+}
+
+MODELOPT = Part(
+    name="modelopt",
+    title="NVIDIA ModelOpt",
+    packages=(
+        Package("nvidia-modelopt"),
+        Package("torch"),
+        Package("transformers"),
+        Package("safetensors"),
+        Package("pydantic"),
+        Package("psutil"),
+    ),
+    install_hint=(
+        "Make a virtual environment with `pip install -r workbench/toolchains/tensorrt_llm/requirements-modelopt.txt` "
+        "and name its interpreter in WORKBENCH_MODELOPT_PYTHON, or a container's in WORKBENCH_MODELOPT_PREFIX."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """One precision of a request: its preset, its name, and the interpreter that makes its checkpoint."""
+
+    request: BuildRequest
+    preset: Preset
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        return self.precision.value
+
+    @property
+    def device(self) -> str:
+        """Where quantization runs: a GPU that is here, else the CPU."""
+        return "cuda" if self.request.gpus_present else "cpu"
+
+
+class TensorRtLlm:
+    """The toolchain; see workbench.toolchains.base.Toolchain."""
+
+    name = "tensorrt_llm"
+    title = "TensorRT-LLM"
+    packages: tuple[Package, ...] = (
+        Package("tensorrt-llm", newest=(1, 2), oldest=(1, 2), too_new=ENGINES_END),
+        Package("torch"),
+        Package("transformers"),
+        Package("pydantic"),
+        Package("psutil"),
+        Package("tensorrt", required=False),
+        Package("nvidia-modelopt", required=False),
+        Package("safetensors", required=False),
+        Package("mpi4py", required=False),
+    )
+    install_hint = (
+        "Name an interpreter that holds tensorrt-llm 1.2.x (Linux, Python 3.10 or 3.12) in "
+        "WORKBENCH_TENSORRT_LLM_PYTHON, or a container's in WORKBENCH_TENSORRT_LLM_PREFIX, such as "
+        "`docker run -i --rm --gpus all --ipc=host IMAGE python3`."
+    )
+    parts: tuple[Part, ...] = (MODELOPT,)
+
+    def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
+        """ModelOpt's interpreter for the checkpoint, TensorRT-LLM's for the engine."""
+        until = request.until or "verify"
+        if until == "check":
+            return ()
+        checkpoints = checkpoint_environment(request.environment)
+        return (checkpoints,) if until in ("convert", "quantize") else (checkpoints, request.environment)
+
+    def advice(self, request: BuildRequest) -> tuple[Advice, ...]:
+        """What is wrong with the build flags for these GPUs, precisions and model."""
+        found: dict[str, Advice] = {}
+        capability = min((gpu.compute_capability for gpu in request.gpus), default=None)
+        for variant in _variants(request):
+            preset = variant.preset
+            if variant.precision in _NO_ROUTE:
+                nearest, why = _NO_ROUTE[variant.precision]
+                found[f"no-route {variant.name}"] = Advice(
+                    code="no-route",
+                    level="block",
+                    text=why,
+                    arithmetic=f"precision {variant.name}",
+                    fix=f"Nearest: {nearest}.",
+                    overrides=(f"precision.weights={nearest}",),
+                )
+            problems = check_flags(
+                settings_from_preset(preset),
+                capability,
+                variant.precision,
+                kv_cache=preset.precision.kv_cache,
+                architecture=request.model.architecture,
+                tp=preset.parallel.tp,
+                pp=preset.parallel.pp,
+                gpus=len(request.gpus) or None,
+            )
+            for problem in problems:
+                level = "block" if problem.blocks else "hint"
+                advice = Advice(
+                    code=problem.code, level=level, text=problem.what, arithmetic=problem.evidence, fix=problem.fix
+                )
+                found.setdefault(f"{problem.code} {problem.flag}", advice)
+        return tuple(found.values())
+
+    def steps(self, request: BuildRequest) -> list[Step]:
+        """Check, then for each precision a checkpoint, its comparison with the source model, and an engine."""
+        until = request.until or "verify"
+        steps = [Step(id="check", kind="check", title="Check")]
+        if until in ("check", "fetch"):
+            return steps
+        _refuse_source(request)
+        for variant in _variants(request):
+            steps += _steps_of(variant, until)
+        return steps
+
+    def host(self, request: EngineRequest) -> HostStart:
+        """How to run an engine folder."""
+        environment, engine = request.environment, request.engine
+        has_tokenizer = any((engine / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+        model = request.provenance.model
+        tokenizer = engine if has_tokenizer or model is None else Path(model.path)
+        return HostStart(
+            argv=environment.argv("workbench.workers.trtllm_host", paths=(engine, tokenizer)),
+            env=environment.env(),
+            spec=StepSpec(
+                worker="trtllm.host",
+                settings=runtime_settings(request.preset),
+                inputs={"engine": str(engine), "tokenizer": str(tokenizer)},
+            ),
+        )
+
+
+def serves(environment: Environment, packages: tuple[Package, ...]) -> bool:
+    """Whether an interpreter holds these packages, whatever else it was looked at for."""
+    return bool(environment.versions) and all(p.name in environment.versions for p in packages if p.required)
+
+
+def checkpoint_environment(environment: Environment) -> Environment:
+    """Where checkpoints are made: ModelOpt's own interpreter, or TensorRT-LLM's where that one lacks."""
+    own = environment.others.get(MODELOPT.name)
+    if own is None:
+        return environment
+    if not own.usable and serves(environment, MODELOPT.packages):
+        return Environment(
+            MODELOPT.name, environment.prefix, environment.origin, environment.versions, (), "", environment.worker_path
+        )
+    return own
+
+
+def _variants(request: BuildRequest) -> Iterator[_Variant]:
+    for name in request.precisions:
+        preset = request.preset
+        if preset.precision.weights.value != name:
+            try:
+                Precision(name)
+            except ValueError:
+                raise BadInputError(
+                    f"{name!r} is not a precision.",
+                    evidence=f"known: {', '.join(p.value for p in Precision)}",
+                    code="no-such-precision",
+                ) from None
+            preset = apply_overrides(preset, [f"precision.weights={name}"])
+        yield _Variant(request, preset, Precision(name))
+
+
+def _refuse_source(request: BuildRequest) -> None:
+    """Raises BlockedError for models that no precision can start from."""
+    model = request.model
+    support = supported(Precision.BF16, "tensorrt_llm", None, model.architecture)
+    if not support.ok:
+        raise BlockedError(
+            support.reason,
+            evidence=f"architectures in {model.path}/config.json",
+            fix="Use another toolchain, or a model of a family that it knows.",
+            code="not-supported",
+        )
+    try:
+        family_of_architecture(model.architecture)
+    except BadInputError as error:
+        raise BlockedError(error.what, evidence=error.evidence, fix=error.fix, code=error.failure.code) from None
+    if model.quantization is not None:
+        raise BlockedError(
+            f"{model.name} is quantized already ({model.quantization.method}); ModelOpt starts from full precision.",
+            evidence=f"quantization_config in {model.path}/config.json",
+            fix="Use the unquantized model folder.",
+            code="already-quantized",
+        )
+
+
+def _steps_of(variant: _Variant, until: str) -> list[Step]:
+    request, name = variant.request, variant.name
+    several = len(request.precisions) > 1
+    out = request.out / name if several and request.out is not None else request.out
+    preset = variant.preset
+    quantizes = variant.precision not in _COPIED or preset.precision.kv_cache.bits == 8
+    quantizes = quantizes or preset.effective_precision.effective_bits is not None
+    if until == "convert" or not quantizes:
+        convert = _convert(variant, out if until in ("convert", "quantize") else None)
+    else:
+        convert = _none(variant, "convert", "quantize loads the model folder itself and writes the checkpoint")
+    steps, checkpoint = [convert], convert
+    if until != "convert":
+        if quantizes:
+            checkpoint = _quantize(variant, out if until == "quantize" else None)
+            steps.append(checkpoint)
+        else:
+            why = f"{variant.precision.title} is what convert writes"
+            if variant.precision.is_quantized:
+                why = "convert writes 16-bit weights, which trtllm-build rounds"
+            steps.append(_none(variant, "quantize", why))
+    if variant.preset.verify.enabled:
+        steps.append(_verify(variant, checkpoint))
+    if until in ("build", "verify"):
+        steps.append(_build(variant, checkpoint, out))
+    return steps
+
+
+def _none(variant: _Variant, kind: StepKind, reason: str) -> Step:
+    return Step(
+        id=f"{kind}:{variant.name}", kind=kind, title=kind.capitalize(), variant=variant.name, none_reason=reason
+    )
+
+
+def _step(
+    variant: _Variant,
+    kind: StepKind,
+    worker: str,
+    environment: Environment,
+    settings: dict[str, Any],
+    inputs: tuple[StepInput, ...],
+    facts: Mapping[str, Any],
+    packages: tuple[str, ...],
+    *,
+    key_settings: dict[str, Any] | None = None,
+    lanes: tuple[str, ...] = ("cpu",),
+    workers: int = 1,
+) -> dict[str, Any]:
+    """What all steps share: argv, environment, lanes, and the key with what it hashes."""
+    request = variant.request
+    key_facts = {
+        "worker": worker,
+        "revision": REVISION,
+        "settings": settings if key_settings is None else key_settings,
+        "versions": {name: environment.versions.get(name, "") for name in packages},
+        **facts,
+    }
+    on_gpu = any(lane.startswith("gpu:") for lane in lanes)
+    # A worker on the CPU must not touch a GPU that another job holds.
+    variables = {"CUDA_VISIBLE_DEVICES": ",".join(lane[4:] for lane in lanes if lane.startswith("gpu:"))}
+    paths = [request.home.root, *(Path(i.path) for i in inputs if i.path)]
+    paths += [request.out.parent] if request.out else []
+    group = variant.preset.precision.group_size
+    return {
+        "id": f"{kind}:{variant.name}",
+        "kind": kind,
+        "title": kind.capitalize(),
+        "variant": variant.name,
+        "worker": worker,
+        "argv": environment.argv(f"workbench.workers.{worker.replace('.', '_')}", paths=paths, variables=variables),
+        "env": {**environment.env(), **variables},
+        "settings": settings,
+        "inputs": inputs,
+        "lanes": lanes,
+        "key": cache_key(key_facts) if request.model_digest else "",
+        "key_facts": key_facts,
+        "estimate": gpu_step_estimate(
+            request.model,
+            kind,
+            variant.name,
+            group_size=group if isinstance(group, int) and group > 0 else None,
+            ranks=variant.preset.gpus,
+            workers=workers,
+            on_gpu=on_gpu,
+        ),
+    }
+
+
+def _output(variant: _Variant, kind: Any, folder: str, key: str, out: Path | None) -> Output:
+    request, parallel = variant.request, variant.preset.parallel
+    sizes = "".join(f" {word}{size}" for word, size in (("tp", parallel.tp), ("pp", parallel.pp)) if size > 1)
+    name = f"{request.model.name} {variant.name}{sizes}"
+    place = request.home.artifacts / folder / folder_name(*name.split(" "), key=key or "0" * 12)
+    return Output(
+        kind=kind,
+        path=str(out or place),
+        name=name,
+        precision=variant.name,
+        chosen=out is not None,
+        alternates=request.paths_with_key(key) if key else (),
+    )
+
+
+def _checkpoint_settings(variant: _Variant) -> dict[str, Any]:
+    preset = variant.preset
+    return {
+        "precision": variant.name,
+        "dtype": "auto" if variant.precision.is_quantized else variant.name,
+        "tp": preset.parallel.tp,
+        "pp": preset.parallel.pp,
+        "trust_remote_code": preset.model.trust_remote_code,
+    }
+
+
+def _convert(variant: _Variant, out: Path | None) -> Step:
+    """The model in full precision; asked for by `--until convert`, a quantized preset gives its model's own dtype."""
+    request = variant.request
+    settings = _checkpoint_settings(variant)
+    if variant.precision not in _COPIED:
+        settings["precision"] = settings["dtype"] = "fp16" if request.model.dtype == "fp16" else "bf16"
+    fields = _step(
+        variant,
+        "convert",
+        "modelopt.convert",
+        checkpoint_environment(request.environment),
+        {**settings, "device": "cpu"},
+        (StepInput(role="model", path=str(request.model.path)),),
+        {"model": request.model_digest},
+        _MODELOPT,
+        key_settings=settings,
+    )
+    return Step(**fields, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
+
+
+def _quantize(variant: _Variant, out: Path | None) -> Step:
+    request, preset = variant.request, variant.preset
+    chosen = preset.effective_precision
+    settings = _checkpoint_settings(variant) | {"kv_cache": chosen.kv_cache.value, "device": variant.device}
+    if variant.precision in (Precision.INT4_AWQ, Precision.W4A8_AWQ):
+        settings["group_size"] = chosen.group_size
+    if chosen.effective_bits is not None:
+        settings["auto_quantize_bits"] = chosen.effective_bits
+    inputs: tuple[StepInput, ...] = (StepInput(role="model", path=str(request.model.path)),)
+    facts: dict[str, Any] = {"model": request.model_digest}
+    key_settings = dict(settings)
+    if preset.needs_calibration or chosen.effective_bits is not None:
+        path = _calibration_path(preset)
+        key_settings["calibration"] = settings["calibration"] = preset.calibration.model_dump(exclude={"file"})
+        # Only for a report of how much of it the calibration text holds, so no part of the key.
+        settings["evaluation"] = str(resource("verify_prompts.json"))
+        inputs = (*inputs, StepInput(role="calibration", path=str(path)))
+        facts["calibration"] = file_sha256(path)
+    fields = _step(
+        variant,
+        "quantize",
+        "modelopt.quantize",
+        checkpoint_environment(request.environment),
+        settings,
+        inputs,
+        facts,
+        _MODELOPT,
+        key_settings=key_settings,
+        lanes=_quantize_lanes(request),
+    )
+    return Step(**fields, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
+
+
+def _quantize_lanes(request: BuildRequest) -> tuple[str, ...]:
+    """One GPU if the model fits on it with room to calibrate, else all that are planned for."""
+    if not request.gpus_present:
+        return ("cpu",)
+    first = request.gpus[0]
+    fits = 1.3 * request.model.weight_bytes + 2 * 2**30 < first.memory_bytes - (first.memory_used_bytes or 0)
+    return _lanes(request, 1 if fits else len(request.gpus))
+
+
+def _lanes(request: BuildRequest, count: int) -> tuple[str, ...]:
+    """Lanes of the first `count` planned GPUs, by their place in this machine where they are in it."""
+    indexes = [place if gpu.index is None else gpu.index for place, gpu in enumerate(request.gpus)]
+    return tuple(f"gpu:{index}" for index in sorted(indexes[:count])) or ("gpu:0",)
+
+
+def _calibration_path(preset: Preset) -> Path:
+    path = preset.calibration_path or _shipped_calibration()
+    if not path.exists():
+        raise BadInputError(
+            "The calibration file is not there.",
+            evidence=str(path),
+            fix="Mend calibration.file in the preset, or leave it out to use the shipped text.",
+            code="no-calibration",
+        )
+    return path
+
+
+def _verify(variant: _Variant, checkpoint: Step) -> Step:
+    """The checkpoint against its source model, before an engine is built of it."""
+    request, preset = variant.request, variant.preset
+    precision = Precision(checkpoint.settings["precision"])
+    chosen = preset.verify
+    prompts = list(chosen.prompts) if chosen.prompts else str(resource("verify_prompts.json"))
+    settings = {
+        "precision": precision.value,
+        "prompts": prompts,
+        "min_agreement": precision.default_min_agreement if chosen.min_agreement is None else chosen.min_agreement,
+        "max_kl": precision.default_max_kl if chosen.max_kl is None else chosen.max_kl,
+        "trust_remote_code": preset.model.trust_remote_code,
+    }
+    facts = {
+        "checkpoint": checkpoint.key,
+        "model": request.model_digest,
+        "prompts": prompts if chosen.prompts else file_sha256(resource("verify_prompts.json")),
+    }
+    fields = _step(
+        variant,
+        "verify",
+        "trtllm.verify",
+        checkpoint_environment(request.environment),
+        settings,
+        (
+            StepInput(role="checkpoint", step=checkpoint.id),
+            StepInput(role="model", path=str(request.model.path)),
+        ),
+        facts,
+        _VERIFY,
+    )
+    return Step(**{**fields, "title": "Verify checkpoint"}, record="verify.json")
+
+
+def _build(variant: _Variant, checkpoint: Step, out: Path | None) -> Step:
+    request = variant.request
+    environment = request.environment
+    flags = settings_from_preset(variant.preset)
+    # Said always, so that no version's own guess decides it.
+    flags.setdefault("max_seq_len", sequence_tokens(variant.preset, request.model))
+    asked = flags.pop("workers", 1)
+    workers = min(asked, variant.preset.gpus) if isinstance(asked, int) and not isinstance(asked, bool) else 1
+    gpu = request.gpus[0] if request.gpus else None
+    kind = f"{gpu.name} sm{gpu.sm}" if gpu else ""
+    settings = {
+        "argv_flags": flags,
+        "program": "trtllm-build",
+        "workers": workers,
+        "timing_cache": str(request.home.cache / "timing"),
+    }
+    fields = _step(
+        variant,
+        "build",
+        "trtllm.build",
+        environment,
+        settings,
+        (StepInput(role="checkpoint", step=checkpoint.id),),
+        {"checkpoint": checkpoint.key, "gpu": kind},
+        _ENGINE,
+        key_settings={"argv_flags": {k: v for k, v in flags.items() if k not in _NOT_OF_THE_ENGINE}},
+        lanes=_lanes(request, workers),
+        workers=workers,
+    )
+    return Step(**fields, output=_output(variant, "engine", "engines", fields["key"], out))
+
+
+def _shipped_calibration() -> Path:
+    path = resource("calibration_512.jsonl")
+    return path if path.exists() else resource("calibration.jsonl")
