@@ -10,6 +10,29 @@ venv="${WORKBENCH_VENV:-$root/.venv-test}"
 system_libraries
 make_venv "$venv" openvino,demo,test
 demo_wheel "$venv"
+# ModelOpt in two environments beside it: the version that TensorRT-LLM 1.2 pins, with its transformers, and today's.
+# Each holds only what differs; PyTorch and the rest are seen in the first environment through a .pth file, which
+# saves two more copies of it.
+modelopt_venv() {
+    local venv="$1" base="$2" stamp
+    shift 2
+    stamp="$* $(cat "$base/workbench-stamp")"
+    if [ "$(cat "$venv/workbench-stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "Making the ModelOpt environment in $venv"
+        rm -rf "$venv"
+        "$base/bin/python" -m venv "$venv"
+        "$base/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+            >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+        "$venv/bin/python" -m pip --disable-pip-version-check --no-input install -q --no-deps "$@"
+        echo "$stamp" >"$venv/workbench-stamp"
+    fi
+}
+modelopt_venv "$venv-modelopt" "$venv" nvidia-modelopt==0.47.0 'omegaconf>=2.3' antlr4-python3-runtime==4.9.3 \
+    'pulp<4' 'torchprofile<0.2'
+modelopt_venv "$venv-modelopt-0.37" "$venv" nvidia-modelopt==0.37.0 transformers==4.57.3 'huggingface_hub<1' \
+    'tokenizers>=0.22,<0.23' 'pulp<4' 'torchprofile<0.2'
+export WORKBENCH_TEST_MODELOPT="${WORKBENCH_TEST_MODELOPT:-$venv-modelopt/bin/python}"
+export WORKBENCH_TEST_MODELOPT_OLD="${WORKBENCH_TEST_MODELOPT_OLD:-$venv-modelopt-0.37/bin/python}"
 cd "$root"
 export QT_QPA_PLATFORM="${QT_QPA_PLATFORM:-offscreen}" WORKBENCH_TEST_CACHE="${WORKBENCH_TEST_CACHE:-$cache/tests}"
 

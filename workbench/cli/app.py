@@ -36,6 +36,9 @@ PrecisionOption = Annotated[
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a preset value: precision.weights=int4.", metavar="KEY=VALUE")
 ]
+UntilOption = Annotated[
+    str, typer.Option("--until", help="Stop after this step: check, convert, quantize, build, verify.")
+]
 
 
 def _version(value: bool) -> None:
@@ -102,20 +105,24 @@ def check(
     model: ModelOption,
     precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
+    until: UntilOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what a build would need and whether it can work here; nothing is written.
+    """Say what a build would need and whether it can work; nothing is written.
+
+    For a preset that names GPUs which are not here, the answer is for those GPUs.
 
     \b
     Examples:
       workbench check cpu-int8 --model ~/models/Qwen2.5-1.5B
       workbench check cpu-int8 --model ~/models/Qwen2.5-1.5B --set limits.max_batch_size=32
+      workbench check llama-3.3-70b-fp8-8xh200 --model ~/models/Llama-3.3-70B-Instruct
     """
     from workbench.cli.build import run_check
     from workbench.cli.context import running
 
     with running(as_json) as context:
-        run_check(context, preset, model, precision, overrides)
+        run_check(context, preset, model, precision, overrides, until)
 
 
 @app.command()
@@ -128,9 +135,7 @@ def build(
     ] = None,
     precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
-    until: Annotated[
-        str, typer.Option("--until", help="Stop after this step: check, convert, quantize, build, verify.")
-    ] = "",
+    until: UntilOption = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start the job and return at once.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps with argv, cache state and estimates; run nothing.")

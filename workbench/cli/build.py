@@ -122,10 +122,12 @@ def _run(context: Context, plan: Plan) -> JobState:
     return state
 
 
-def run_check(context: Context, preset: str, model: str, precision: list[str], overrides: list[str]) -> None:
+def run_check(
+    context: Context, preset: str, model: str, precision: list[str], overrides: list[str], until: str = ""
+) -> None:
     chosen = _preset(context, preset, overrides)
     setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False))
-    report = check(setup.toolchain, setup.request(precision))
+    report = check(setup.toolchain, setup.request(precision, until))
     context.result(report, "\n".join(report_words(report)))
     refuse_blocked(report, planning=True)
 

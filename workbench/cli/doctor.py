@@ -14,10 +14,11 @@ from workbench.core.home import Home
 from workbench.core.units import format_bytes
 from workbench.jobs.client import all_jobs
 from workbench.toolchains import get, names
-from workbench.toolchains.base import Environment
-from workbench.toolchains.environments import find_environments, probe_worker
+from workbench.toolchains.base import Environment, Toolchain
+from workbench.toolchains.environments import Wanted, find_environments, probe_worker
 
 _LOW_DISK_BYTES = 5 * 2**30
+_PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
 
 
 def run_doctor(context: Context, *, imports: bool) -> None:
@@ -28,7 +29,7 @@ def run_doctor(context: Context, *, imports: bool) -> None:
         "host": context.host.model_dump(mode="json"),
         "gpus": _gpus(),
         "disk": _disk(context),
-        "toolchains": [_toolchain(context, name, imports) for name in names()],
+        "toolchains": [row for name in names() for row in _toolchain(context, get(name), imports)],
         "store": _store(context),
     }
     problems = _problems(report)
@@ -68,13 +69,21 @@ def _disk(context: Context) -> dict[str, Any]:
     return {"path": str(context.home.root), "free_bytes": usage.free, "total_bytes": usage.total}
 
 
-def _toolchain(context: Context, name: str, imports: bool) -> dict[str, Any]:
-    toolchain = get(name)
+def _toolchain(context: Context, toolchain: Toolchain, imports: bool) -> list[dict[str, Any]]:
+    """The toolchain's interpreters, then those of its further parts."""
+    rows = [_interpreters(context, toolchain, imports) | {"part_of": None, "note": toolchain.note}]
+    for part in toolchain.parts:
+        rows.append(_interpreters(context, part, imports) | {"part_of": toolchain.name, "note": ""})
+    return rows
+
+
+def _interpreters(context: Context, wanted: Wanted, imports: bool) -> dict[str, Any]:
     rows = []
-    for environment in find_environments(toolchain, context.home, os.environ):
+    for environment in find_environments(wanted, context.home, os.environ):
         row: dict[str, Any] = {
             "interpreter": " ".join(environment.prefix),
             "origin": environment.origin,
+            "named": environment.named,
             "versions": dict(environment.versions),
             "missing": list(environment.missing),
             "problem": environment.problem,
@@ -82,11 +91,11 @@ def _toolchain(context: Context, name: str, imports: bool) -> dict[str, Any]:
             "imports": None,
         }
         if imports and environment.usable:
-            with context.err.status(f"Importing {toolchain.title} …"):
+            with context.err.status(f"Importing {wanted.title} …"):
                 row["imports"], row["problem"] = _imports(environment, context.home)
             row["usable"] = not row["problem"]
         rows.append(row)
-    return {"name": name, "title": toolchain.title, "environments": rows, "install": toolchain.install_hint}
+    return {"name": wanted.name, "title": wanted.title, "environments": rows, "install": wanted.install_hint}
 
 
 def _imports(environment: Environment, home: Home) -> tuple[dict[str, str], str]:
@@ -114,19 +123,29 @@ def _store(context: Context) -> dict[str, Any]:
     }
 
 
+def _lacks(row: dict[str, Any]) -> str:
+    return str(row["problem"]) or f"lacks {', '.join(row['missing'])}"
+
+
+def _package_of(toolchain: dict[str, Any]) -> str:
+    """The package whose presence shows that somebody meant the interpreter for it."""
+    return _PACKAGES.get(toolchain["name"], "")
+
+
 def _problems(report: dict[str, Any]) -> list[dict[str, str]]:
     found = []
 
     def add(what: str, fix: str) -> None:
         found.append({"what": what, "fix": fix})
 
+    whole = [toolchain for toolchain in report["toolchains"] if toolchain["part_of"] is None]
+    if not any(row["usable"] for toolchain in whole for row in toolchain["environments"]):
+        add("No toolchain can be used: nothing can be built.", whole[0]["install"])
     for toolchain in report["toolchains"]:
-        if not any(row["usable"] for row in toolchain["environments"]):
-            lacks = "; ".join(
-                f"{row['interpreter']}: {row['problem'] or 'lacks ' + ', '.join(row['missing'])}"
-                for row in toolchain["environments"]
-            )
-            add(f"{toolchain['title']} cannot be used. {lacks}", toolchain["install"])
+        # One that nobody asked for may be absent; one that was named must work.
+        for row in toolchain["environments"]:
+            if (row["named"] or row["versions"].get(_package_of(toolchain))) and not row["usable"]:
+                add(f"{toolchain['title']} cannot be used: {row['interpreter']} {_lacks(row)}.", toolchain["install"])
     if report["disk"]["free_bytes"] < _LOW_DISK_BYTES:
         add(
             f"Only {format_bytes(report['disk']['free_bytes'])} are free at {report['disk']['path']}.",
@@ -159,12 +178,13 @@ def _words(report: dict[str, Any], problems: list[dict[str, str]]) -> list[str]:
     else:
         lines.append(f"GPU     none ({gpus['problem'] or 'the driver reports no device'}); OpenVINO engines need none")
     for toolchain in report["toolchains"]:
-        lines.append(toolchain["title"])
+        lines.append(toolchain["title"] + (f" ({toolchain['note']})" if toolchain["note"] else ""))
         for row in toolchain["environments"]:
-            state = "ok" if row["usable"] else row["problem"] or f"lacks {', '.join(row['missing'])}"
-            lines.append(f"  {row['interpreter']} ({row['origin']}): {state}")
+            lines.append(f"  {row['interpreter']} ({row['origin']}): {'ok' if row['usable'] else _lacks(row)}")
             if row["versions"]:
                 lines.append("    " + ", ".join(f"{name} {version}" for name, version in row["versions"].items()))
+        if not any(row["usable"] for row in toolchain["environments"]):
+            lines.append(f"  to have it: {toolchain['install']}")
     store = report["store"]
     lines.append(f"store   {store['artifacts']} artefacts, {store['jobs']} jobs")
     lines += [f"problem: {p['what']}\n  fix: {p['fix']}" for p in problems] or ["No problems found."]

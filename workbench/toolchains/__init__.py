@@ -8,7 +8,7 @@ from workbench.toolchains.base import Toolchain
 
 def names() -> tuple[str, ...]:
     """Toolchains that this version can plan for."""
-    return ("openvino",)
+    return ("openvino", "tensorrt_llm")
 
 
 def get(name: str) -> Toolchain:

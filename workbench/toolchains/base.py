@@ -55,6 +55,8 @@ class Environment:
     """PYTHONPATH for workers in it: where `workbench.core` and `workbench.workers` stand."""
     others: Mapping[str, Environment] = field(default_factory=dict)
     """Interpreters of the toolchain's other parts, by their names."""
+    named: bool = False
+    """Whether a person asked for it by an environment variable."""
 
     @property
     def usable(self) -> bool:
@@ -164,6 +166,8 @@ class Toolchain(Protocol):
     """What to do when no environment is there."""
     parts: tuple[Part, ...]
     """Its further interpreters."""
+    note: str
+    """What a person should know of its versions; shown by the doctor."""
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """The environments that the build's steps run in, usable or not."""

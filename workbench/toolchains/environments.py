@@ -126,7 +126,7 @@ def _named_prefix(name: str, environ: Mapping[str, str]) -> tuple[str, ...]:
 def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> Environment:
     """Ask an interpreter in a container or on another machine; its answer is kept for a while."""
     origin = f"named by {prefix_variable_of(toolchain.name)}"
-    environment = Environment(toolchain.name, prefix, origin)
+    environment = Environment(toolchain.name, prefix, origin, named=True)
     try:
         environment = replace(environment, worker_path=str(staged_root(home)))
         wanted = [package.name for package in toolchain.packages]
@@ -142,7 +142,8 @@ def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> E
 
 
 def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
-    environment = Environment(toolchain.name, (python,), origin, worker_path=str(package_root()))
+    named = origin.startswith("named by")
+    environment = Environment(toolchain.name, (python,), origin, worker_path=str(package_root()), named=named)
     if python == sys.executable:
         return _judged(toolchain, environment, installed_versions(toolchain.packages))
     try:

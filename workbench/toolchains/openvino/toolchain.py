@@ -51,6 +51,7 @@ class OpenVino:
     )
 
     parts: tuple[Part, ...] = ()
+    note = ""
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """The one interpreter."""

@@ -104,6 +104,7 @@ class TensorRtLlm:
         "`docker run -i --rm --gpus all --ipc=host IMAGE python3`."
     )
     parts: tuple[Part, ...] = (MODELOPT,)
+    note = ENGINES_END
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """ModelOpt's interpreter for the checkpoint, TensorRT-LLM's for the engine."""
