@@ -100,6 +100,26 @@ def presets(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
+def flags(
+    word: Annotated[str, typer.Argument(help="A flag, or a word to look for.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List the flags of trtllm-build 1.2 for [build.flags] of a preset; answer for those that are gone.
+
+    \b
+    Examples:
+      workbench flags
+      workbench flags paged
+      workbench flags --json use_fused_mlp
+    """
+    from workbench.cli.context import running
+    from workbench.cli.flags import run_flags
+
+    with running(as_json) as context:
+        run_flags(context, word)
+
+
+@app.command()
 def check(
     preset: Annotated[str, typer.Argument(help="Preset id or TOML file.")],
     model: ModelOption,
