@@ -9,10 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from workbench.cli.context import Context
-from workbench.cli.engines import VERIFY_FILE, quality_words
+from workbench.cli.engines import quality_words
 from workbench.cli.follow import final_words, start_and_follow
 from workbench.cli.jobs import end_with
-from workbench.core.artifact import read_provenance, read_record
+from workbench.core.artifact import read_provenance, verification
 from workbench.core.errors import BadInputError
 from workbench.core.job import JobState
 from workbench.core.plan import Plan
@@ -218,7 +218,8 @@ def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
         if step.output is None or not status.artifact:
             continue
         path = Path(status.artifact)
-        record = read_record(path / VERIFY_FILE)
+        provenance = read_provenance(path)
+        verified = verification(path, provenance)
         if step.variant:
             last.pop("", None)
         last[step.variant] = {
@@ -226,9 +227,9 @@ def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
             "kind": step.output.kind,
             "name": step.output.name,
             "precision": step.output.precision,
-            "size_bytes": read_provenance(path).size_bytes,
+            "size_bytes": provenance.size_bytes,
             "reused": status.status == "reused",
-            "verify": record.step.result if record else None,
+            "verify": verified.result if verified else None,
         }
     return list(last.values())
 
@@ -243,6 +244,8 @@ def plan_words(plan: Plan, states: Any) -> list[str]:
     lines = [f"{plan.title}: preset {plan.preset_id}, toolchain {plan.toolchain}"]
     for step in plan.steps:
         lines.append(f"{step.id}: {states[step.id]}" + (f" ({step.none_reason})" if step.none_reason else ""))
+        if step.note:
+            lines.append(f"  by      {step.note}")
         if step.argv:
             lines.append(f"  argv    {' '.join(step.argv)}")
             lines.append(f"  key     {step.key}")

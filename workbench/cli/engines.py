@@ -11,15 +11,14 @@ import typer
 from rich.table import Table
 
 from workbench.cli.context import Context
-from workbench.core.artifact import Provenance, Record, problems, read_provenance, read_record, runs_here
+from workbench.core.artifact import VERIFY_FILE, Provenance, problems, read_provenance, runs_here, verification
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.units import format_bytes, format_duration
 from workbench.jobs.lanes import Lane
 from workbench.jobs.sealing import remove_artifact
 from workbench.store.store import StoredArtifact
-
-VERIFY_FILE = "verify.json"
+from workbench.toolchains.gpus import detected_gpus
 
 
 def find_engine(context: Context, wanted: str) -> StoredArtifact:
@@ -81,16 +80,12 @@ def _fits(engine: StoredArtifact, wanted: str) -> bool:
     )
 
 
-def verification(path: Path) -> Record | None:
-    """The result of verify, if it was run on this engine."""
-    return read_record(path / VERIFY_FILE)
-
-
 def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
     """One engine for lists and machines."""
     p = stored.provenance
-    runs, remark = runs_here(p, cpu_identity)
-    verified = verification(stored.path)
+    gpus = detected_gpus() if p.toolchain == "tensorrt_llm" else ()
+    runs, remark = runs_here(p, cpu_identity, tuple(gpu.compute_capability for gpu in gpus))
+    verified = verification(stored.path, p)
     return {
         "path": str(stored.path),
         "kind": p.kind,
@@ -106,7 +101,7 @@ def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
         "missing": stored.missing,
         "runs_here": runs,
         "remark": remark,
-        "verify": verified.step.result if verified else None,
+        "verify": verified.result if verified else None,
     }
 
 

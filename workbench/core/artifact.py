@@ -19,6 +19,8 @@ from workbench.core.plan import ArtifactKind, PlanModel
 PROVENANCE_FILE = "provenance.json"
 PROVENANCE_SCHEMA = 1
 PARTIAL_SUFFIX = ".partial"
+VERIFY_FILE = "verify.json"
+"""The record that verify leaves in what it looked at."""
 
 
 class _Frozen(BaseModel):
@@ -198,12 +200,43 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def runs_here(provenance: Provenance, cpu_identity: str) -> tuple[bool, str]:
-    """Whether an engine runs on this machine, and the reason or remark in words (empty: it was made for it)."""
+def verification(folder: Path, provenance: Provenance) -> StepRecord | None:
+    """What verify found of this folder, or of the checkpoint that it was built from; None: it was not run."""
+    own = read_record(folder / VERIFY_FILE)
+    if own is not None:
+        return own.step
+    return next((step for step in reversed(provenance.steps) if step.kind == "verify"), None)
+
+
+def runs_here(
+    provenance: Provenance, cpu_identity: str, capabilities: tuple[tuple[int, int], ...] = ()
+) -> tuple[bool, str]:
+    """Whether an engine runs on this machine, and the reason or remark in words (empty: it was made for it).
+
+    `capabilities` are the compute capabilities of this machine's GPUs.
+    """
     if provenance.kind != "engine":
         return False, f"a {provenance.kind} is not an engine"
     if provenance.toolchain == "openvino":
         if provenance.machine.cpu_identity != cpu_identity:
             return True, f"compiled for {provenance.machine.cpu}; it is compiled again here at first load"
         return True, ""
+    if provenance.toolchain == "tensorrt_llm":
+        return _runs_on(provenance, capabilities)
     return False, f"no toolchain here runs {provenance.toolchain} engines"
+
+
+def _runs_on(provenance: Provenance, capabilities: tuple[tuple[int, int], ...]) -> tuple[bool, str]:
+    """TensorRT engines run on the compute capability that they were built on, one GPU a rank."""
+    gpu, ranks = provenance.result.get("gpu"), provenance.result.get("ranks")
+    facts: dict[str, Any] = gpu if isinstance(gpu, dict) else {}
+    built_on = str(facts.get("compute_capability") or "")
+    wanted = ranks if isinstance(ranks, int) else 1
+    if not capabilities:
+        return False, "no NVIDIA GPU here" + (f"; built on {facts['name']}" if facts.get("name") else "")
+    fitting = [each for each in capabilities if not built_on or built_on == f"{each[0]}.{each[1]}"]
+    if len(fitting) < wanted:
+        here = ", ".join(sorted({f"{major}.{minor}" for major, minor in capabilities}))
+        asked = f"{wanted} GPU{'s' if wanted > 1 else ''}" + (f" of compute capability {built_on}" if built_on else "")
+        return False, f"needs {asked}; here: {len(capabilities)} of {here}"
+    return True, "" if built_on else "the GPU that it was built on is not reported"

@@ -344,12 +344,18 @@ class StepRunner:
         self.state.artifact = self.step.output.path
 
     def _lineage(self, inputs: dict[str, str]) -> tuple[StepRecord, ...]:
-        """Records of the steps that made the inputs, so that an engine tells its whole way."""
+        """Records of the steps that made the inputs or looked at them, so that an engine tells its whole way."""
         records: dict[str, StepRecord] = {}
+        looked_at = {step.inputs[0].step: step for step in self.job.plan.steps if step.record}
         for source in self.step.inputs:
             if source.step:
-                for record in read_provenance(Path(inputs[source.role])).steps:
+                folder = Path(inputs[source.role])
+                for record in read_provenance(folder).steps:
                     records[record.key] = record
+                look = looked_at.get(source.step)
+                found = read_record(folder / look.record) if look is not None else None
+                if found is not None and look is not None and found.key == look.key:
+                    records[found.key] = found.step
         return tuple(records.values())
 
     def _write_record(self, inputs: dict[str, str]) -> None:

@@ -1,0 +1,71 @@
+"""Where engines run, and what is known of their quality."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.core.artifact import (
+    VERIFY_FILE,
+    Machine,
+    Provenance,
+    Record,
+    StepRecord,
+    runs_here,
+    verification,
+)
+
+MACHINE = Machine(cpu="a CPU", cpu_identity="cpu-1", memory_bytes=2**34, os="Linux")
+HOPPER, ADA = (9, 0), (8, 9)
+
+
+def step(kind: str, **result: Any) -> StepRecord:
+    return StepRecord(id=kind, kind=kind, worker=kind, argv=(), seconds=1.0, key=kind, result=result)
+
+
+def engine(toolchain: str, *steps: StepRecord) -> Provenance:
+    return Provenance(
+        kind="engine", name="e", key="k", created_at=0.0, workbench="0", toolchain=toolchain, machine=MACHINE,
+        steps=steps, files=(),
+    )  # fmt: skip
+
+
+GPU = {"name": "NVIDIA H100", "compute_capability": "9.0"}
+
+
+@pytest.mark.parametrize(
+    ("result", "gpus", "runs", "words"),
+    [
+        ({"gpu": GPU, "ranks": 1}, (HOPPER,), True, ""),
+        ({"gpu": GPU, "ranks": 2}, (HOPPER, ADA), False, "needs 2 GPUs of compute capability 9.0; here: 2 of 8.9, 9.0"),
+        ({"gpu": GPU, "ranks": 2}, (HOPPER, HOPPER), True, ""),
+        ({"gpu": GPU, "ranks": 1}, (), False, "no NVIDIA GPU here; built on NVIDIA H100"),
+        ({"gpu": None, "ranks": 1}, (), False, "no NVIDIA GPU here"),
+        ({"gpu": None}, (ADA,), True, "not reported"),
+    ],
+)
+def test_a_tensorrt_engine_runs_on_the_gpus_it_was_built_on(
+    result: dict[str, Any], gpus: tuple[tuple[int, int], ...], runs: bool, words: str
+) -> None:
+    found, remark = runs_here(engine("tensorrt_llm", step("build", **result)), "cpu-1", gpus)
+    assert found is runs and (words in remark if words else remark == "")
+
+
+def test_an_openvino_engine_runs_on_any_cpu() -> None:
+    assert runs_here(engine("openvino", step("build")), "cpu-1") == (True, "")
+    found, remark = runs_here(engine("openvino", step("build")), "cpu-2")
+    assert found and "compiled again" in remark
+
+
+def test_quality_is_the_folders_own_record_or_that_of_its_checkpoint(tmp_path: Path) -> None:
+    inherited = engine("tensorrt_llm", step("convert"), step("verify", agreement=0.9), step("build"))
+    found = verification(tmp_path, inherited)
+    assert found is not None and found.result == {"agreement": 0.9}
+    assert verification(tmp_path, engine("tensorrt_llm", step("build"))) is None
+    own = Record(key="v", created_at=time.time(), step=step("verify", agreement=0.95))
+    (tmp_path / VERIFY_FILE).write_text(own.model_dump_json(), encoding="utf-8")
+    found = verification(tmp_path, inherited)
+    assert found is not None and found.result == {"agreement": 0.95}
