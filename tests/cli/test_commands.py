@@ -10,6 +10,7 @@ import pytest
 from tests.cli.command import workbench
 from tests.fakes.hub import running_hub
 from tests.fakes.models import make_tiny_folder, make_weightless_folder
+from tests.toolchains.gallery_models import gallery_folder
 from workbench.core.home import Home
 from workbench.jobs.folder import JobFolder, job_ids
 
@@ -17,6 +18,7 @@ COMMANDS = [
     ["demo"],
     ["presets"],
     ["check"],
+    ["flags"],
     ["build"],
     ["prompt"],
     ["doctor"],
@@ -59,6 +61,27 @@ def test_check_says_what_it_needs(home: Home, tmp_path: Path) -> None:
     assert engine["kv_bytes_per_sequence"]["low"] == 512 * 2**20
     assert {part["name"] for part in engine["parts"]} == {"weights", "KV pool", "activations", "runtime"}
     assert "128 KiB" in workbench("check", "cpu-int8", "--model", str(folder)).out
+
+
+def test_check_plans_for_gpus_and_weights_that_are_elsewhere(home: Home, tmp_path: Path) -> None:
+    folder = gallery_folder(tmp_path, "llama-3.3-70b-fp8-8xh200")
+    ran = workbench("check", "llama-3.3-70b-fp8-8xh200", "--model", str(folder))
+    assert ran.code == 0, ran.err
+    assert "planned for 8 x H200 (not present here)" in ran.out
+    assert "on each GPU" in ran.out and "sequences of 16,384 tokens" in ran.out
+    assert "planned from its config.json alone" in ran.out and ran.out.rstrip().endswith("Can be built there.")
+    built = workbench("build", "llama-3.3-70b-fp8-8xh200", "--model", str(folder))
+    assert built.code == 2 and "no weights" in built.err
+
+
+def test_flags_are_searched_and_gone_ones_answered(home: Home) -> None:
+    ran = workbench("flags", "paged")
+    assert ran.code == 0 and "--use_paged_context_fmha" in ran.out and "--gemm_plugin" not in ran.out
+    assert workbench("flags", "gemm_plugin", "--json").json["name"] == "gemm_plugin"
+    gone = workbench("flags", "use_inflight_batching")
+    assert gone.code == 2 and "is not a flag of trtllm-build 1.2" in gone.err
+    near = workbench("flags", "max_batch_sizes")
+    assert near.code == 2 and "max_batch_size" in near.err
 
 
 def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -> None:

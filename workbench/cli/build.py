@@ -63,11 +63,13 @@ def run_presets(context: Context) -> None:
 class _Setup:
     """Preset, model, toolchain and its environment: what check, build and demo begin with."""
 
-    def __init__(self, context: Context, preset: Preset, model_folder: Path) -> None:
+    def __init__(self, context: Context, preset: Preset, model_folder: Path, *, config_only: bool = False) -> None:
         self.context = context
         self.preset = preset
         self.toolchain: Toolchain = get(preset.toolchain)
-        self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code)
+        self.model = open_model(
+            model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only
+        )
         self.environment: Environment = best_environment(self.toolchain, context.home, os.environ)
 
     def request(self, precision: list[str], until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
@@ -126,7 +128,7 @@ def run_check(
     context: Context, preset: str, model: str, precision: list[str], overrides: list[str], until: str = ""
 ) -> None:
     chosen = _preset(context, preset, overrides)
-    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False))
+    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False), config_only=True)
     report = check(setup.toolchain, setup.request(precision, until))
     context.result(report, "\n".join(report_words(report)))
     refuse_blocked(report, planning=True)

@@ -51,7 +51,7 @@ class Report(BaseModel):
     planned_for: str = ""
     """The GPUs in words: "planned for 8 x H200 (not present here)"."""
     elsewhere: tuple[Advice, ...] = ()
-    """What keeps a build that is planned for other GPUs from running on this machine; no fault of the plan."""
+    """What keeps the build from running here and now, while it can be planned: GPUs or weights that are elsewhere."""
 
     @property
     def blocks(self) -> tuple[Advice, ...]:
@@ -154,6 +154,9 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         lacking = (gpus, *lacking)
     else:
         found = (*lacking, *found)
+        lacking = ()
+    if not request.model.weights_present:
+        lacking = (_no_weights(request.model), *lacking)
     return Report(
         preset_id=request.preset.id,
         toolchain=toolchain.name,
@@ -164,7 +167,18 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         advice=found,
         gpus=request.gpus,
         planned_for=request.planned_for,
-        elsewhere=lacking if elsewhere else (),
+        elsewhere=lacking,
+    )
+
+
+def _no_weights(model: ModelSpec) -> Advice:
+    half = [name for name, _ in model.files if name.endswith((".incomplete", ".part", ".tmp"))]
+    return Advice(
+        code="no-weights",
+        level="block",
+        text="The model folder holds no weights: this is planned from its config.json alone.",
+        arithmetic=f"an unfinished download: {half[0]}" if half else f"no *.safetensors in {model.path}",
+        fix="Download the folder with its *.safetensors files before you build.",
     )
 
 

@@ -95,16 +95,22 @@ def is_repository_name(model: str) -> bool:
     return len(parts) == 2 and clean and not os.path.lexists(model)
 
 
-def open_model(path: Path, *, trust_remote_code: bool = False) -> ModelSpec:
+def open_model(path: Path, *, trust_remote_code: bool = False, config_only: bool = False) -> ModelSpec:
     """A model folder as a ModelSpec; folders that the workbench made keep their model's own name.
 
+    `config_only`: neither weights nor a tokenizer need be there, for plans that are not to be run.
     Raises BadInputError.
     """
     folder = expanded(path)
     try:
         made = read_provenance(folder)
     except WorkbenchError:
-        return read_model(folder, trust_remote_code=trust_remote_code)
+        return read_model(
+            folder,
+            require_weights=not config_only,
+            require_tokenizer=not config_only,
+            trust_remote_code=trust_remote_code,
+        )
     if made.kind != "model":
         raise BadInputError(
             f"{folder} is {'an engine' if made.kind == 'engine' else 'a checkpoint'}, not a model folder.",
