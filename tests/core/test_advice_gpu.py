@@ -13,7 +13,7 @@ from workbench.core.errors import BadInputError
 from workbench.core.gpu import CATALOGUE, GpuSpec, find_gpu
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec, read_model
-from workbench.core.plan import Step
+from workbench.core.plan import Step, StepKind
 from workbench.core.precision import Precision
 from workbench.core.preflight import preflight
 from workbench.core.preflight_gpu import gpu_engine, kv_fraction
@@ -223,11 +223,11 @@ def test_nvlink_is_what_the_driver_says(llama: ModelSpec) -> None:
 def test_host_memory_below_the_peak(llama_70b: ModelSpec) -> None:
     from workbench.core.estimate_trtllm import gpu_step_estimate
 
-    def situated(chosen: Preset, memory: int, elsewhere: bool) -> Situation:
+    def situated(chosen: Preset, memory: int, elsewhere: bool, kind: StepKind = "build") -> Situation:
         workers = chosen.build.flags.get("workers", chosen.gpus)
         assert isinstance(workers, int)
-        estimate = gpu_step_estimate(llama_70b, "build", "bf16", ranks=8, workers=workers)
-        step = Step(id="build:bf16", kind="build", title="Build", estimate=estimate)
+        estimate = gpu_step_estimate(llama_70b, kind, "bf16", ranks=8, workers=workers)
+        step = Step(id=f"{kind}:bf16", kind=kind, title=kind.capitalize(), estimate=estimate)
         return situation(llama_70b, chosen, "H200", memory, (step,), elsewhere)
 
     chosen = preset("parallel.tp=8")
@@ -237,6 +237,8 @@ def test_host_memory_below_the_peak(llama_70b: ModelSpec) -> None:
     assert there is not None and there.level == "hint", "this machine's memory does not count then"
     assert here.overrides == there.overrides == ("build.flags.workers=1",)
     assert found(situated(apply_overrides(chosen, list(here.overrides)), 128 * GIB, False), "host-memory") is None
+    compared = found(situated(chosen, 128 * GIB, False, "verify"), "host-memory")
+    assert compared is not None and compared.overrides == ("verify.enabled=false",), "the fix is of the step at fault"
 
 
 def test_a_config_only_70b_reads_as_70b(llama_70b: ModelSpec) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workbench.core.advice_base import LEVELS, Advice, Level, Rule, Situation
-from workbench.core.advice_gpu import GPU_RULES, fewer_workers, host_memory_elsewhere
+from workbench.core.advice_gpu import GPU_RULES, host_memory_elsewhere, less_host_memory
 from workbench.core.precision import Precision
 from workbench.core.units import format_bytes
 
@@ -31,24 +31,27 @@ def _host_memory(s: Situation) -> Iterator[Advice]:
     if s.elsewhere:
         if peak.high > available:
             yield from host_memory_elsewhere(s, arithmetic)
-    elif peak.low > total:
+        return
+    if peak.low > total:
+        fix, overrides = less_host_memory(s, "Build on a machine with more memory, or choose a smaller model.")
         yield Advice(
             code="host-memory",
             level="block",
             text="This machine has too little memory for the build; it would end in “Killed”.",
             arithmetic=arithmetic,
-            fix="Build on a machine with more memory, or choose a smaller model.",
-            overrides=fewer_workers(s),
+            fix=fix,
+            overrides=overrides,
             estimate_only=True,
         )
     elif peak.high > available:
+        fix, overrides = less_host_memory(s, "Close other programs before building.")
         yield Advice(
             code="host-memory",
             level="warning",
             text="The build may run out of memory.",
             arithmetic=arithmetic,
-            fix="Build one rank at a time." if fewer_workers(s) else "Close other programs before building.",
-            overrides=fewer_workers(s),
+            fix=fix,
+            overrides=overrides,
         )
 
 

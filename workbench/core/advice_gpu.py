@@ -24,21 +24,27 @@ _KEY_OUTLIERS = ("Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "QWenLMHeadModel", "
 """Architectures whose keys carry a large bias, for which an FP8 KV cache must be measured first."""
 
 
-def fewer_workers(s: Situation) -> tuple[str, ...]:
-    """The override that lowers a build's host memory: one rank at a time."""
+def less_host_memory(s: Situation, otherwise: str) -> tuple[str, tuple[str, ...]]:
+    """What lowers the peak of the step that has it, in words and as overrides; `otherwise` where nothing does."""
+    step = s.numbers.host_memory_step
     workers = s.preset.build.flags.get("workers", s.preset.gpus)
-    return ("build.flags.workers=1",) if isinstance(workers, int) and workers > 1 else ()
+    if step.startswith("Build") and isinstance(workers, int) and workers > 1:
+        return "Build one rank at a time.", ("build.flags.workers=1",)
+    if step.startswith("Verify") and s.gpus:
+        return "Leave the comparison with the source model out.", ("verify.enabled=false",)
+    return otherwise, ()
 
 
 def host_memory_elsewhere(s: Situation, arithmetic: str) -> Iterator[Advice]:
     """For a build on another machine: what that one needs, since this one's memory does not count."""
+    fix, overrides = less_host_memory(s, "Choose that machine by it.")
     yield Advice(
         code="host-memory",
         level="hint",
         text="The build needs more host memory than this machine has; the one with the GPUs must have it.",
         arithmetic=arithmetic,
-        fix="Build one rank at a time." if fewer_workers(s) else "Choose that machine by it.",
-        overrides=fewer_workers(s),
+        fix=fix,
+        overrides=overrides,
     )
 
 
