@@ -50,6 +50,14 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma-2-9b": ("Gemma-2-9B", GEMMA_9B),
     "phi-3-mini": ("Phi-3-mini", PHI_3_MINI),
     "mixtral-8x7b": ("Mixtral-8x7B", MIXTRAL),
+    "trtllm-int4-gptq": (
+        "Llama-3.1-8B-GPTQ",
+        {
+            **LLAMA_8B,
+            "torch_dtype": "float16",
+            "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False},
+        },
+    ),
     "trtllm-fp16": ("Llama-3.1-8B-half", {**LLAMA_8B, "torch_dtype": "float16"}),
     "trtllm": ("Llama-3.1-8B", LLAMA_8B),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.cli.command import workbench
+from tests.fakes.hf_folders import write_gptq
 from tests.fakes.models import make_config_folder, make_tiny_folder
+from tests.fakes.places import notes, write_docker
 from tests.toolchains.gallery_models import gallery_folder
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import GpuSpec, find_gpu
@@ -25,8 +26,9 @@ from workbench.toolchains.base import BuildRequest, Environment
 from workbench.toolchains.environments import best_environment, find_environments
 from workbench.toolchains.gpus import plan_gpus, visible
 from workbench.toolchains.planner import Report, check, make_request, refuse_blocked
+from workbench.toolchains.tensorrt_llm.routes import MODELOPT, checkpoint_environment
 from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
-from workbench.toolchains.tensorrt_llm.toolchain import MODELOPT, TensorRtLlm, checkpoint_environment
+from workbench.toolchains.tensorrt_llm.toolchain import TensorRtLlm
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 GALLERY = [p for p in list_presets().presets if p.toolchain == "tensorrt_llm"]
@@ -192,11 +194,98 @@ def test_models_that_no_engine_can_be_made_of_are_refused(home: Home, tmp_path: 
     odd = make_config_folder(tmp_path / "odd", architectures=["Olmo2ForCausalLM"])
     with pytest.raises(BlockedError, match="no engine for the architecture"):
         steps_of(home, read_model(odd, require_weights=False))
-    falcon = make_config_folder(tmp_path / "falcon", "falcon")
-    with pytest.raises(BlockedError, match="ModelOpt"):
-        steps_of(home, read_model(falcon, require_weights=False))
+    falcon = read_model(make_config_folder(tmp_path / "falcon", "falcon"), require_weights=False)
+    with pytest.raises(BlockedError, match="does not know FalconForCausalLM") as caught:
+        steps_of(home, falcon, preset="trtllm-fp8")
+    assert "precision.weights to bf16" in caught.value.fix
+    with pytest.raises(BlockedError, match="does not know"):
+        steps_of(home, falcon, "model.converter=modelopt")
     with pytest.raises(BadInputError, match="not a precision"):
         steps_of(home, read_model(make_tiny_folder(tmp_path / "t")), precisions=("int3",))
+
+
+# --- who makes the checkpoint
+
+FULL = {"python": "3.12", **{p.name: "1" for p in (*TensorRtLlm.packages, *MODELOPT.packages)}, "tensorrt-llm": "1.2.1"}
+
+
+def environments(modelopt: bool, engine: bool) -> Environment:
+    """Both interpreters, each usable or not; TensorRT-LLM's has no ModelOpt in it."""
+    own = {name: version for name, version in FULL.items() if name != "nvidia-modelopt"}
+    first = Environment("modelopt", ("/m/python",), "", FULL, () if modelopt else ("nvidia-modelopt",))
+    return Environment("tensorrt_llm", ("/t/python",), "", own, () if engine else ("tensorrt-llm",),
+                       others={"modelopt": first})  # fmt: skip
+
+
+def test_the_converter_is_a_choice_with_a_reason(home: Home, tiny: ModelSpec, tmp_path: Path) -> None:
+    def converted(
+        model: ModelSpec, *overrides: str, modelopt: bool = True, engine: bool = True
+    ) -> tuple[str, str, str]:
+        step = steps_of(home, model, *overrides, environment=environments(modelopt, engine))["convert:bf16"]
+        return step.worker, step.argv[0], step.note
+
+    assert converted(tiny) == ("modelopt.convert", "/m/python", "ModelOpt: it needs no GPU and no TensorRT-LLM")
+    worker, python, why = converted(tiny, "model.converter=tensorrt_llm")
+    assert (worker, python) == ("trtllm.convert", "/t/python") and "model.converter" in why
+    worker, python, why = converted(tiny, modelopt=False)
+    assert (worker, python) == ("trtllm.convert", "/t/python") and "no interpreter here holds ModelOpt" in why
+    assert converted(tiny, modelopt=False, engine=False)[0] == "modelopt.convert", "the one that is easier to install"
+    assert converted(tiny, "model.converter=modelopt", modelopt=False)[0] == "modelopt.convert"
+    falcon = read_model(make_config_folder(tmp_path / "falcon", "falcon"), require_weights=False)
+    worker, python, why = converted(falcon)
+    assert (worker, python) == ("trtllm.convert", "/t/python") and "does not know Falcon" in why
+    steps = steps_of(home, falcon, environment=environments(True, True))
+    assert "no reference model" in steps["verify:bf16"].none_reason
+    assert "does not know Falcon" in steps_of(home, falcon, environment=environments(False, False))["convert:bf16"].note
+
+
+def test_the_other_converter_changes_the_key_and_where_verify_runs(home: Home, tiny: ModelSpec) -> None:
+    both = environments(True, True)
+    first = steps_of(home, tiny, environment=both)
+    second = steps_of(home, tiny, "model.converter=tensorrt_llm", environment=both)
+    assert {first[name].key for name in first if first[name].key}.isdisjoint(s.key for s in second.values() if s.key)
+    assert second["verify:bf16"].argv[0] == "/t/python"
+    assert second["convert:bf16"].settings["why"] == second["convert:bf16"].note
+    assert "why" not in second["convert:bf16"].key_facts["settings"], "the reason is no part of what is made"
+    quantized = steps_of(home, tiny, "model.converter=tensorrt_llm", preset="trtllm-fp8", environment=both)
+    assert quantized["quantize:fp8"].worker == "modelopt.quantize" and "only copied" in quantized["quantize:fp8"].note
+    here = tuple(find_gpu("H100").model_copy(update={"index": 2}) for _ in range(1))
+    on_gpu = steps_of(home, tiny, "model.converter=tensorrt_llm", environment=both, detected=here)["convert:bf16"]
+    assert on_gpu.lanes == ("gpu:2",) and on_gpu.env["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_only_what_the_steps_use_must_be_there(home: Home, tiny: ModelSpec) -> None:
+    def blocks(*overrides: str, modelopt: bool, engine: bool, until: str = "convert") -> list[str]:
+        preset = apply_overrides(find_preset("trtllm-bf16"), list(overrides))
+        request = request_for(preset, tiny, home, environment=environments(modelopt, engine), until=until)
+        return [a.text for a in check(get("tensorrt_llm"), request).blocks]
+
+    assert blocks(modelopt=True, engine=False) == [] == blocks(modelopt=False, engine=True)
+    assert blocks(modelopt=False, engine=False) == ["No interpreter here holds NVIDIA ModelOpt."]
+    lacking = blocks("model.converter=tensorrt_llm", modelopt=True, engine=False)
+    assert lacking == ["No interpreter here holds TensorRT-LLM."]
+
+
+def test_gptq_folders_go_through_tensorrt_llm_alone(home: Home, tmp_path: Path) -> None:
+    model = read_model(write_gptq(tmp_path / "gptq"))
+    steps = steps_of(home, model, preset="trtllm-int4-gptq", environment=environments(True, True))
+    convert = steps["convert:int4_gptq"]
+    assert convert.worker == "trtllm.convert" and convert.settings["precision"] == "int4_gptq"
+    assert "alone reads GPTQ" in convert.note and steps["quantize:int4_gptq"].none_reason
+    assert "nothing here reads back" in steps["verify:int4_gptq"].none_reason
+    assert steps["build:int4_gptq"].inputs[0].step == "convert:int4_gptq"
+    for overrides, preset, words in (
+        ((), "trtllm-bf16", "quantized already"),
+        ((), "trtllm-fp8", "quantized already"),
+        (("model.converter=modelopt",), "trtllm-int4-gptq", "cannot read a GPTQ folder"),
+        (("precision.kv_cache=fp8",), "trtllm-int4-gptq", "no 8-bit KV cache"),
+    ):
+        with pytest.raises(BlockedError, match=words) as caught:
+            steps_of(home, model, *overrides, preset=preset)
+        assert caught.value.fix
+    plain = read_model(make_tiny_folder(tmp_path / "plain"))
+    report = check(get("tensorrt_llm"), request_for(find_preset("trtllm-int4-gptq"), plain, home))
+    assert [(a.code, a.overrides) for a in report.blocks] == [("no-route", ("precision.weights=int4_awq",))]
 
 
 def test_flags_are_judged_before_anything_starts(home: Home, tiny: ModelSpec) -> None:
@@ -317,44 +406,31 @@ def test_where_modelopts_interpreter_lacks_tensorrt_llms_serves() -> None:
     assert checkpoint_environment(bare) is lacking
 
 
-def test_prefixes_carry_folders_and_variables(tmp_path: Path) -> None:
-    docker = Environment(
-        "tensorrt_llm",
-        ("docker", "run", "-i", "--rm", "--gpus", "all", "-v", "/models:/models", "image:1.2.1", "python3"),
-        "",
-        worker_path="/home/me/code",
-    )
-    paths = (Path("/home/me"), Path("/models"), Path("/home/me/deeper"))
-    argv = docker.argv("workbench.workers.x", paths=paths, variables={"CUDA_VISIBLE_DEVICES": "1"})
-    assert docker.place == "container"
-    assert argv[:4] == ("docker", "run", "-v", "/home/me:/home/me"), "parents in place of what lies below"
-    assert argv.count("-v") == 2, "what the prefix mounts itself is left to it"
-    inside = ("env", "PYTHONPATH=/home/me/code", "CUDA_VISIBLE_DEVICES=1", "python3", "-m", "workbench.workers.x")
-    assert argv[-7:] == ("image:1.2.1", *inside)
-    ssh = Environment("tensorrt_llm", ("ssh", "lab", "/opt/my env/python"), "", worker_path="/a b")
-    assert ssh.argv("m")[2:] == ("env", "'PYTHONPATH=/a b'", "'/opt/my env/python'", "-m", "m")
-    plain = Environment("tensorrt_llm", ("/usr/bin/python3",), "", worker_path="/a")
-    assert plain.argv("m", paths=paths, variables={"X": "1"}) == ("/usr/bin/python3", "-m", "m")
-
-
 def test_an_interpreter_behind_a_prefix_is_asked(home: Home, tmp_path: Path) -> None:
-    """A `docker` that checks what it is told and runs the command here, so that the whole way is walked."""
-    program = tmp_path / "docker"
-    program.write_text(
-        "#!/bin/sh\n[ \"$1\" = run ] || exit 9\nwhile [ \"$1\" != env ]; do shift; done\n"
-        f"shift\necho asked >> {tmp_path / 'asked'}\nexec env -i \"$@\"\n"
-    )  # fmt: skip
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    program = write_docker(tmp_path / "programs")
     environ = {"WORKBENCH_MODELOPT_PREFIX": f"{program} run -i --rm --gpus all image {sys.executable}"}
     for _ in range(2):
         found = find_environments(MODELOPT, home, environ)[0]
         assert found.origin == "named by WORKBENCH_MODELOPT_PREFIX" and not found.problem, found.problem
         assert found.versions["pydantic"].startswith("2.")
-    assert (tmp_path / "asked").read_text().count("asked") == 1, "the second answer is from the cache"
+    asked = [line for line in notes(tmp_path / "programs") if line.startswith("docker run")]
+    assert len(asked) == 1, "the second answer is from the cache"
     gone = find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "/no/docker run image python3"})[0]
     assert gone.problem and not gone.usable
     with pytest.raises(BadInputError, match="not a command line"):
         find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "docker run 'image"})
+
+
+def test_all_that_a_step_reads_is_mounted_in_a_container(home: Home, tiny: ModelSpec) -> None:
+    argv = ("docker", "run", "-i", "--rm", "--gpus", "all", "image", "python3")
+    inside = Environment("tensorrt_llm", argv, "", FULL, worker_path=str(home.cache / "code"))
+    for step in steps_of(home, tiny, preset="trtllm-fp8", environment=inside).values():
+        mounts = [Path(step.argv[n + 1].split(":")[0]) for n, word in enumerate(step.argv) if word == "-v"]
+        named = [i.path for i in step.inputs if i.path]
+        named += [v for v in step.settings.values() if isinstance(v, str) and v.startswith("/")]
+        named += [step.output.path] if step.output else []
+        for path in named if step.argv else ():
+            assert any(Path(path).is_relative_to(mount) for mount in mounts), (step.id, path)
 
 
 def test_checkpoints_need_modelopt_alone(home: Home, tiny: ModelSpec) -> None:

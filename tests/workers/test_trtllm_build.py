@@ -250,7 +250,8 @@ def test_the_stand_in_knows_what_each_gpu_refuses(run_worker: RunWorker, tmp_pat
 BUILD_FAILURES = (
     "gpu-out-of-memory", "host-out-of-memory", "no-supported-format", "engine-build-failed", "unsupported-architecture",
     "refused-on-this-gpu", "torch-lacks-gpu", "no-fused-attention", "checkpoint-mismatch", "plugin-not-loaded",
-    "torch-mismatch", "cuda-13-missing", "no-mpi", "mpi-pmi", "mpi-worker-died",
+    "torch-mismatch", "cuda-13-missing", "no-mpi", "mpi-pmi", "mpi-worker-died", "no-tensorrt", "no-driver",
+    "driver-too-old", "wrong-transformers", "no-gpu", "gpu-lost",
 )  # fmt: skip
 
 
@@ -260,6 +261,58 @@ def test_a_failure_is_explained(run_worker: RunWorker, checkpoint: Path, tmp_pat
     assert error.code == failure
     assert error.message and error.cause and error.hint
     assert not list((tmp_path / "engine").glob("*.engine"))
+
+
+@pytest.mark.parametrize("failure", ["mpi-start-hangs", "import-hangs"])
+def test_a_start_that_hangs_is_ended_and_explained(
+    run_worker: RunWorker, checkpoint: Path, tmp_path: Path, failure: str
+) -> None:
+    settings = {"hang_seconds": 2}
+    error = error_of(build(run_worker, checkpoint, tmp_path / "engine", settings=settings, fail=failure))
+    assert error.code == "mpi-start-hangs" and "mpi4py 4" in error.hint
+    assert "Initializing MPI" in error.cause or failure == "import-hangs"
+
+
+def test_a_silent_compilation_is_no_hang(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:
+    result_of(build(run_worker, checkpoint, tmp_path / "engine", settings={"hang_seconds": 0.3}, seconds=12))
+
+
+def test_a_newer_version_is_refused_with_its_reason(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:
+    site = shutil.copytree(trtllm.SITE, tmp_path / "site")
+    metadata = (site / "tensorrt_llm-1.2.1.dist-info").rename(site / "tensorrt_llm-1.3.0rc1.dist-info") / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.2.1", "1.3.0rc1"))
+    spec = {"inputs": {"checkpoint": str(checkpoint)}, "output": str(tmp_path / "engine")}
+    error = error_of(run_worker("trtllm_build", spec, timeout_s=60, env={"PYTHONPATH": str(site)}))
+    assert error.code == "no-engine-runtime" and "1.3.0rc1" in error.message and "1.2 is the last line" in error.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"architecture": "Llama4ForConditionalGeneration"}, "unsupported-architecture", "Llama4"),
+        ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_mode": 1}}, "failed", "kv_cache_quant_mode"),
+        ({"quantization": {"quant_algo": "W2A16"}}, "failed", "W2A16"),
+        ({"mapping": {"world_size": 4, "tp_size": 1, "pp_size": 1}}, "failed", "world_size"),
+        ({"num_hidden_layers": 3}, "checkpoint-mismatch", "layers.2"),
+        ({"num_key_value_heads": 4}, "failed", "not the same shape"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_tensors_or_this_version_is_told(
+    run_worker: RunWorker, tmp_path: Path, changes: dict[str, Any], code: str, words: str
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    write_config(checkpoint, "llama", "fp16", 1, 1, **changes)
+    error = error_of(build(run_worker, checkpoint, tmp_path / "engine"))
+    assert error.code == code and words in f"{error.message} {error.cause}"
+    assert not list((tmp_path / "engine").glob("*.engine"))
+
+
+def test_a_wrong_shape_on_the_last_rank_alone_is_told(run_worker: RunWorker, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", tp=2)
+    other = write_checkpoint(tmp_path / "other", tp=1)
+    shutil.copyfile(other / "rank0.safetensors", checkpoint / "rank1.safetensors")
+    error = error_of(build(run_worker, checkpoint, tmp_path / "engine"))
+    assert "not the same shape" in f"{error.message} {error.cause}"
 
 
 def test_a_tactic_that_did_not_fit_fails_nothing(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:

@@ -351,6 +351,9 @@ def failure_of(engine: Path, log: Path, options: dict[str, Any] | None = None, *
         ({"fail": "no-mpi"}, "no-mpi", "libmpi.so.40"),
         ({"fail": "torch-mismatch"}, "torch-mismatch", "undefined symbol"),
         ({"fail": "cuda-13-missing"}, "cuda-13-missing", "libcublasLt.so.13"),
+        ({"fail": "no-tensorrt"}, "no-tensorrt", "libnvinfer.so.10"),
+        ({"fail": "no-driver"}, "no-driver", "libcuda.so.1"),
+        ({"fail": "driver-too-old"}, "driver-too-old", "insufficient"),
         ({"fail": "engine-of-other-version"}, "engine-of-other-version", "Version tag does not match"),
         ({"fail": "engine-of-other-gpu"}, "engine-of-other-gpu", "expecting compute 8.9"),
         ({"fail": "config-of-other-version"}, "config-of-other-version", "config.json"),
@@ -371,6 +374,52 @@ def test_a_failure_to_load_is_explained(
     failure = failure_of(env_engine, tmp_path / "log", options)
     assert failure.code == code
     assert words in f"{failure.what} {failure.evidence}"
+
+
+@pytest.mark.parametrize(("failure", "when"), [("import-hangs", "import"), ("mpi-hangs-loading", "load")])
+def test_a_start_that_hangs_is_ended_and_explained(engine: Path, tmp_path: Path, failure: str, when: str) -> None:
+    found = failure_of(engine, tmp_path / "log", {"fail": failure}, hang_seconds=1.0)
+    assert found.code == "mpi-start-hangs" and "no output for 1 s" in found.evidence
+
+
+def test_without_mpis_launcher_several_ranks_are_refused_before_loading(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    # The stand-in's programs less its mpirun; python3 itself comes from the tests' own interpreter.
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "nvidia-smi").symlink_to(trtllm.BIN / "nvidia-smi")
+    (programs / "python3").symlink_to(sys.executable)
+    env = trtllm.environment() | {"PATH": str(programs)}
+    env["PYTHONPATH"] += os.pathsep + str(ROOT)
+
+    def start(engine: Path) -> None:
+        command = HostCommand(argv=ARGV, env=env, spec=spec(engine))
+        with EngineClient.start(command, tmp_path / "log", timeout_s=60):
+            pass
+
+    with pytest.raises(StepFailedError, match="launcher is missing") as caught:
+        start(make_engine(tp=2))
+    assert caught.value.failure.code == "no-mpi-launcher" and "openmpi-bin" in caught.value.failure.fix
+    start(make_engine())  # one rank spawns none
+
+
+def test_a_gpu_that_disappears_ends_the_host_with_its_reason(engine: Path, tmp_path: Path) -> None:
+    with serving(engine, tmp_path / "log", options={"fail": "gpu-lost-running"}) as client:
+        sampling = Sampling(max_tokens=400, ignore_eos=True)
+        generations = [client.submit(prompt="x", sampling=sampling) for _ in range(6)]
+        answers = [generation.result(30) for generation in generations]
+        assert {answer.reason for answer in answers} == {"error"}
+        assert answers[0].failure is not None
+        assert (
+            "ECC" in f"{answers[0].failure.what} {answers[0].failure.evidence}"
+            or "went away" in answers[0].failure.what
+        )
+        deadline = time.monotonic() + 10
+        while client.failure is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert client.failure is not None and client.failure.code == "gpu-lost"
+        assert "went away" in client.failure.what
 
 
 def test_a_pool_below_one_sequence_limits_requests_and_is_said(engine: Path, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class Step(_Frozen):
     """Precision that this step belongs to; empty for steps that all variants share."""
     none_reason: str = ""
     """Not empty: this plan does not need the step, and why. It is shown as "none", not left out."""
+    note: str = ""
+    """What was chosen for the step and why, for people: "ModelOpt: it needs no GPU"."""
     worker: str = ""
     argv: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict)

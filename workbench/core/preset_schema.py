@@ -24,6 +24,7 @@ Goal = Literal["try-it", "latency", "throughput", "memory", "multi-gpu"]
 GroupSize = Literal["auto", -1, 16, 32, 64, 128, 256]
 Symmetric = Literal["auto"] | bool
 Method = Literal["rtn", "awq", "gptq"]
+Converter = Literal["auto", "modelopt", "tensorrt_llm"]
 SchedulerPolicy = Literal["auto", "guaranteed_no_evict", "max_utilization", "static_batch"]
 FlagValue = bool | int | float | str | list[bool] | list[int] | list[float] | list[str]
 
@@ -53,6 +54,13 @@ class ModelTable(_Table):
         False,
         "Trust the model's code",
         "Run Python files that come with the model folder. Off unless asked for.",
+    )
+    converter: Converter = _field(
+        "auto",
+        "Converter",
+        "What makes a TensorRT-LLM checkpoint whose weights are only copied: modelopt needs neither a GPU nor "
+        "TensorRT-LLM; tensorrt_llm is that package's own converter, which knows more models and reads GPTQ folders. "
+        "auto: modelopt where it knows the model. Quantized precisions are made by ModelOpt.",
     )
     revision: str | None = _field(
         None, "Revision", "Branch, tag or commit to download when the model is given by name.", max_length=200

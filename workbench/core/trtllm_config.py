@@ -107,7 +107,7 @@ def family_of_architecture(architecture: str) -> EngineFamily:
         raise BadInputError(
             f"{architecture[:60]} cannot be written as a TensorRT-LLM checkpoint by way of ModelOpt here",
             evidence=f"architectures that can: {names}",
-            fix="Convert at full precision with TensorRT-LLM's own converter (convert.route = tensorrt_llm, in an "
+            fix="Convert at full precision with TensorRT-LLM's own converter (model.converter = tensorrt_llm, in an "
             "environment that has tensorrt_llm), or choose another model.",
             code="not-exported",
         )
@@ -290,7 +290,9 @@ class _Fields:
         kind = self.architecture.removesuffix("ForCausalLM")
         qwen_type = {"Qwen2": "qwen2", "Qwen2Moe": "qwen2_moe", "Qwen3": "qwen3", "Qwen3Moe": "qwen3_moe"}[kind]
         third, moe = qwen_type.startswith("qwen3"), qwen_type.endswith("_moe")
-        experts = (self._get("num_experts") or 0) if moe else 0
+        # transformers 5 writes Qwen's number of experts under Mixtral's name.
+        name = "num_experts" if self._get("num_local_experts") is None else "num_local_experts"
+        experts = self._needed(name) if moe else 0
         normalize = bool(self._get("norm_topk_prob", False))
         more = {
             "qwen_type": qwen_type,

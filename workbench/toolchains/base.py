@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from workbench.core.advice import Advice
 from workbench.core.artifact import Provenance
@@ -17,6 +16,7 @@ from workbench.core.messages import StepSpec
 from workbench.core.model import ModelSpec
 from workbench.core.plan import Step, StepKind
 from workbench.core.preset import Preset
+from workbench.toolchains.places import Place, place_of, worker_argv
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,6 @@ class Package:
     oldest: tuple[int, ...] = ()
     too_new: str = ""
     """Why newer versions are refused."""
-
-
-CONTAINER_PROGRAMS = ("docker", "podman", "nerdctl")
 
 
 @dataclass(frozen=True)
@@ -70,34 +67,17 @@ class Environment:
         return f"{' '.join(self.prefix)} {self.problem or 'lacks ' + ', '.join(self.missing)}"
 
     @property
-    def place(self) -> Literal["here", "container", "remote"]:
+    def place(self) -> Place:
         """Where the interpreter runs, told by the prefix's program."""
-        program = Path(self.prefix[0]).name if self.prefix else ""
-        if len(self.prefix) > 1 and program in CONTAINER_PROGRAMS:
-            return "container"
-        return "remote" if len(self.prefix) > 1 and program in ("ssh", "srun") else "here"
+        return place_of(self.prefix)
 
     def argv(
         self, module: str, *, paths: Sequence[Path] = (), variables: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """Argv of a worker program. `paths` are made visible in a container; `variables` reach the worker anywhere."""
-        place = self.place
-        if place == "here":
-            return (*self.prefix, "-m", module)
         given = {**self.env(), **(variables or {})}
-        inside = ("env", *(f"{name}={value}" for name, value in given.items()), self.prefix[-1], "-m", module)
-        if place == "remote":
-            quoted = inside if Path(self.prefix[0]).name != "ssh" else tuple(shlex.quote(word) for word in inside)
-            return (*self.prefix[:-1], *quoted)
-        run = self.prefix.index("run") + 1 if "run" in self.prefix else 1
-        return (*self.prefix[:run], *self._mounts(paths), *self.prefix[run:-1], *inside)
-
-    def _mounts(self, paths: Sequence[Path]) -> list[str]:
-        """`-v` for each folder that the prefix does not name itself, parents in place of what lies below them."""
-        wanted = sorted({str(path) for path in (*paths, Path(self.worker_path or "/")) if str(path) != "/"})
-        outer = [p for p in wanted if not any(p != other and Path(p).is_relative_to(other) for other in wanted)]
-        named = [word.split(":")[1] if word.count(":") else "" for word in self.prefix]
-        return [word for p in outer if p not in named for word in ("-v", f"{p}:{p}")]
+        code = (Path(self.worker_path),) if self.worker_path else ()
+        return worker_argv(self.prefix, module, variables=given, paths=(*paths, *code))
 
     def env(self) -> dict[str, str]:
         return {"PYTHONPATH": self.worker_path}

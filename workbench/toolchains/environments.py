@@ -26,6 +26,8 @@ from workbench.toolchains.base import Environment, Package, Toolchain
 from workbench.toolchains.code import package_root, staged_root
 
 _PROBE_SECONDS = 60.0
+_IMPORT_SECONDS = 300.0
+"""With imports: TensorRT-LLM's takes 10 to 40 s from a warm disk."""
 
 
 _REMOTE_SECONDS = 600.0
@@ -134,11 +136,25 @@ def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> E
         if known and known.get("packages") == wanted and abs(time.time() - float(known["at"])) < _REMOTE_SECONDS:
             versions = dict(known["versions"])
         else:
-            versions = probe_worker(environment, {"packages": wanted, "import": False}, paths=(home.root,))["versions"]
+            settings: dict[str, object] = {"packages": wanted, "import": False, "paths": [str(home.root)]}
+            found: dict[str, Any] = dict(probe_worker(environment, settings, paths=(home.root,)))
+            if found.get("unseen"):
+                raise ValueError(_not_seen(home.root))
+            versions = dict(found["versions"])
             _remember(home, shlex.join(prefix), {"at": time.time(), "packages": wanted, "versions": versions})
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
-        return replace(environment, problem=f"could not be asked: {_first_line(error)}")
+        text = _first_line(error)
+        if re.search(r"No module named '?workbench", text):
+            text = _not_seen(Path(environment.worker_path))
+        return replace(environment, problem=f"could not be asked: {text}")
     return _judged(toolchain, environment, versions)
+
+
+def _not_seen(folder: Path) -> str:
+    return (
+        f"{folder} is not there under that name, and workers read and write under it; share it with that machine, or "
+        "set WORKBENCH_HOME to a folder that both see"
+    )
 
 
 def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
@@ -254,7 +270,7 @@ def probe_worker(
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
-        deadline = threading.Timer(_PROBE_SECONDS, process.kill)
+        deadline = threading.Timer(_IMPORT_SECONDS if settings.get("import") else _PROBE_SECONDS, process.kill)
         deadline.start()
         try:
             process.stdin.write(spec.encode() + b"\n")

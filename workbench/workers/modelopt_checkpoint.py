@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.trtllm_config import Completed, complete
-from workbench.workers.modelopt_common import WEIGHT_ONLY, Job, copy_companions, in_words, tidy
+from workbench.workers.modelopt_common import HEAD, WEIGHT_ONLY, Job, copy_companions, in_words, tidy
 from workbench.workers.openvino_common import announce, read_json, write_json
 from workbench.workers.protocol import Channel, WorkerError
 
@@ -26,12 +26,12 @@ def finish(job: Job, source: Mapping[str, Any], channel: Channel) -> dict[str, A
     Returns what goes into the step's result. Raises WorkerError: `bad-checkpoint`, `bad-scales`, `not-expressible`.
     """
     files = rank_files(job.out, job.ranks)
-    shared = _give_last_stage_its_head(job, files)
+    shared = _shares_embeddings(files[-1])
     written = read_json(job.out / CONFIG)
     with in_words():
         completed = complete(written, source, share_embedding_table=shared)
     config = completed.config
-    config["quantization"] = quantization(config.get("quantization") or {}, job)
+    config["quantization"] = quantization(config.get("quantization") or {}, job, _plain_head(files[-1]))
     write_json(job.out / CONFIG, config)
     if config["quantization"].get("quant_algo") != "MIXED_PRECISION":
         (job.out / LAYERS).unlink(missing_ok=True)  # an empty list of layers at full precision
@@ -74,12 +74,22 @@ def rank_files(folder: Path, ranks: int) -> list[Path]:
     return files
 
 
-def quantization(written: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """The `quantization` table of config.json: weight-only algorithms named, and the KV cache as asked for."""
+def quantization(written: Mapping[str, Any], job: Job, plain_head: bool) -> dict[str, Any]:
+    """The `quantization` table of config.json: weight-only algorithms named, and the KV cache as asked for.
+
+    `plain_head`: the output layer is at full precision, which the builder has to be told of.
+    """
     table = dict(written)
+    excluded = table.get("exclude_modules") or []
+    if plain_head and table.get("quant_algo") and "exclude_modules" in table and "lm_head" not in excluded:
+        table["exclude_modules"] = [*excluded, "lm_head"]
     if job.precision in WEIGHT_ONLY:
         # An empty list would have the builder round the output layer and the embedding too.
         table |= {"quant_algo": WEIGHT_ONLY[job.precision], "exclude_modules": list(UNQUANTIZED)}
+    excluded = table.get("exclude_modules")
+    if isinstance(excluded, list) and not any(each in ("lm_head", "*lm_head") for each in excluded):
+        # With shared embeddings and pipeline stages ModelOpt does not list it, and the builder would want its scales.
+        table["exclude_modules"] = [*excluded, "lm_head"]
     if job.kv_cache.value not in ("fp8", "int8"):
         table["kv_cache_quant_algo"] = None
     elif table.get("kv_cache_quant_algo") != job.kv_cache.value.upper():
@@ -89,7 +99,7 @@ def quantization(written: Mapping[str, Any], job: Job) -> dict[str, Any]:
             cause=f"kv_cache_quant_algo = {table.get('kv_cache_quant_algo')}",
             hint='Use kv_cache = "auto" for this model.',
         )
-    if job.block and job.precision.value != "nvfp4":
+    if job.block and job.precision.value != "nvfp4" and table.get("quant_algo") != "MIXED_PRECISION":
         table["group_size"] = job.block
     return table
 
@@ -115,26 +125,20 @@ def check_scales(files: list[Path]) -> None:
                     )
 
 
-def _give_last_stage_its_head(job: Job, files: list[Path]) -> bool:
-    """Write shared embeddings into the last pipeline stage as its output layer; whether no rank file has one.
-
-    The exporter leaves it out for models that share them (Gemma), also where the stage that needs it does not hold
-    the embedding; the builder then ends with a missing tensor.
-    """
+def _shares_embeddings(last: Path) -> bool:
+    """Whether the last rank's file has no output layer of its own."""
     from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
 
-    last = files[-job.tp :]
-    with safe_open(str(last[0]), "pt") as tensors:
-        if "lm_head.weight" in tensors.keys():  # noqa: SIM118 (no mapping)
-            return False
-    if job.pp == 1:
-        return True
-    for first, stage in zip(files[: job.tp], last, strict=True):
-        with safe_open(str(first), "pt") as tensors:
-            head = tensors.get_tensor("transformer.vocab_embedding.weight")
-        save_file({**load_file(str(stage)), "lm_head.weight": head}, str(stage))
-    return False
+    with safe_open(str(last), "pt") as tensors:
+        return HEAD not in tensors.keys()  # noqa: SIM118 (no mapping)
+
+
+def _plain_head(last: Path) -> bool:
+    """Whether the output layer (of the last rank, or the embedding it is shared with) is not quantized."""
+    from safetensors import safe_open
+
+    with safe_open(str(last), "pt") as tensors:
+        return not any(name.startswith("lm_head.") and "scal" in name for name in tensors.keys())  # noqa: SIM118
 
 
 def _say(completed: Completed, job: Job, channel: Channel) -> None:

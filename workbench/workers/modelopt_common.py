@@ -1,4 +1,4 @@
-"""What the ModelOpt workers share: checks before anything loads, loading, and the export to a TensorRT-LLM checkpoint.
+"""What the ModelOpt workers share: checks before anything loads, and the export to a TensorRT-LLM checkpoint.
 
 ModelOpt 0.37 with transformers 4.57 (the pins of TensorRT-LLM 1.2) and today's ModelOpt with transformers 5 both work;
 where they differ is handled here.
@@ -7,11 +7,11 @@ where they differ is handled here.
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import resource
 import shutil
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from workbench.core.errors import BadInputError
 from workbench.core.model import TOKENIZER_FILES, ModelSpec, read_model
 from workbench.core.precision import KvPrecision, Precision
 from workbench.core.trtllm_config import FAMILIES, EngineFamily, block_size, check_parallel, family_of_architecture
+from workbench.workers.modelopt_experts import linear_routers
+from workbench.workers.modelopt_write import write_rank
 from workbench.workers.openvino_common import explain_import, first_line, input_folder, quiet_environment
 from workbench.workers.protocol import Channel, StepSpec, WorkerError
 
@@ -33,6 +35,7 @@ PLAIN = frozenset([Precision.FP16, Precision.BF16, Precision.INT8, Precision.INT
 """Precisions whose weights ModelOpt only copies."""
 COMPANIONS = (*TOKENIZER_FILES, "generation_config.json")
 SCRATCH = ".scratch"
+HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ def prepare(spec: StepSpec, allowed: frozenset[Precision]) -> Job:
         family = family_of_architecture(model.architecture)
         remarks = check_parallel(model, tp, pp)
         block, why = block_size(precision, model.input_channels, tp, given.get("group_size") or "auto")
+        if model.experts and precision in (Precision.FP8_ROWWISE, Precision.INT8_SQ):
+            raise BadInputError(
+                f"ModelOpt's exporter cannot write {precision.title} for a model with experts",
+                evidence=f"{model.architecture}, {model.experts.count} experts, precision = {precision.value}",
+                fix="Use fp8, int4_awq, nvfp4 or int8.",
+                code="unsupported",
+            )
     awq = precision in (Precision.INT4_AWQ, Precision.W4A8_AWQ)
     if awq and family.engine == "gemma" and model.tied_embeddings and model.vocab_size % 64:
         raise WorkerError(
@@ -205,50 +215,6 @@ def tidy(out: Path) -> None:
     shutil.rmtree(out / SCRATCH, ignore_errors=True)
 
 
-def load_model(job: Job, channel: Channel) -> Any:
-    """The model in `job.dtype` on `job.device`, in evaluation mode. Raises WorkerError."""
-    try:
-        import torch
-        import transformers
-    except (ImportError, RuntimeError) as error:
-        raise explain_import(error) from error
-    if job.device == "cuda" and not torch.cuda.is_available():
-        raise WorkerError(
-            "there is no CUDA GPU for ModelOpt here",
-            code="no-gpu",
-            cause=f"torch {torch.__version__} reports none",
-            hint='Use device = "cpu": slower, with the same result.',
-        )
-    options: dict[str, Any] = {"dtype": getattr(torch, DTYPES[job.dtype])}
-    if job.device == "cuda" and _has("accelerate"):
-        options["device_map"] = "auto"
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(job.model), local_files_only=True, trust_remote_code=job.trust_remote_code, **options
-        )
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise WorkerError(
-            "the source model cannot be loaded",
-            code="source-failed",
-            cause=f"{type(error).__name__}: {first_line(error)}",
-            hint="Run `workbench check` on the folder: a cut-short weight file and a version of transformers that "
-            "does not know the model both end here.",
-        ) from error
-    if job.device == "cuda" and "device_map" not in options:
-        model = model.to("cuda")
-    channel.log(f"{job.spec.architecture}, {job.spec.parameters:,} parameters in {job.dtype.upper()} on {job.device}")
-    return model.eval()
-
-
-def source_config(model: Any) -> dict[str, Any]:
-    """The model's config with all defaults of its class; taken before the export, which writes into it."""
-    config = copy.deepcopy(model.config.to_dict())
-    config.setdefault("architectures", [type(model).__name__])
-    return dict(config)
-
-
 def export(model: Any, job: Job, channel: Channel) -> None:
     """Write config.json and the rank files into `job.out`. Raises WorkerError `export-failed`."""
     import torch
@@ -261,6 +227,7 @@ def export(model: Any, job: Job, channel: Channel) -> None:
             raise explain_import(error) from error
     if job.family.decoder == "phi3" and job.tp > 1:
         _order_phi3_rows(model, job.tp)
+    linear_routers(model)
     with _hooks(model_config_export, job, channel), torch.inference_mode():
         try:
             export_tensorrt_llm_checkpoint(
@@ -285,22 +252,40 @@ def _export_failed(error: Exception) -> WorkerError:
     return WorkerError(
         "ModelOpt could not export the model as a TensorRT-LLM checkpoint",
         code="export-failed",
-        cause=f"{type(error).__name__}: {first_line(error)}",
+        cause=where(error),
         hint="Architectures it exports: " + ", ".join(name.removesuffix("ForCausalLM") for name in FAMILIES) + ". "
-        "With experts, transformers 5 keeps them fused and ModelOpt's exporter wants 4.57. The job's log has more.",
+        "The job's log has more.",
     )
+
+
+def where(error: BaseException) -> str:
+    """An exception in a line: its text, or the place it came from when it has none (a bare assertion)."""
+    if str(error).strip():
+        return f"{type(error).__name__}: {first_line(error)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = (
+        f" in {'/'.join(Path(frames[-1].filename).parts[-3:])}, {frames[-1].name}: {frames[-1].line}" if frames else ""
+    )
+    return f"{type(error).__name__}{place}"[:500]
 
 
 @contextlib.contextmanager
 def _hooks(exporter: Any, job: Job, channel: Channel) -> Iterator[None]:
-    """Two functions of the exporter's module wrapped while it runs.
+    """Three functions of the exporter's module wrapped while it runs.
 
     Its way of writing config.json without TensorRT-LLM knows a few decoder types by name and refuses the others, after
-    their weights are done; core/trtllm_config.py writes the fields, so any type's frame will do. And the files it
-    saves are the only progress it has to tell.
+    their weights are done; core/trtllm_config.py writes the fields, so any type's frame will do. The other two hold a
+    whole rank converted in memory: what they do is done tensor by tensor when the rank's file is written, which is
+    also the only progress there is to tell.
     """
-    write_config, save_file = exporter.convert_to_tensorrt_llm_config, exporter.save_file
+    write_config, postprocess, save_file = (
+        exporter.convert_to_tensorrt_llm_config,
+        exporter.postprocess_tensors,
+        exporter.save_file,
+    )
     saved = 0
+    embeddings: dict[int, Any] = {}
+    how: dict[str, Any] = {}
 
     def config_of(model_config: Any, *rest: Any, **named: Any) -> Any:
         kinds = [layer.decoder_type for layer in model_config.layers]
@@ -312,19 +297,35 @@ def _hooks(exporter: Any, job: Job, channel: Channel) -> Iterator[None]:
             for layer, kind in zip(model_config.layers, kinds, strict=True):
                 layer.decoder_type = kind
 
-    def save(tensors: Any, path: Any, *rest: Any, **named: Any) -> None:
+    def later(weights: dict[str, Any], **named: Any) -> None:
+        how.update(named)
+
+    def convert(name: str, tensor: Any) -> Any:
+        one = {name: tensor}
+        postprocess(one, **how)
+        return one[name]
+
+    def save(tensors: dict[str, Any], path: Any) -> None:
         nonlocal saved
-        # Views of one tensor (tied embeddings) are refused by safetensors, which calls it sharing memory.
-        save_file(_unshared(tensors), path, *rest, **named)
+        # The order of saving is not that of the ranks: all stages of one shard come first.
+        stage, shard = divmod(int(Path(path).stem.removeprefix("rank")), job.tp)
+        if stage == 0:
+            embeddings[shard] = tensors["transformer.vocab_embedding.weight"]
+        if job.pp > 1 and stage == job.pp - 1 and HEAD not in tensors:
+            # Shared embeddings (Gemma): the exporter leaves the output layer out also where the stage that needs it
+            # does not hold the embedding, and the builder then ends with a missing tensor.
+            tensors[HEAD] = embeddings[shard]
+        write_rank(tensors, Path(path), convert)
         saved += 1
         channel.progress(saved, job.ranks, "ranks")
 
-    exporter.convert_to_tensorrt_llm_config, exporter.save_file = config_of, save
+    exporter.convert_to_tensorrt_llm_config, exporter.postprocess_tensors, exporter.save_file = config_of, later, save
     _say_no_fp4_kernels()
     try:
         yield
     finally:
-        exporter.convert_to_tensorrt_llm_config, exporter.save_file = write_config, save_file
+        exporter.convert_to_tensorrt_llm_config = write_config
+        exporter.postprocess_tensors, exporter.save_file = postprocess, save_file
 
 
 def _say_no_fp4_kernels() -> None:
@@ -334,16 +335,6 @@ def _say_no_fp4_kernels() -> None:
 
     if not torch.cuda.is_available() and hasattr(nvfp4_tensor, "fp4_compatible"):
         nvfp4_tensor.fp4_compatible = lambda: False
-
-
-def _unshared(tensors: dict[str, Any]) -> dict[str, Any]:
-    seen: set[int] = set()
-    out = {}
-    for name, tensor in tensors.items():
-        at = tensor.untyped_storage().data_ptr()
-        out[name] = tensor.clone() if at in seen else tensor
-        seen.add(at)
-    return out
 
 
 def _order_phi3_rows(model: Any, tp: int) -> None:
@@ -399,9 +390,3 @@ def peaks(device: str) -> dict[str, int]:
             torch.cuda.max_memory_reserved(index) for index in range(torch.cuda.device_count())
         )
     return found
-
-
-def _has(package: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(package) is not None

@@ -13,12 +13,11 @@ from workbench.workers.modelopt_common import (
     PLAIN,
     Timer,
     export,
-    load_model,
     peaks,
     prepare,
     quiet,
-    source_config,
 )
+from workbench.workers.modelopt_load import load_model, source_config
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 
 PHASES = ("check", "load", "export", "complete")

@@ -6,6 +6,7 @@ Calibration runs sample text through the model, on CPU or GPU; the scales it lea
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,13 @@ from workbench.workers.modelopt_common import (
     Job,
     Timer,
     export,
-    load_model,
     peaks,
     prepare,
     quiet,
-    source_config,
+    where,
 )
 from workbench.workers.modelopt_formats import AUTO_WITH, FEWEST_AUTO_BITS, kv_only, passes, quant_config
+from workbench.workers.modelopt_load import load_model, source_config
 from workbench.workers.openvino_common import explain_import, first_line
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 
@@ -133,7 +134,23 @@ def _auto_bits(given: Any, job: Job) -> float | None:
             cause=f"auto_quantize_bits = {str(given)[:40]}",
             hint=f"With {job.precision.value} layers the mean is between {low:g} and 16 bits a weight.",
         )
+    if job.precision is Precision.NVFP4 and job.device != "cuda":
+        raise WorkerError(
+            "ModelOpt tries NVFP4 layers with GPU kernels alone, so this mixed precision needs a CUDA GPU",
+            code="no-gpu",
+            cause=f"auto_quantize_bits = {given:g}, device = {job.device}",
+            hint="Use a GPU, or w4a8_awq or fp8 as precision, or no auto_quantize_bits.",
+        )
     return float(given)
+
+
+def _out_of_reach(bits: float, fewest: float | str) -> WorkerError:
+    return WorkerError(
+        "this model cannot be brought to so few bits a weight",
+        code="bad-setting",
+        cause=f"auto_quantize_bits = {bits:g}, the fewest it can reach is {fewest} (the output layer stays at 16)",
+        hint="Ask for that many or more.",
+    )
 
 
 def _encoder(job: Job) -> Callable[[str], list[int]]:
@@ -193,12 +210,15 @@ def _quantize(
     except (MemoryError, WorkerError):
         raise
     except Exception as error:
+        fewest = re.search(r"minimum achievable effective bits is ([0-9.]+\d)", str(error))
+        if bits is not None and fewest:
+            raise _out_of_reach(bits, fewest[1]) from error
         if "OutOfMemory" in type(error).__name__:
             raise _out_of_memory(error) from error
         raise WorkerError(
             f"ModelOpt could not quantize the model to {job.precision.title}",
             code="quantize-failed",
-            cause=f"{type(error).__name__}: {first_line(error)}",
+            cause=where(error),
             hint="Try other calibration text or another precision. The job's log has the full text.",
         ) from error
     return {"calibration_passes": loop.passes_done} if loop else {}
@@ -225,12 +245,14 @@ def _auto_quantize(mtq: Any, model: Any, job: Job, bits: float, loop: _Loop) -> 
             loss_func=lambda output, _: output.loss,
             num_calib_steps=len(data),
             num_score_steps=min(len(data), 32),
-            disabled_layers=["*lm_head*"],
+            disabled_layers=["*lm_head*", "*router*", "*shared_expert_gate*", "*.gate"],
         )
         if job.kv_cache.value in ("fp8", "int8"):
             mtq.set_quantizer_by_cfg(model, quant_cfg=kv_only(mtq, job.kv_cache.value)["quant_cfg"])
     best = history.get("best", {}) if isinstance(history, dict) else {}
     reached = (best.get("constraints") or {}).get("effective_bits")
+    if reached is not None and reached > bits + 0.01:  # 0.37 takes the nearest it can and says nothing
+        raise _out_of_reach(bits, f"{reached:.4f}")
     return {"auto_quantize_bits": bits, "effective_bits": reached, "formats": [each.value for each in formats]}
 
 

@@ -31,15 +31,15 @@ class Baseline:
 
 
 class SourceModel:
-    """The model folder, loaded in float32 when that fits into free memory, else in BF16."""
+    """The model folder, loaded in float32 when that fits into free memory, else in BF16; `compute` names one."""
 
-    def __init__(self, folder: Path, trust_remote_code: bool) -> None:
+    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None = None) -> None:
         try:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except (ImportError, RuntimeError) as error:
             raise explain_import(error) from error
-        self.compute = "float32" if _fits_in_float32(folder) else "bfloat16"
+        self.compute = compute or ("float32" if _fits_in_float32(folder) else "bfloat16")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code

@@ -31,12 +31,15 @@ from workbench.workers.protocol import Channel, StepSpec, WorkerError, die_with_
 from workbench.workers.trtllm_common import (
     ENGINE_FILE,
     ENGINE_SCHEMA,
+    HANG_SECONDS,
     PACKAGES,
     TOKENIZER_FILES,
     EngineConfig,
     Gpu,
     missing_ranks,
     read_engine_config,
+    refuse_newer,
+    stuck_at_start,
     visible_gpus,
     without_source_lines,
     world_size,
@@ -59,11 +62,13 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
 
     Settings: `argv_flags` (flag -> value; true: a bare switch, false and null: left out), `program` (default
     "trtllm-build"; a list is an argv's beginning), `workers` (ranks built at once), `timing_cache` (folder where
-    timings are kept by GPU and version; none: not kept).
-    Raises WorkerError: `missing-input`, `bad-setting`, `bad-checkpoint`, `no-trtllm-build`, `bad-flags`,
-    `incomplete-build`, and the codes of workbench.core.trtllm_failures.
+    timings are kept by GPU and version; none: not kept), `hang_seconds` (default 300: how long nothing may be heard
+    before the program has begun).
+    Raises WorkerError: `missing-input`, `bad-setting`, `bad-checkpoint`, `no-engine-runtime`, `no-trtllm-build`,
+    `bad-flags`, `incomplete-build`, and the codes of workbench.core.trtllm_failures.
     """
     checkpoint, out = input_folder(spec, "checkpoint"), Path(spec.output)
+    refuse_newer("builds no engines")
     config = _checkpoint_config(checkpoint)
     ranks = world_size(config)
     _check_rank_files(checkpoint, config)
@@ -79,7 +84,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         argv = [*program, "--checkpoint_dir", str(checkpoint), "--output_dir", str(out), *_argv(flags)]
         argv += ["--workers", str(workers), *cache.argv()]
         level = str(flags["log_level"])
-        run = _Run(BuildLog(ranks=ranks, workers=workers), channel)
+        run = _Run(
+            BuildLog(ranks=ranks, workers=workers), channel, float(spec.settings.get("hang_seconds", HANG_SECONDS))
+        )
         outcome = run.run(argv, Path(scratch), {"PYTHONUNBUFFERED": "1", "TLLM_LOG_LEVEL": level})
         if outcome:
             raise _explain(run, outcome)
@@ -258,6 +265,7 @@ class _Run:
 
     log: BuildLog
     channel: Channel
+    hang_s: float
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     _phase: int = 0
     _rest: str = ""
@@ -265,8 +273,9 @@ class _Run:
     def run(self, argv: list[str], cwd: Path, env: Mapping[str, str]) -> str:
         """Run it to its end; how it ended in words, "" when it ended well (exit 0)."""
         self.channel.log(f"running: {' '.join(argv)}")
-        began = time.monotonic()
+        began = heard = time.monotonic()
         self._tell_phase(0.0)
+        hung = False
         try:
             process = subprocess.Popen(
                 argv,
@@ -295,16 +304,25 @@ class _Run:
                     data = os.read(stream.fileno(), 1 << 16)
                     if not data:
                         break
+                    heard = time.monotonic()
                     _write_raw(data)
                     self._take(decode(data), elapsed)
                 elif ended is None and process.poll() is not None:
                     ended = time.monotonic()
                 elif ended is not None and time.monotonic() - ended > _DRAIN_SECONDS:
                     break
+                elif ended is None and time.monotonic() - heard > self.hang_s and stuck_at_start(self.lines):
+                    # Later on silence means nothing: TensorRT compiles for an hour without a word.
+                    hung = True
+                    process.kill()
+                    break
                 self.channel.progress(round(100 * self.log.share(elapsed), 1), 100, "%")
         self._take("\n", time.monotonic() - began)
         code = process.wait()
         kill_children()
+        if hung:
+            self.lines.append("import tensorrt_llm")
+            return f"no output for {self.hang_s:g} s"
         if code == 0:
             self.channel.progress(round(100 * self.log.share_done, 1), 100, "%")
             return ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.workers.protocol import WorkerError
 from workbench.workers.trtllm_dequant import ALGOS, FULL, bad
-from workbench.workers.trtllm_reference import EngineConfig, engine_config
+from workbench.workers.trtllm_engine_config import EngineConfig, engine_config
 
 CONFIG, QUANT_CONFIG = "config.json", "quant_cfg.json"
 _QUANT_KEYS = frozenset(
@@ -116,13 +116,20 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     raw = _read_config(folder)
     config = engine_config(raw)
     mapping = raw.get("mapping") or {}
-    tp, pp = int(mapping.get("tp_size", 1)), int(mapping.get("pp_size", 1))
-    world = int(mapping.get("world_size", tp * pp)) // max(1, int(mapping.get("cp_size", 1)))
-    if tp < 1 or pp < 1 or world != tp * pp:
+    tp, pp, cp = (_size(mapping, name) for name in ("tp_size", "pp_size", "cp_size"))
+    world = _size(mapping, "world_size", tp * pp * cp)
+    if cp != 1 or world != tp * pp:
         raise bad(
             "the parallel sizes in config.json do not fit together",
             CONFIG,
-            f"world_size {world}, tp_size {tp}, pp_size {pp}",
+            f"world_size {world}, tp_size {tp}, pp_size {pp}, cp_size {cp}",
+        )
+    if _size(mapping, "moe_ep_size") > 1:
+        raise WorkerError(
+            "checkpoints whose experts are shared out over the ranks whole cannot be read back here",
+            code="not-readable",
+            cause=f"moe_ep_size = {mapping['moe_ep_size']}",
+            hint="Leave this step out for such a checkpoint.",
         )
     _check_ranks(folder, tp * pp)
     files = [_open(folder / f"rank{rank}.safetensors") for rank in range(tp * pp)]
@@ -143,6 +150,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             "Make the checkpoint again: config.json and the rank files come from different runs.",
         )
     return checkpoint
+
+
+def _size(mapping: dict[str, Any], name: str, default: int = 1) -> int:
+    value = mapping.get(name)
+    if value is None or (name == "moe_ep_size" and value == -1):  # -1: TensorRT-LLM chooses 1
+        return default
+    if type(value) is not int or value < 1:
+        raise bad("the parallel sizes in config.json are not whole numbers", CONFIG, f"{name} = {value!r}"[:200])
+    return value
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -176,13 +192,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"keys: {', '.join(sorted(raw))[:200]}",
             _OTHER_VERSION,
         )
-    if not isinstance(raw.get("mapping", {}), dict):
+    if not isinstance(raw.get("mapping") or {}, dict):
         raise bad("`mapping` in config.json is not an object", CONFIG, repr(raw["mapping"])[:200])
     return raw
 
 
 def _quantization(folder: Path, raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    given = raw.get("quantization") or {}
+    given = {} if raw.get("quantization") is None else raw["quantization"]
     unknown = sorted(set(given) - _QUANT_KEYS) if isinstance(given, dict) else ["not an object"]
     if unknown:
         raise bad(
@@ -192,18 +208,29 @@ def _quantization(folder: Path, raw: dict[str, Any]) -> tuple[dict[str, Any], di
             _OTHER_VERSION,
         )
     algo, kv = given.get("quant_algo"), given.get("kv_cache_quant_algo")
-    if (algo is not None and algo not in _ALGO_NAMES) or kv not in _KV_ALGOS:
+    if (algo is not None and str(algo) not in _ALGO_NAMES) or kv not in _KV_ALGOS:
         raise bad(
             "config.json names a quantization that TensorRT-LLM 1.2 does not know",
             CONFIG,
             f"quant_algo = {algo!r}, kv_cache_quant_algo = {kv!r}",
             _OTHER_VERSION,
         )
+    group, patterns = given.get("group_size"), given.get("exclude_modules")
+    if not (group is None or (type(group) is int and group > 0)) or not (
+        patterns is None or isinstance(patterns, list)
+    ):
+        raise bad(
+            "the checkpoint's quantization settings cannot be read",
+            CONFIG,
+            f"group_size = {group!r}, exclude_modules = {patterns!r}"[:300],
+        )
     layers: dict[str, dict[str, Any]] = {}
     if algo == "MIXED_PRECISION":
         try:
             mixed = json.loads((folder / QUANT_CONFIG).read_text(encoding="utf-8"))
             layers = {str(name): dict(own) for name, own in mixed["quantized_layers"].items()}
+            for own in layers.values():
+                int(own.get("group_size") or 128)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise bad(
                 "the list of layers of a mixed-precision checkpoint cannot be read", QUANT_CONFIG, str(error)[:300]

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import faulthandler
+import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.core.messages import Error
+from workbench.core.trtllm_log import explain_failure
 from workbench.workers.openvino_common import read_json
-from workbench.workers.protocol import WorkerError
+from workbench.workers.process_tree import kill_children
+from workbench.workers.protocol import Channel, WorkerError
 
 PACKAGES = ("tensorrt_llm", "tensorrt", "torch", "transformers", "mpi4py")
+LAST_LINE_WITH_ENGINES = (1, 2)
 ENGINE_FILE = "engine.json"
 """The workbench's own notes in an engine folder: the GPU and versions it was built with, which config.json lacks."""
 ENGINE_SCHEMA = 1
@@ -34,7 +43,12 @@ TOKENIZER_FILES = (
 )
 LIMITS = ("max_batch_size", "max_seq_len", "max_input_len", "max_num_tokens", "max_beam_width")
 _QUERY = ("index", "name", "uuid", "compute_cap", "memory.total", "display_active")
+LAUNCHERS = ("mpirun", "prterun", "orterun", "prte", "orted")
+"""Open MPI's programs, any of which shows that its launcher is there."""
 _FRAME = re.compile(r"^\s*File \".*\", line \d+")
+_STARTS = re.compile(r"Initializing MPI with thread mode|^\[TensorRT-LLM\] TensorRT-LLM version: ")
+HANG_SECONDS = 300.0
+"""How long nothing may be heard of an import or of MPI's start: an import takes 10 to 40 s."""
 _QUERY_SECONDS = 30.0
 _DTYPE_BYTES = {"float16": 2.0, "bfloat16": 2.0, "float32": 4.0}
 _KV_BYTES = {"FP8": 1.0, "INT8": 1.0, "NVFP4": 0.5625}
@@ -193,6 +207,83 @@ def missing_ranks(folder: Path, ranks: int) -> list[str]:
     """Names of rank files that are not there or empty."""
     names = [f"rank{rank}.engine" for rank in range(ranks)]
     return [name for name in names if not (folder / name).is_file() or not (folder / name).stat().st_size]
+
+
+def installed_version() -> str:
+    """Version of tensorrt_llm in this environment by its metadata; "" when it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("tensorrt_llm")
+    return ""
+
+
+def refuse_newer(what: str, more: str = "") -> None:
+    """Raise WorkerError `no-engine-runtime` where TensorRT-LLM is newer than the last line with engines.
+
+    `what` completes the sentence "TensorRT-LLM 1.3.0 ...", `more` is added to the evidence.
+    """
+    version = installed_version()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:2])
+    if numbers > LAST_LINE_WITH_ENGINES:
+        raise WorkerError(
+            f"TensorRT-LLM {version} {what}: 1.2 is the last line with engines, upstream has removed them after it",
+            code="no-engine-runtime",
+            cause="; ".join(text for text in (f"installed: {version}", more) if text),
+            hint="Install tensorrt-llm 1.2.1 in an environment of its own.",
+        )
+
+
+def mpi_launcher(environ: Mapping[str, str] = os.environ) -> str:
+    """Path of a program that starts MPI's processes; "" without one. Engines of several ranks spawn theirs by it."""
+    places = environ.get("PATH", "")
+    if prefix := environ.get("OPAL_PREFIX"):
+        places = f"{prefix}/bin{os.pathsep}{places}"
+    return next((found for name in LAUNCHERS if (found := shutil.which(name, path=places))), "")
+
+
+def stuck_at_start(lines: Iterable[str]) -> bool:
+    """Whether the last thing said is the banner or that MPI starts, or nothing at all: there it has hung for many."""
+    told = [line for line in lines if line.strip()]
+    return not told or bool(_STARTS.search(told[-1]))
+
+
+@contextlib.contextmanager
+def hang_watch(
+    channel: Channel, lines: Callable[[], list[str]], seconds: float, *, loading: bool = False
+) -> Iterator[None]:
+    """End this process with words when what is inside prints nothing for `seconds`: no exception gets out of it.
+
+    For imports; with `loading`, which may be silent for long, only where MPI's start is the last line. Where a C
+    function holds Python's lock while it hangs, the import is ended a little later and without words.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        seen, since = -1, time.monotonic()
+        while not done.wait(min(1.0, seconds / 4)):
+            told = lines()
+            if len(told) != seen:
+                seen, since = len(told), time.monotonic()
+            elif time.monotonic() - since >= seconds and (not loading or (told and stuck_at_start(told))):
+                failure = explain_failure([*told, "import tensorrt_llm"], f"no output for {seconds:g} s")
+                channel.send(
+                    Error(
+                        code=failure.code, message=failure.what, cause=f"no output for {seconds:g} s", hint=failure.fix
+                    )
+                )
+                kill_children()
+                os._exit(3)
+
+    thread = threading.Thread(target=watch, daemon=True, name="hang watch")
+    thread.start()
+    if not loading:
+        faulthandler.dump_traceback_later(2 * seconds, exit=True)
+    try:
+        yield
+    finally:
+        if not loading:
+            faulthandler.cancel_dump_traceback_later()
+        done.set()
+        thread.join()
 
 
 def without_source_lines(lines: Iterable[str]) -> list[str]:

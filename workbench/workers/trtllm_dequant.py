@@ -73,6 +73,8 @@ class Linear:
     """Inputs of this rank's share."""
     tensors: dict[str, Any] = field(default_factory=dict)
     """By the last part of their names: weight, bias, weights_scaling_factor ..."""
+    dtype: str = ""
+    """config.json's dtype, which weights that are not quantized and biases must have; "" for any."""
 
 
 def bad(what: str, where: str, evidence: str, hint: str = "") -> WorkerError:
@@ -116,6 +118,9 @@ def checked(linear: Linear) -> None:
             "Make the checkpoint again: config.json and the rank files come from different runs, or a layer "
             "is missing in exclude_modules.",
         )
+    for part in ("weight", "bias") if rule.weight == _FLOATS else ("bias",):
+        if part in tensors:
+            of_dtype(tensors[part], linear.dtype, f"{name}.{part}", linear.where)
     expected = (linear.rows // rule.rows_a_row, linear.columns // rule.columns_a_column)
     _shaped(linear, "weight", [expected])
     if "bias" in tensors:
@@ -220,6 +225,17 @@ def activation_change(linear: Linear, prequant: Any, scale: Any) -> Callable[[An
         return wide.to(dtype)
 
     return change
+
+
+def of_dtype(tensor: Any, dtype: str, name: str, where: str) -> None:
+    """Raise WorkerError `bad-checkpoint` when the tensor is not of the dtype that config.json names ("" for any)."""
+    if dtype and _dtype(tensor) != dtype:
+        raise bad(
+            "a tensor's dtype is not the one that config.json names",
+            where,
+            f"{name} is {_dtype(tensor)}, dtype = {dtype!r}",
+            "Make the checkpoint again: config.json and the rank files come from different runs.",
+        )
 
 
 def finite(tensor: Any, name: str, where: str) -> None:

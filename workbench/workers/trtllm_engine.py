@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import stat
 import sys
@@ -24,10 +23,16 @@ from workbench.workers.openvino_common import first_line, read_json
 from workbench.workers.protocol import Channel, WorkerError
 from workbench.workers.trtllm_common import (
     ENGINE_FILE,
+    HANG_SECONDS,
+    LAUNCHERS,
     EngineConfig,
     Gpu,
+    hang_watch,
+    installed_version,
     missing_ranks,
+    mpi_launcher,
     read_engine_config,
+    refuse_newer,
     visible_gpus,
     without_source_lines,
 )
@@ -35,8 +40,6 @@ from workbench.workers.trtllm_common import (
 KV_FRACTION = 0.9
 KV_FRACTION_WITH_DISPLAY = 0.8
 """Of the memory that is free after loading: a desktop on the same GPU goes on needing some."""
-_DISTRIBUTION = "tensorrt_llm"
-_LAST_LINE_WITH_ENGINES = (1, 2)
 _LOG_BYTES = 8 * 2**20
 
 
@@ -85,6 +88,8 @@ class HostSettings(BaseModel):
     iter_stats_max_iterations: int | None = Field(default=None, gt=0)
     trust_remote_code: bool = False
     tokenizer_mode: Literal["auto", "slow"] = "auto"
+    hang_seconds: float = Field(default=HANG_SECONDS, gt=0)
+    """How long nothing may be heard while TensorRT-LLM is imported and MPI starts."""
 
 
 _ALIASES = {
@@ -231,7 +236,7 @@ def check_engine(folder: Path, channel: Channel) -> tuple[EngineConfig, tuple[Gp
     """What the engine's folder says against what is here, before anything is loaded.
 
     Raises WorkerError `bad-engine`, `engine-of-other-version`, `engine-of-other-gpu`, `not-enough-gpus`,
-    `no-engine-runtime`, `import-failed`.
+    `no-mpi-launcher`, `no-engine-runtime`, `import-failed`.
     """
     config = read_engine_config(folder)
     absent = missing_ranks(folder, config.ranks)
@@ -243,6 +248,13 @@ def check_engine(folder: Path, channel: Channel) -> tuple[EngineConfig, tuple[Gp
             hint="Build the engine again.",
         )
     _check_version(config)
+    if config.ranks > 1 and not mpi_launcher():
+        raise WorkerError(
+            f"the engine's {config.ranks} ranks cannot be started: MPI's launcher is missing",
+            code="no-mpi-launcher",
+            cause=f"none of {', '.join(LAUNCHERS)} on PATH or in OPAL_PREFIX/bin",
+            hint="Install Open MPI's programs (openmpi-bin on Debian and Ubuntu), or add their folder to PATH.",
+        )
     gpus = visible_gpus()
     if not gpus:
         channel.log("nvidia-smi names no GPU here, so the engine's GPU is not checked before loading", "warning")
@@ -259,23 +271,15 @@ def check_engine(folder: Path, channel: Channel) -> tuple[EngineConfig, tuple[Gp
 
 
 def _check_version(config: EngineConfig) -> None:
-    try:
-        installed = importlib.metadata.version(_DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError as error:
+    installed = installed_version()
+    if not installed:
         raise WorkerError(
             "TensorRT-LLM is not installed in this environment",
             code="import-failed",
-            cause=f"no distribution {_DISTRIBUTION} for {sys.executable}",
+            cause=f"no distribution tensorrt_llm for {sys.executable}",
             hint="Choose the environment that the engine was built with; `workbench doctor` lists them.",
-        ) from error
-    numbers = tuple(int(part) for part in installed.split(".")[:2] if part.isdecimal())
-    if numbers > _LAST_LINE_WITH_ENGINES:
-        raise WorkerError(
-            f"TensorRT-LLM {installed} runs no engines: 1.2 is the last line that does",
-            code="no-engine-runtime",
-            cause=f"installed: {installed}; the engine was built with {config.version or 'an unnamed version'}",
-            hint="Install tensorrt-llm 1.2.1 in an environment of its own.",
         )
+    refuse_newer("runs no engines", f"the engine was built with {config.version or 'an unnamed version'}")
     if config.version is not None and config.version != installed:
         raise WorkerError(
             f"the engine was built with TensorRT-LLM {config.version}, here is {installed}",
@@ -312,14 +316,16 @@ def load_engine(folder: Path, tokenizer: Path, settings: HostSettings, channel: 
     channel.phase("load", 2, 3)
     with raw_log_lines() as lines:
         try:
-            import tensorrt_llm
-            from tensorrt_llm._tensorrt_engine import LLM
+            with hang_watch(channel, lines, settings.hang_seconds):
+                import tensorrt_llm
+                from tensorrt_llm._tensorrt_engine import LLM
         except (ImportError, OSError, RuntimeError, SystemError) as error:
             raise _explained("TensorRT-LLM cannot be imported", "import-failed", error, lines()) from error
         arguments, chunked = _arguments(config, settings, gpus, channel)
         channel.log(f"TensorRT-LLM {tensorrt_llm.__version__}, {config.ranks} GPU(s), {_shown(arguments)}")
         try:
-            llm = LLM(model=str(folder), tokenizer=str(tokenizer), **arguments)
+            with hang_watch(channel, lines, settings.hang_seconds, loading=True):
+                llm = LLM(model=str(folder), tokenizer=str(tokenizer), **arguments)
         except Exception as error:
             raise _explained("TensorRT-LLM cannot load the engine", "bad-engine", error, lines()) from error
         loaded = EngineLoadLog()

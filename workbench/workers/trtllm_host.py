@@ -44,6 +44,8 @@ from workbench.workers.trtllm_engine import Engine, host_settings, load_engine, 
 
 _FAILED_REQUESTS = 3
 """Requests in a row that the library may fail on by itself before the host gives up."""
+_FATAL = ("gpu-lost", "no-gpu", "mpi-worker-died")
+"""Failures after which no request can be answered any more."""
 _STATS_SECONDS = 0.25
 """How long a record is awaited; the stream then ends until another request is made."""
 _SHUTDOWN_SECONDS = 0.7
@@ -262,8 +264,13 @@ class Host:
 
     def _count_failure(self, error: BaseException) -> None:
         """Give up when the library fails on request after request for no fault of theirs."""
-        if explain_failure([str(error)]).code == "prompt-too-long":
+        failure = explain_failure([str(error)])
+        if failure.code == "prompt-too-long":
             return
+        if failure.code in _FATAL and not self._end.done():
+            self._end.set_exception(
+                WorkerError(failure.what, code=failure.code, cause=failure.evidence, hint=failure.fix)
+            )
         self._failed += 1
         if self._failed >= _FAILED_REQUESTS and not self._end.done():
             self._end.set_exception(

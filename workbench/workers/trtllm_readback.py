@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.workers.trtllm_checkpoint import CONFIG, Checkpoint
-from workbench.workers.trtllm_dequant import SCALES, Linear, activation_change, bad, dequantized, finite
+from workbench.workers.trtllm_dequant import SCALES, Linear, activation_change, bad, dequantized, finite, of_dtype
 
 _KV_SCALES = ("k_cache_scaling_factor", "v_cache_scaling_factor", "kv_cache_scaling_factor")
 
@@ -23,6 +23,10 @@ class Readback:
     """Reads all tensors once; afterwards `activations` and `ignored` are complete."""
 
     checkpoint: Checkpoint
+    fold_experts: bool = False
+    """Experts are not modules of their own: factors of their inputs go into the weights, which comes to the same."""
+    unrounded: bool = False
+    """Whether an expert's input would be rounded and, folded, is not."""
     activations: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     """By Hugging Face module name: what the engine does to that layer's input."""
     used: list[set[str]] = field(default_factory=list)
@@ -78,7 +82,10 @@ class Readback:
         heads, size = config.whole("num_attention_heads"), config.whole("head_size")
         dense_bias = bool(config.values.get("attn_bias")) and family.dense_bias
         yield from self._row(stage, f"{at}.attention.dense", f"{to}.self_attn.o_proj", heads * size, dense_bias)
-        yield from self._mlp(stage, f"{at}.mlp", f"{to}.mlp")
+        if family.experts:
+            yield from self._experts(stage, f"{at}.mlp", to)
+        else:
+            yield from self._mlp(stage, f"{at}.mlp", f"{to}.mlp")
         self._check_kv(stage, f"{at}.attention")
 
     def _qkv(self, stage: int, name: str, to: str) -> Iterator[tuple[str, Any]]:
@@ -165,6 +172,43 @@ class Readback:
                 self._change([f"{to}.{theirs}"], shares, row_parallel=False)
         yield from self._row(stage, f"{at}.proj", f"{to}.down_proj", inner, biased)
 
+    def _experts(self, stage: int, at: str, to: str) -> Iterator[tuple[str, Any]]:
+        """Every rank holds a share of each expert, all experts in one tensor; `fc` is up, then gate."""
+        import torch
+
+        config, tp = self.checkpoint.config, self.checkpoint.tp
+        block, gate, up, down = config.family.experts or ("", "", "", "")
+        count, hidden = config.whole("num_experts"), config.whole("hidden_size")
+        size = "moe_intermediate_size" if "moe_intermediate_size" in config.values else "intermediate_size"
+        share = self._share(config.whole(size), size)
+        if config["hidden_act"] not in ("swiglu", "geglu"):
+            raise bad(
+                "the engine would not take the experts as gated ones",
+                CONFIG,
+                f"hidden_act = {config['hidden_act']!r}",
+                'Write "swiglu" for this family.',
+            )
+        yield (
+            f"{to}.{block}.gate.weight",
+            self._common(stage, f"{at}.router.weight", (count, hidden), "a router", "float32"),
+        )
+        for number in range(count):
+            expert = f"{to}.{block}.experts.{number}"
+            shares = self._folded(self._linears(stage, f"{at}.fc", [2 * share] * tp, [hidden] * tp, False, number))
+            yield f"{expert}.{up}.weight", torch.cat([one["weight"][:share] for one in shares])
+            yield f"{expert}.{gate}.weight", torch.cat([one["weight"][share:] for one in shares])
+            self._change([f"{expert}.{gate}", f"{expert}.{up}"], shares, row_parallel=False)
+            shares = self._folded(self._linears(stage, f"{at}.proj", [hidden] * tp, [share] * tp, False, number))
+            yield f"{expert}.{down}.weight", torch.cat([one["weight"] for one in shares], dim=1)
+            self._change([f"{expert}.{down}"], shares, row_parallel=True)
+
+    def _folded(self, shares: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for share in shares if self.fold_experts else []:
+            factors = share["linear"].tensors.pop("prequant_scaling_factor", None)
+            if factors is not None:
+                share["weight"] = share["weight"] * factors.float().reshape(1, -1)
+        return shares
+
     def _embedding(self) -> Any:
         import torch
 
@@ -174,7 +218,7 @@ class Readback:
         name = "transformer.vocab_embedding.weight"
         if not parallel or tp == 1:
             return self._plain(0, name, (vocabulary, hidden))
-        if int(config["embedding_sharding_dim"]) == 1:
+        if config["embedding_sharding_dim"] == 1:
             shape = (vocabulary, self._share(hidden, "hidden_size"))
             return torch.cat([self._plain(rank, name, shape) for rank in range(tp)], dim=1)
         shape = (-(-vocabulary // tp), hidden)
@@ -191,29 +235,33 @@ class Readback:
 
     def _norm(self, stage: int, name: str) -> Any:
         """A norm's weight, the family's offset taken off; all ranks of the stage must agree."""
-        import torch
-
         config = self.checkpoint.config
         size = config.whole("head_size" if name.endswith(("q_layernorm", "k_layernorm")) else "hidden_size")
+        return self._common(stage, f"{name}.weight", (size,), "a norm") - config.family.norm_offset
+
+    def _common(self, stage: int, name: str, shape: tuple[int, ...], what: str, dtype: str | None = None) -> Any:
+        """A tensor that all ranks of a stage hold alike."""
+        import torch
+
         first = stage * self.checkpoint.tp
-        weight = self._plain(first, f"{name}.weight", (size,))
+        tensor = self._plain(first, name, shape, dtype)
         for rank in range(first + 1, first + self.checkpoint.tp):
-            if not torch.equal(weight, self._plain(rank, f"{name}.weight", (size,))):
-                raise bad("ranks disagree on a norm", f"{self._file(first)} and {self._file(rank)}", f"{name}.weight")
-        return weight - config.family.norm_offset
+            if not torch.equal(tensor, self._plain(rank, name, shape, dtype)):
+                raise bad(f"ranks disagree on {what}", f"{self._file(first)} and {self._file(rank)}", name)
+        return tensor
 
     def _linears(
-        self, stage: int, name: str, rows: list[int], columns: list[int], biased: bool
+        self, stage: int, name: str, rows: list[int], columns: list[int], biased: bool, expert: int | None = None
     ) -> list[dict[str, Any]]:
-        """Each rank's {"weight", "bias", "linear"} of a layer, dequantized."""
+        """Each rank's {"weight", "bias", "linear"} of a layer, or of one expert of it, dequantized."""
         found = []
         algo, group = self.checkpoint.algo(name)
         for part, (row, column) in enumerate(zip(rows, columns, strict=True)):
             rank = stage * self.checkpoint.tp + part
-            linear = Linear(name, self._file(rank), algo, group, row, column)
+            linear = Linear(name, self._file(rank), algo, group, row, column, dtype=self._dtype)
             for suffix in ("weight", *(("bias",) if biased else ()), *SCALES):
                 if f"{name}.{suffix}" in self.checkpoint.names[rank]:
-                    linear.tensors[suffix] = self._get(rank, f"{name}.{suffix}")
+                    linear.tensors[suffix] = self._get(rank, f"{name}.{suffix}", expert)
             if biased and "bias" not in linear.tensors:
                 raise bad(
                     "a bias that the engine needs is not in the checkpoint",
@@ -250,7 +298,9 @@ class Readback:
             return torch.cat(each)
 
         change = activation_change(linears[0], joined("prequant_scaling_factor"), joined("activation_scaling_factor"))
-        if change is not None:
+        if change is not None and self.fold_experts and ".experts." in modules[0]:
+            self.unrounded = True
+        elif change is not None:
             self.activations |= dict.fromkeys(modules, change)
 
     def _check_kv(self, stage: int, at: str) -> None:
@@ -272,8 +322,12 @@ class Readback:
                 if bool((value.float() <= 0).any()):
                     raise bad("a scale is zero or negative", self._file(rank), f"{at}.{scale}")
 
-    def _plain(self, rank: int, name: str, shape: tuple[int, ...]) -> Any:
-        """A tensor that is never quantized, in float32."""
+    @property
+    def _dtype(self) -> str:
+        return str(self.checkpoint.config["dtype"])
+
+    def _plain(self, rank: int, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        """A tensor that is never quantized, in float32. It must be of config.json's dtype or of the one given."""
         if name not in self.checkpoint.names[rank]:
             raise bad(
                 "a tensor that the engine needs is not in the checkpoint",
@@ -289,14 +343,22 @@ class Readback:
                 f"{name} is {list(tensor.shape)}, {list(shape)} would fit",
                 "Make the checkpoint again: config.json and the rank files come from different runs.",
             )
+        of_dtype(tensor, self._dtype if dtype is None else dtype, name, self._file(rank))
         finite(tensor, name, self._file(rank))
         return tensor.float()
 
-    def _get(self, rank: int, name: str) -> Any:
+    def _get(self, rank: int, name: str, expert: int | None = None) -> Any:
+        """A tensor, or one expert's part of it; what all experts have in common is given to each."""
         from safetensors import SafetensorError
 
         self.used[rank].add(name)
         with contextlib.suppress(SafetensorError, OSError):
+            if expert is None:
+                return self.checkpoint.files[rank].get_tensor(name)
+            part = self.checkpoint.files[rank].get_slice(name)
+            shape = part.get_shape()
+            if shape and shape[0] == self.checkpoint.config.whole("num_experts"):
+                return part[expert]
             return self.checkpoint.files[rank].get_tensor(name)
         raise bad("a tensor cannot be read", self._file(rank), name, "Make the checkpoint again; see the disk.")
 

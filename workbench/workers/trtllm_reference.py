@@ -1,225 +1,20 @@
-"""The engine's model as transformers can run it: a checkpoint's config.json alone, with TensorRT-LLM's own defaults.
-
-Nothing here looks at the source model's config: what config.json leaves out must show as it would in the engine.
-The defaults are those of TensorRT-LLM 1.2's PretrainedConfig, LLaMAConfig, QWenConfig, GemmaConfig and Phi3Config.
-"""
+"""The engine's model as transformers can run it, by config.json alone, and where that differs from the source."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.workers.protocol import WorkerError
 from workbench.workers.trtllm_dequant import bad
-
-NEEDED = object()
-"""Marks a field that the engine's model class reads and has no default for."""
-
-_COMMON: dict[str, Any] = {
-    "architecture": NEEDED,
-    "dtype": NEEDED,
-    "hidden_size": NEEDED,
-    "num_hidden_layers": NEEDED,
-    "num_attention_heads": NEEDED,
-    "vocab_size": NEEDED,
-    "max_position_embeddings": NEEDED,
-    "hidden_act": "gelu",
-    "norm_epsilon": 1e-5,
-    "num_key_value_heads": None,
-    "intermediate_size": None,
-    "head_size": None,
-    "use_parallel_embedding": False,
-    "embedding_sharding_dim": 0,
-}
-_ROTARY: dict[str, Any] = {"rotary_base": 10000.0, "rotary_scaling": None}
-_BIASES: dict[str, Any] = {"attn_bias": False, "mlp_bias": False}
-_DERIVED = ("num_key_value_heads", "intermediate_size", "head_size")
-"""For these, null means the same as absent."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What one of the engine's model classes reads, and the transformers class that computes the same."""
-
-    name: str
-    model_type: str
-    reads: dict[str, Any]
-    norm_offset: float = 0.0
-    """What the exporter adds to norm weights: Gemma's are stored as 1 + w."""
-    four_norms: bool = False
-    qk_norms: bool = False
-    fused: bool = False
-    """Whether gate and up, and q, k and v, are one matrix on the Hugging Face side."""
-    dense_bias: bool = True
-    """Whether `attn_bias` holds for the output projection too."""
-
-
-_GEMMA = {**_ROTARY, **_BIASES}
-_QWEN = {
-    **_ROTARY,
-    "attn_bias": True,
-    "mlp_bias": False,
-    "position_embedding_type": "learned_absolute",
-    "qwen_type": NEEDED,
-    "seq_length": NEEDED,
-}
-_LLAMA = {**_ROTARY, **_BIASES, "residual_mlp": False}
-_GEMMA2 = {
-    **_GEMMA,
-    "query_pre_attn_scalar": NEEDED,
-    "final_logit_softcapping": None,
-    "attn_logit_softcapping": None,
-}
-_GEMMA3 = {
-    **_GEMMA,
-    "query_pre_attn_scalar": NEEDED,
-    "final_logit_softcapping": None,
-    "_sliding_window_pattern": NEEDED,
-    "rope_local_base_freq": NEEDED,
-    "sliding_window": None,
-}
-FAMILIES: dict[str, Family] = {
-    "LlamaForCausalLM": Family("llama", "llama", _LLAMA),
-    "MistralForCausalLM": Family("llama", "mistral", _LLAMA),
-    "Qwen2ForCausalLM": Family("qwen", "qwen2", _QWEN, dense_bias=False),
-    "Qwen3ForCausalLM": Family("qwen", "qwen3", _QWEN, qk_norms=True, dense_bias=False),
-    "GemmaForCausalLM": Family("gemma", "gemma", _GEMMA, norm_offset=1.0),
-    "Gemma2ForCausalLM": Family("gemma2", "gemma2", _GEMMA2, norm_offset=1.0, four_norms=True),
-    "Gemma3ForCausalLM": Family("gemma3", "gemma3_text", _GEMMA3, norm_offset=1.0, four_norms=True, qk_norms=True),
-    "Phi3ForCausalLM": Family("phi3", "phi3", {**_ROTARY, "rotary_pct": NEEDED}, fused=True),
-}
-_LONGROPE = ("longrope_scaling_short_factors", "longrope_scaling_long_factors", "original_max_position_embeddings")
-_ROPE_TYPES = ("none", "linear", "dynamic", "longrope", "llama3", "yarn", "mrope")
-_MULTIPLIERS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "output_multiplier_scale")
-
-
-@dataclass
-class EngineConfig:
-    """config.json as the engine's model class sees it."""
-
-    raw: dict[str, Any]
-    family: Family
-    values: dict[str, Any] = field(default_factory=dict)
-    defaults_used: dict[str, Any] = field(default_factory=dict)
-    """Fields that config.json leaves out, with the value that the engine takes."""
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-    def whole(self, name: str) -> int:
-        """A field that must be a whole number of at least 1. Raises WorkerError `bad-checkpoint`."""
-        value = self.values[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise bad(f"`{name}` in config.json is not a whole number", "config.json", f"{name} = {value!r}")
-        return value
-
-    def number(self, name: str) -> float:
-        """A field that must be a number. Raises WorkerError `bad-checkpoint`."""
-        value = self.values[name]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise bad(f"`{name}` in config.json is not a number", "config.json", f"{name} = {value!r}")
-        return float(value)
-
-
-def engine_config(raw: dict[str, Any]) -> EngineConfig:
-    """Read config.json as the engine would. Raises WorkerError `bad-checkpoint` or `not-readable`."""
-    architecture = raw.get("architecture")
-    family = FAMILIES.get(str(architecture))
-    if family is None or (raw.get("moe") or {}).get("num_experts"):
-        raise WorkerError(
-            "checkpoints of this architecture cannot be read back here",
-            code="not-readable",
-            cause=f"architecture = {architecture!r}{' with experts' if family else ''}",
-            hint=f"Verify knows {', '.join(sorted(FAMILIES))}; leave this step out for others.",
-        )
-    config = EngineConfig(raw, family)
-    for name, default in {**_COMMON, **family.reads}.items():
-        if name in raw and not (raw[name] is None and name in _DERIVED):
-            config.values[name] = raw[name]
-        elif default is NEEDED:
-            raise bad(
-                f"config.json lacks `{name}`, which the engine's {family.name} class reads and has no default for",
-                "config.json",
-                f"keys: {', '.join(sorted(raw))[:300]}",
-                "Make the checkpoint again with a newer Engine Workbench, or add the value by hand.",
-            )
-        else:
-            config.values[name] = config.defaults_used[name] = default
-    _derive(config)
-    _refuse(config)
-    return config
-
-
-def _derive(config: EngineConfig) -> None:
-    heads, hidden = config.whole("num_attention_heads"), config.whole("hidden_size")
-    for name, value in {
-        "num_key_value_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "head_size": hidden // heads,
-    }.items():
-        if config.values[name] is None:
-            config.values[name] = config.defaults_used[name] = value
-        config.whole(name)
-    for name in ("num_hidden_layers", "vocab_size", "max_position_embeddings"):
-        config.whole(name)
-    config.number("norm_epsilon")
-    config.number("rotary_base")
-    if config.family.name == "phi3":
-        for name in _LONGROPE:
-            config.values[name] = config.raw.get(name)
-
-
-def _refuse(config: EngineConfig) -> None:
-    """What the engine itself would fail on, or what this reader cannot follow."""
-    scaling, pe = config["rotary_scaling"], config.values.get("position_embedding_type")
-    if scaling is not None:
-        kind = scaling.get("type", scaling.get("rope_type")) if isinstance(scaling, dict) else None
-        if kind not in _ROPE_TYPES:
-            raise bad(
-                "config.json names a rotary scaling that the engine does not know",
-                "config.json",
-                f"rotary_scaling = {scaling!r}; known types: {', '.join(_ROPE_TYPES)}",
-                "Leave rotary_scaling null for plain rotary embeddings.",
-            )
-    if pe is not None and pe != "rope_gpt_neox":
-        raise bad(
-            "the engine would not rotate queries and keys",
-            "config.json",
-            f"position_embedding_type = {pe!r}"
-            + (" (the engine's default)" if "position_embedding_type" in config.defaults_used else ""),
-            'Write "rope_gpt_neox".',
-        )
-    if config.family.name == "qwen" and str(config["qwen_type"]) != config.family.model_type:
-        raise bad(
-            "`qwen_type` and `architecture` in config.json disagree",
-            "config.json",
-            f"qwen_type = {config['qwen_type']!r}, architecture = {config['architecture']}",
-            "The engine takes q and k norms from qwen_type.",
-        )
-    if config.family.name == "phi3":
-        given = [name for name in _LONGROPE[:2] if config.raw.get(name)]
-        if given and not all(config.raw.get(name) for name in _LONGROPE):
-            raise bad(
-                "config.json gives half of a long rope",
-                "config.json",
-                f"{', '.join(name for name in _LONGROPE if not config.raw.get(name))} not there",
-            )
-    off = [name for name in _MULTIPLIERS if config.raw.get(name, 1.0) not in (1, None)]
-    if off or config.values.get("residual_mlp"):
-        raise WorkerError(
-            "checkpoints with multipliers (Granite) or a residual MLP (Arctic) cannot be read back here",
-            code="not-readable",
-            cause=", ".join(off) or "residual_mlp",
-            hint="Leave this step out for such a model.",
-        )
+from workbench.workers.trtllm_engine_config import LONGROPE, EngineConfig, windows
 
 
 def transformers_config(config: EngineConfig, tied: bool) -> Any:
     """The transformers config of a model that computes what the engine would.
 
-    Sliding windows are left out where the engine's class reads none (they are set when it runs); Gemma 3's
-    pattern stays, since it chooses the rotary base. `tied`: the checkpoint has no lm_head of its own.
+    Sliding windows are those of `runtime_defaults`; Gemma 3's pattern chooses the rotary base too. `tied`: the
+    checkpoint has no lm_head of its own.
     """
     from transformers import AutoConfig
 
@@ -250,10 +45,6 @@ def transformers_config(config: EngineConfig, tied: bool) -> Any:
         values["attention_bias"] = bool(config["attn_bias"])
     if family == "llama":
         values["mlp_bias"] = bool(config["mlp_bias"])
-    if family in ("mistral", "phi3"):
-        values["sliding_window"] = None
-    if family in ("qwen2", "qwen3"):
-        values["use_sliding_window"] = False
     if family in ("gemma2", "gemma3_text"):
         scalar = config.number("query_pre_attn_scalar")
         values["query_pre_attn_scalar"] = int(scalar) if scalar.is_integer() else scalar
@@ -261,22 +52,22 @@ def transformers_config(config: EngineConfig, tied: bool) -> Any:
             values[name] = config.number(name) if config.values.get(name) else None
     if family.startswith("gemma"):
         values["hidden_activation"] = activation
-    if family == "gemma2":
-        values["layer_types"] = ["full_attention"] * layers
     if family == "gemma3_text":
         values["sliding_window_pattern"] = config.whole("_sliding_window_pattern")
         values["rope_local_base_freq"] = config.number("rope_local_base_freq")
-        values["sliding_window"] = config["sliding_window"] or config.whole("max_position_embeddings")
+    if config.family.experts:
+        values |= _experts(config)
+    values |= _windows(config)
     if family == "phi3":
         values.pop("head_dim")
         values["partial_rotary_factor"] = config.number("rotary_pct")
         values.pop("rope_scaling", None)  # the engine's class reads the long rope's factors alone
-        if config[_LONGROPE[0]]:
+        if config[LONGROPE[0]]:
             values["original_max_position_embeddings"] = config.whole("original_max_position_embeddings")
             values["rope_scaling"] = {
                 "type": "longrope",
-                "short_factor": config[_LONGROPE[0]],
-                "long_factor": config[_LONGROPE[1]],
+                "short_factor": config[LONGROPE[0]],
+                "long_factor": config[LONGROPE[1]],
             }
     try:
         return AutoConfig.for_model(family, **values)
@@ -286,6 +77,75 @@ def transformers_config(config: EngineConfig, tied: bool) -> Any:
             "config.json",
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         ) from error
+
+
+def _experts(config: EngineConfig) -> dict[str, Any]:
+    count, chosen = config.whole("num_experts"), config.whole("top_k")
+    if config.family.model_type == "mixtral":
+        return {"num_local_experts": count, "num_experts_per_tok": chosen}
+    return {
+        "num_experts": count,
+        "num_experts_per_tok": chosen,
+        "moe_intermediate_size": config.whole("moe_intermediate_size"),
+        "norm_topk_prob": config["normalization_mode"] == 1,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    }
+
+
+def _windows(config: EngineConfig) -> dict[str, Any]:
+    """The transformers config's fields of sliding windows."""
+    family, limits = config.family.model_type, windows(config)
+    window = next((one for one in limits if one), None)
+    kinds = ["sliding_attention" if one else "full_attention" for one in limits]
+    if family in ("mistral", "mixtral", "phi3"):
+        # One window for all layers; a mixture cannot be run here, and `differences` names it.
+        return {"sliding_window": window if all(limits) else None}
+    if family in ("qwen2", "qwen3", "qwen3_moe"):
+        if family == "qwen3_moe":
+            return {"use_sliding_window": all(limits), "sliding_window": window if all(limits) else None}
+        return {"use_sliding_window": bool(window), "sliding_window": window, "layer_types": kinds}
+    most = config.whole("max_position_embeddings")
+    if family == "gemma2":
+        return {"sliding_window": window or most, "layer_types": kinds}
+    if family == "gemma3_text":
+        every = config.whole("_sliding_window_pattern")
+        local = [bool((layer + 1) % every) for layer in range(len(limits))]
+        # The kinds choose the rotary base, so a window elsewhere cannot be run here; `differences` names it.
+        return {
+            "sliding_window": window if window and all(limits[at] for at, own in enumerate(local) if own) else most,
+            "layer_types": ["sliding_attention" if own else "full_attention" for own in local],
+        }
+    return {}
+
+
+def source_windows(config: Any) -> list[int | None]:
+    """Tokens that each layer of a transformers config looks back on; None: on all."""
+    layers, most = int(config.num_hidden_layers), int(config.max_position_embeddings)
+    window = getattr(config, "sliding_window", None)
+    if not window or window >= most or getattr(config, "use_sliding_window", True) is False:
+        return [None] * layers
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
+    return [int(window) if kind == "sliding_attention" else None for kind in kinds[:layers]]
+
+
+def not_reached(config: EngineConfig, longest: int) -> list[str]:
+    """What shows in logits of longer inputs alone, in words. `longest`: tokens of the longest input that was run."""
+    found = []
+    for window in sorted({one for one in windows(config) if one}):
+        if longest <= window:
+            found.append(f"attention windows of {window:,} tokens (the longest prompt with its answer has {longest:,})")
+    scaling = config["rotary_scaling"] or {}
+    kind = scaling.get("type", scaling.get("rope_type"))
+    limit = config.values.get(LONGROPE[2]) if config.values.get(LONGROPE[0]) else None
+    if kind == "dynamic":
+        limit = config.whole("max_position_embeddings")
+    if limit and longest <= limit:
+        found.append(
+            f"rope scaling beyond {limit:,} tokens, compared as settings alone (the longest prompt with its answer has "
+            f"{longest:,})"
+        )
+    return found
 
 
 def _activation(config: EngineConfig) -> str:
@@ -318,13 +178,34 @@ def fill(model: Any, tensors: Iterable[tuple[str, Any]]) -> None:
     left = set(parameters)
     with torch.no_grad():
         for name, tensor in tensors:
-            parameters[name].copy_(tensor)
-            left.discard(name)
+            place, own = _place(parameters, name)
+            own.copy_(tensor)
+            left.discard(place)
         for name in [name for name in left if name.endswith(".bias")]:
             parameters[name].zero_()  # the engine has none there
             left.discard(name)
     if left:
         raise bad("the checkpoint does not fill the model", "", f"nothing for {', '.join(sorted(left)[:5])}")
+
+
+def _place(parameters: dict[str, Any], name: str) -> tuple[str, Any]:
+    """(parameter's name, the part of it that `name` stands for): transformers 5 keeps a layer's experts as one."""
+    if name in parameters:
+        return name, parameters[name]
+    router = re.fullmatch(r"(.+)\.block_sparse_moe\.gate\.weight", name)
+    if router:
+        place = f"{router.group(1)}.mlp.gate.weight"
+        return place, parameters[place]
+    found = re.fullmatch(r"(.+)\.(?:block_sparse_moe|mlp)\.experts\.(\d+)\.(\w+)\.weight", name)
+    if not found:
+        raise bad("the checkpoint holds a weight that its model has no place for", "", name)
+    at, expert, part = found.group(1), int(found.group(2)), found.group(3)
+    if part in ("w2", "down_proj"):
+        place = f"{at}.mlp.experts.down_proj"
+        return place, parameters[place][expert]
+    place = f"{at}.mlp.experts.gate_up_proj"
+    half = parameters[place].shape[1] // 2
+    return place, parameters[place][expert, :half] if part in ("w1", "gate_proj") else parameters[place][expert, half:]
 
 
 _COMPARED = {
@@ -341,6 +222,11 @@ _COMPARED = {
     "attention_bias": "attn_bias",
     "mlp_bias": "mlp_bias",
     "original_max_position_embeddings": "original_max_position_embeddings",
+    "num_local_experts": "num_experts",
+    "num_experts": "num_experts",
+    "num_experts_per_tok": "top_k",
+    "moe_intermediate_size": "moe_intermediate_size",
+    "norm_topk_prob": "normalization_mode",
 }
 
 
@@ -373,10 +259,24 @@ def differences(ours: Any, source: Any, config: EngineConfig) -> list[dict[str, 
     for key in sorted(set(ours_rope) | set(source_rope)):
         if not _same(ours_rope.get(key), source_rope.get(key)):
             note(key, ours_rope.get(key), source_rope.get(key))
-    pattern = [getattr(one, "layer_types", None) for one in (ours, source)]
-    if config.family.name == "gemma3" and pattern[0] != pattern[1]:
-        note("_sliding_window_pattern", config["_sliding_window_pattern"], pattern[1])
+    limits = [windows(config), source_windows(source)]
+    if limits[0] != limits[1]:
+        note("runtime_defaults.max_attention_window", *(_windows_in_words(one) for one in limits))
+    if config.family.name == "gemma3":
+        kinds = [getattr(one, "layer_types", None) for one in (ours, source)]
+        if kinds[0] != kinds[1]:
+            note("_sliding_window_pattern", config["_sliding_window_pattern"], kinds[1])
+    if config.family.model_type == "mixtral" and config["normalization_mode"] != 1:
+        note("moe.normalization_mode", config["normalization_mode"], 1)
     return found
+
+
+def _windows_in_words(limits: list[int | None]) -> str | None:
+    if not any(limits):
+        return None
+    if len(set(limits)) == 1:
+        return f"{limits[0]} tokens in all layers"
+    return ", ".join("all" if one is None else str(one) for one in limits[:12]) + (" ..." if limits[12:] else "")
 
 
 def rope_of(config: Any) -> dict[str, Any]:
@@ -423,5 +323,6 @@ def _size_of_head(config: Any) -> int:
 
 
 def _activation_of(config: Any) -> str:
-    name = str(getattr(config, "hidden_activation", None) or config.hidden_act)
+    # Gemma 1 has both and computes with hidden_act; Gemma 2 and 3 have hidden_activation alone.
+    name = str(getattr(config, "hidden_act", None) or config.hidden_activation)
     return "gelu_pytorch_tanh" if "gelu" in name else name

@@ -21,7 +21,7 @@ from workbench.workers.quality import Comparison
 from workbench.workers.source_model import Baseline, SourceModel
 from workbench.workers.trtllm_checkpoint import Checkpoint, open_checkpoint
 from workbench.workers.trtllm_readback import Readback
-from workbench.workers.trtllm_reference import build, differences, fill
+from workbench.workers.trtllm_reference import build, differences, fill, not_reached
 
 PACKAGES = ("torch", "transformers", "safetensors", "numpy")
 PHASES = ("open", "source", "read back", "compare", "judge")
@@ -48,7 +48,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
 
     Settings: `precision` (its floors are the default), `prompts` (path of a prompt file, or a list of texts),
     `max_new_tokens` a prompt (default 32), `min_agreement` (0 to 1), `max_kl` (nats), `max_logit_error` (full
-    precision alone; default by the arithmetic: 1e-3 in float32, 0.05 in BF16), `trust_remote_code`.
+    precision alone; default by the arithmetic: 1e-3 in float32, 0.05 in BF16), `compute` ("auto": float32 where that
+    fits into free memory, else BF16; or "float32", "bfloat16"), `auto_quantize_bits` (given when the layers' precisions
+    were chosen by ModelOpt, so that any mixture will do), `trust_remote_code`.
 
     Full precision is held to `max_logit_error` against the source with its weights rounded to the checkpoint's
     dtype (`layout_logit_error`); agreement and KL are against the source as it is, for every precision.
@@ -59,7 +61,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     folder, model = input_folder(spec, "checkpoint"), input_folder(spec, "model")
     settings = spec.settings
     prompts = read_prompts(settings.get("prompts"))
-    limits = _limits(settings)
+    limits, compute = _limits(settings), _compute(settings)
     quiet_environment()
     started = time.monotonic()
 
@@ -69,8 +71,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     full = checkpoint.quant_algo in (None, "NO_QUANT")
 
     channel.phase("source", 2, len(PHASES))
-    source = _Source(model, bool(settings.get("trust_remote_code", False)))
-    if source.compute != "float32":
+    source = _Source(model, bool(settings.get("trust_remote_code", False)), compute)
+    if source.compute != "float32" and compute is None:
         channel.log("both sides compute in BF16: float32 does not fit into free memory", "warning")
     source.check(checkpoint)
     total = len(prompts)
@@ -89,11 +91,20 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     found = _compare(ours, baselines, rounded, facts, channel)
     found.differences = differences(ours.config, facts.config, checkpoint.config)
     found.ignored = readback.ignored()
+    uncovered = not_reached(checkpoint.config, max(len(one.ids) for one in baselines))
+    if kv_algo := checkpoint.quantization.get("kv_cache_quant_algo"):
+        uncovered.append(f"keys and values rounded to {kv_algo} in the cache (their scales are checked)")
+    if readback.unrounded:
+        uncovered.append(
+            f"rounding of the experts' inputs under {checkpoint.quant_algo} (transformers 5 keeps experts as one)"
+        )
     defaults = [{"name": name, "value": value} for name, value in checkpoint.config.defaults_used.items()]
     for entry in found.differences:
         channel.log(f"config.json: {_in_words(entry)}", "warning")
     if found.ignored:
         channel.log(f"the engine would not load: {', '.join(found.ignored[:10])}", "warning")
+    for sentence in uncovered:
+        channel.log(f"not covered: {sentence}")
     channel.log(found.figures(limits, full, facts.compute))
 
     channel.phase("judge", 5, len(PHASES))
@@ -126,7 +137,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         "defaults_used": defaults,
         "differences": found.differences,
         "ignored": found.ignored,
-        "sliding_window": _window(facts.config),
+        "not_covered": uncovered,
         "seconds": round(time.monotonic() - started, 2),
     }
 
@@ -180,8 +191,8 @@ class _Found:
 class _Source(SourceModel):
     """The source model, which also notes the perplexity of the prompts."""
 
-    def __init__(self, folder: Path, trust_remote_code: bool) -> None:
-        super().__init__(folder, trust_remote_code)
+    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None) -> None:
+        super().__init__(folder, trust_remote_code, compute)
         self.nll: list[float] = []
         """Negative log-likelihood in nats of each prompt token but the first."""
         self.attention: str | None = None
@@ -211,7 +222,7 @@ class _Source(SourceModel):
         """
         import torch
 
-        dtype = getattr(torch, str(checkpoint.config["dtype"]), torch.float16)
+        dtype = getattr(torch, checkpoint.config["dtype"])
         offset = checkpoint.config.family.norm_offset
         changed = False
         with torch.no_grad():
@@ -234,10 +245,12 @@ class _Source(SourceModel):
 def _rebuild(checkpoint: Checkpoint, facts: _SourceFacts, channel: Channel) -> tuple[Any, Readback]:
     """The engine's model with the checkpoint's weights, and how they were read."""
     ours = build(checkpoint.config, checkpoint.tied, facts.compute, facts.attention)
-    readback = Readback(checkpoint)
+    modules = dict(ours.named_modules())
+    experts = checkpoint.config.family.experts
+    fold = experts is not None and f"model.layers.0.{experts[0]}.experts.0.{experts[1]}" not in modules
+    readback = Readback(checkpoint, fold_experts=fold)
     layers = checkpoint.config.whole("num_hidden_layers")
     fill(ours, readback.tensors(lambda done: channel.progress(done, layers, "layers")))
-    modules = dict(ours.named_modules())
     for name, change in readback.activations.items():
         modules[name].register_forward_pre_hook(lambda _, given, change=change: (change(given[0]), *given[1:]))
     return ours, readback
@@ -315,10 +328,23 @@ def _limits(settings: dict[str, Any]) -> _Limits:
     return _Limits(agreement, kl, None if given is None else float(given))
 
 
+def _compute(settings: dict[str, Any]) -> str | None:
+    """The arithmetic asked for; None: whatever fits. Raises WorkerError `bad-setting`."""
+    given = str(settings.get("compute") or "auto")
+    if given != "auto" and given not in LOGIT_LIMITS:
+        raise WorkerError(
+            "verify was given an unknown arithmetic",
+            code="bad-setting",
+            cause=f"compute = {given[:40]}",
+            hint=f"Use auto, {' or '.join(LOGIT_LIMITS)}.",
+        )
+    return None if given == "auto" else given
+
+
 def _check_precision(checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
     precision = Precision(str(settings.get("precision", "fp16")))
     algo = None if checkpoint.quant_algo == "NO_QUANT" else checkpoint.quant_algo
-    if algo == "MIXED_PRECISION" or algo in _ALGOS_OF[precision]:
+    if algo == "MIXED_PRECISION" or algo in _ALGOS_OF[precision] or settings.get("auto_quantize_bits"):
         return
     raise WorkerError(
         "the checkpoint is not of the precision asked for",
@@ -370,14 +396,6 @@ def _in_words(entry: dict[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _window(config: Any) -> int | None:
-    """The source's sliding window, which the engine gets when it runs; None: it has none."""
-    if getattr(config, "use_sliding_window", True) is False:
-        return None
-    window = getattr(config, "sliding_window", None)
-    return int(window) if window else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Steps of a TensorRT-LLM build: checkpoint by ModelOpt, read back and compared, engine by trtllm-build."""
+"""Steps of a TensorRT-LLM build: checkpoint, read back and compared with its source, engine by trtllm-build."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from workbench.core.advice import Advice
 from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.engine_estimate import sequence_tokens
-from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.errors import BadInputError
 from workbench.core.estimate_trtllm import gpu_step_estimate
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
-from workbench.core.precision import Precision, supported
+from workbench.core.precision import Precision
 from workbench.core.preset import Preset, apply_overrides
-from workbench.core.trtllm_config import family_of_architecture
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
+from workbench.toolchains.tensorrt_llm.routes import COPIED, MODELOPT, Route, choose_route, needs_quantizing
 from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
 
 REVISION = 1
@@ -32,36 +32,21 @@ ENGINES_END = (
 """Said by the doctor of a newer version."""
 
 _MODELOPT = ("nvidia-modelopt", "transformers", "torch")
+_CONVERT = ("tensorrt-llm", "transformers", "torch")
 _VERIFY = ("transformers", "torch")
 _ENGINE = ("tensorrt-llm", "tensorrt")
 _NOT_OF_THE_ENGINE = ("workers", "log_level", "monitor_memory", "visualize_network")
 """Flags that change how a build goes and not what comes out."""
-_COPIED = (Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4)
-"""Precisions whose checkpoint holds 16-bit weights: convert makes it, and for the last two the build rounds them."""
 _NO_ROUTE = {
     Precision.FP32: (
         Precision.BF16,
         "ModelOpt's exporter writes 16-bit checkpoints, and TensorRT-LLM runs FP32 as FP16.",
     ),
-    Precision.INT4_GPTQ: (Precision.INT4_AWQ, "GPTQ weights come quantized; ModelOpt does not make them."),
+    Precision.INT4_GPTQ: (
+        Precision.INT4_AWQ,
+        "GPTQ weights are not made here: give a folder that GPTQ has quantized already.",
+    ),
 }
-
-MODELOPT = Part(
-    name="modelopt",
-    title="NVIDIA ModelOpt",
-    packages=(
-        Package("nvidia-modelopt"),
-        Package("torch"),
-        Package("transformers"),
-        Package("safetensors"),
-        Package("pydantic"),
-        Package("psutil"),
-    ),
-    install_hint=(
-        "Make a virtual environment with `pip install -r workbench/toolchains/tensorrt_llm/requirements-modelopt.txt` "
-        "and name its interpreter in WORKBENCH_MODELOPT_PYTHON, or a container's in WORKBENCH_MODELOPT_PREFIX."
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -80,6 +65,25 @@ class _Variant:
     def device(self) -> str:
         """Where quantization runs: a GPU that is here, else the CPU."""
         return "cuda" if self.request.gpus_present else "cpu"
+
+    def quantizes(self, until: str) -> bool:
+        """Whether the quantize step makes the checkpoint; asked to convert alone, it is made without."""
+        return until != "convert" and needs_quantizing(self.preset, self.precision)
+
+    @property
+    def plain(self) -> Precision:
+        """What convert makes: this precision where weights are only copied, else the model's own dtype."""
+        if self.precision in (*COPIED, Precision.INT4_GPTQ):
+            return self.precision
+        return Precision.FP16 if self.request.model.dtype == "fp16" else Precision.BF16
+
+    def route(self, until: str) -> Route:
+        """Who makes the checkpoint. Raises BlockedError."""
+        preset, precision = self.preset, self.precision
+        if not self.quantizes(until):
+            precision = self.plain
+            preset = apply_overrides(preset, ["precision.kv_cache=auto", "precision.effective_bits=none"])
+        return choose_route(preset, self.request.model, precision, self.request.environment)
 
 
 class TensorRtLlm:
@@ -107,12 +111,14 @@ class TensorRtLlm:
     note = ENGINES_END
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
-        """ModelOpt's interpreter for the checkpoint, TensorRT-LLM's for the engine."""
+        """Those of the checkpoints' converters, and TensorRT-LLM's for the engine."""
         until = request.until or "verify"
         if until == "check":
             return ()
-        checkpoints = checkpoint_environment(request.environment)
-        return (checkpoints,) if until in ("convert", "quantize") else (checkpoints, request.environment)
+        used = [variant.route(until).environment for variant in _variants(request)]
+        if until not in ("convert", "quantize"):
+            used.append(request.environment)
+        return tuple({environment.toolchain: environment for environment in used}.values())
 
     def advice(self, request: BuildRequest) -> tuple[Advice, ...]:
         """What is wrong with the build flags for these GPUs, precisions and model."""
@@ -120,7 +126,8 @@ class TensorRtLlm:
         capability = min((gpu.compute_capability for gpu in request.gpus), default=None)
         for variant in _variants(request):
             preset = variant.preset
-            if variant.precision in _NO_ROUTE:
+            gptq = variant.precision is Precision.INT4_GPTQ and request.model.quantization is not None
+            if variant.precision in _NO_ROUTE and not gptq:
                 nearest, why = _NO_ROUTE[variant.precision]
                 found[f"no-route {variant.name}"] = Advice(
                     code="no-route",
@@ -154,7 +161,6 @@ class TensorRtLlm:
         steps = [Step(id="check", kind="check", title="Check")]
         if until in ("check", "fetch"):
             return steps
-        _refuse_source(request)
         for variant in _variants(request):
             steps += _steps_of(variant, until)
         return steps
@@ -176,23 +182,6 @@ class TensorRtLlm:
         )
 
 
-def serves(environment: Environment, packages: tuple[Package, ...]) -> bool:
-    """Whether an interpreter holds these packages, whatever else it was looked at for."""
-    return bool(environment.versions) and all(p.name in environment.versions for p in packages if p.required)
-
-
-def checkpoint_environment(environment: Environment) -> Environment:
-    """Where checkpoints are made: ModelOpt's own interpreter, or TensorRT-LLM's where that one lacks."""
-    own = environment.others.get(MODELOPT.name)
-    if own is None:
-        return environment
-    if not own.usable and serves(environment, MODELOPT.packages):
-        return Environment(
-            MODELOPT.name, environment.prefix, environment.origin, environment.versions, (), "", environment.worker_path
-        )
-    return own
-
-
 def _variants(request: BuildRequest) -> Iterator[_Variant]:
     for name in request.precisions:
         preset = request.preset
@@ -209,53 +198,29 @@ def _variants(request: BuildRequest) -> Iterator[_Variant]:
         yield _Variant(request, preset, Precision(name))
 
 
-def _refuse_source(request: BuildRequest) -> None:
-    """Raises BlockedError for models that no precision can start from."""
-    model = request.model
-    support = supported(Precision.BF16, "tensorrt_llm", None, model.architecture)
-    if not support.ok:
-        raise BlockedError(
-            support.reason,
-            evidence=f"architectures in {model.path}/config.json",
-            fix="Use another toolchain, or a model of a family that it knows.",
-            code="not-supported",
-        )
-    try:
-        family_of_architecture(model.architecture)
-    except BadInputError as error:
-        raise BlockedError(error.what, evidence=error.evidence, fix=error.fix, code=error.failure.code) from None
-    if model.quantization is not None:
-        raise BlockedError(
-            f"{model.name} is quantized already ({model.quantization.method}); ModelOpt starts from full precision.",
-            evidence=f"quantization_config in {model.path}/config.json",
-            fix="Use the unquantized model folder.",
-            code="already-quantized",
-        )
-
-
 def _steps_of(variant: _Variant, until: str) -> list[Step]:
     request, name = variant.request, variant.name
     several = len(request.precisions) > 1
     out = request.out / name if several and request.out is not None else request.out
-    preset = variant.preset
-    quantizes = variant.precision not in _COPIED or preset.precision.kv_cache.bits == 8
-    quantizes = quantizes or preset.effective_precision.effective_bits is not None
-    if until == "convert" or not quantizes:
-        convert = _convert(variant, out if until in ("convert", "quantize") else None)
+    route, quantizes = variant.route(until), variant.quantizes(until)
+    if not quantizes:
+        convert = _convert(variant, route, out if until in ("convert", "quantize") else None)
     else:
         convert = _none(variant, "convert", "quantize loads the model folder itself and writes the checkpoint")
     steps, checkpoint = [convert], convert
     if until != "convert":
         if quantizes:
-            checkpoint = _quantize(variant, out if until == "quantize" else None)
+            checkpoint = _quantize(variant, route, out if until == "quantize" else None)
             steps.append(checkpoint)
         else:
             why = f"{variant.precision.title} is what convert writes"
-            if variant.precision.is_quantized:
+            if variant.precision in COPIED and variant.precision.is_quantized:
                 why = "convert writes 16-bit weights, which trtllm-build rounds"
             steps.append(_none(variant, "quantize", why))
     if variant.preset.verify.enabled:
-        steps.append(_verify(variant, checkpoint))
+        steps.append(
+            _none(variant, "verify", route.unverified) if route.unverified else _verify(variant, route, checkpoint)
+        )
     if until in ("build", "verify"):
         steps.append(_build(variant, checkpoint, out))
     return steps
@@ -295,6 +260,8 @@ def _step(
     variables = {"CUDA_VISIBLE_DEVICES": ",".join(lane[4:] for lane in lanes if lane.startswith("gpu:"))}
     paths = [request.home.root, *(Path(i.path) for i in inputs if i.path)]
     paths += [request.out.parent] if request.out else []
+    # Files that settings name, such as the shipped prompts, must be seen in a container too.
+    paths += [Path(value) for value in settings.values() if isinstance(value, str) and Path(value).is_absolute()]
     group = variant.preset.precision.group_size
     return {
         "id": f"{kind}:{variant.name}",
@@ -347,27 +314,30 @@ def _checkpoint_settings(variant: _Variant) -> dict[str, Any]:
     }
 
 
-def _convert(variant: _Variant, out: Path | None) -> Step:
-    """The model in full precision; asked for by `--until convert`, a quantized preset gives its model's own dtype."""
-    request = variant.request
-    settings = _checkpoint_settings(variant)
-    if variant.precision not in _COPIED:
-        settings["precision"] = settings["dtype"] = "fp16" if request.model.dtype == "fp16" else "bf16"
+def _convert(variant: _Variant, route: Route, out: Path | None) -> Step:
+    """The checkpoint whose weights are only copied, by either converter."""
+    request, precision = variant.request, variant.plain
+    settings = _checkpoint_settings(variant) | {"precision": precision.value}
+    if precision in (Precision.BF16, Precision.FP16):
+        settings["dtype"] = precision.value
+    own = route.converter == "tensorrt_llm"
     fields = _step(
         variant,
         "convert",
-        "modelopt.convert",
-        checkpoint_environment(request.environment),
-        {**settings, "device": "cpu"},
+        "trtllm.convert" if own else "modelopt.convert",
+        route.environment,
+        {**settings, "why": route.why} if own else {**settings, "device": "cpu"},
         (StepInput(role="model", path=str(request.model.path)),),
         {"model": request.model_digest},
-        _MODELOPT,
+        _CONVERT if own else _MODELOPT,
         key_settings=settings,
+        # TensorRT-LLM looks at the GPU when it is imported, and GPTQ weights are packed for one.
+        lanes=_lanes(request, 1) if own and request.gpus_present else ("cpu",),
     )
-    return Step(**fields, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
+    return Step(**fields, note=route.why, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
 
 
-def _quantize(variant: _Variant, out: Path | None) -> Step:
+def _quantize(variant: _Variant, route: Route, out: Path | None) -> Step:
     request, preset = variant.request, variant.preset
     chosen = preset.effective_precision
     settings = _checkpoint_settings(variant) | {"kv_cache": chosen.kv_cache.value, "device": variant.device}
@@ -389,7 +359,7 @@ def _quantize(variant: _Variant, out: Path | None) -> Step:
         variant,
         "quantize",
         "modelopt.quantize",
-        checkpoint_environment(request.environment),
+        route.environment,
         settings,
         inputs,
         facts,
@@ -397,7 +367,7 @@ def _quantize(variant: _Variant, out: Path | None) -> Step:
         key_settings=key_settings,
         lanes=_quantize_lanes(request),
     )
-    return Step(**fields, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
+    return Step(**fields, note=route.why, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
 
 
 def _quantize_lanes(request: BuildRequest) -> tuple[str, ...]:
@@ -427,7 +397,7 @@ def _calibration_path(preset: Preset) -> Path:
     return path
 
 
-def _verify(variant: _Variant, checkpoint: Step) -> Step:
+def _verify(variant: _Variant, route: Route, checkpoint: Step) -> Step:
     """The checkpoint against its source model, before an engine is built of it."""
     request, preset = variant.request, variant.preset
     precision = Precision(checkpoint.settings["precision"])
@@ -449,7 +419,7 @@ def _verify(variant: _Variant, checkpoint: Step) -> Step:
         variant,
         "verify",
         "trtllm.verify",
-        checkpoint_environment(request.environment),
+        route.environment,
         settings,
         (
             StepInput(role="checkpoint", step=checkpoint.id),

@@ -16,7 +16,10 @@ from datetime import datetime
 from typing import Any
 
 from tensorrt_llm._standin import option
+from tensorrt_llm._standin.failures import SHOWN
 
+_LOST_AT = 20
+"""Iteration at which the GPU is lost, when that is wished for."""
 SAYS = "STAND-IN: no engine ran. \U0001f389 \u4f60\u597d."
 
 
@@ -159,7 +162,17 @@ class Executor:
         self._counts["alloc_total"] += work.blocks
         self._counts["alloc_new"] += work.blocks - work.reused
 
+    def _lose_the_gpu(self) -> None:
+        """Told to lose it: all that is open fails, and so does all that comes."""
+        for work in [*self._queued, *self._active]:
+            work.respond([], None, SHOWN["gpu-lost-running"].error)
+        self._queued.clear()
+        self._active.clear()
+
     def _iterate(self, began: float) -> None:
+        if self._iteration >= _LOST_AT and option("FAIL", "") == "gpu-lost-running":
+            self._lose_the_gpu()
+            return
         completed = 0
         for work in [one for one in (*self._queued, *self._active) if one.aborted]:
             (self._queued if work in self._queued else self._active).remove(work)

@@ -15,7 +15,9 @@ from typing import Literal, NoReturn
 from tensorrt_llm._standin import option
 from tensorrt_llm._standin.log import Log
 
-Stage = Literal["import", "start", "load", "network", "compile", "serialize", "engine-load", "run"]
+Stage = Literal[
+    "import", "convert", "save", "start", "load", "network", "compile", "serialize", "engine-load", "run", "run-later"
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ SHOWN: dict[str, Shown] = {
     "unsupported-architecture": Shown(
         "load", (), "raise", "Unsupported model architecture: Llama4ForConditionalGeneration", AssertionError
     ),
+    "unsupported-architecture-convert": Shown(
+        "convert", (), "raise",
+        "The given huggingface model architecture OddForCausalLM is not supported in TRT-LLM yet", NotImplementedError,
+    ),
+    "gptq-act-order": Shown("convert", (), "raise", "GPTQ with desc_act=True is not implemented!", ValueError),
     "refused-on-this-gpu": Shown("network", (), "raise", "INT8/INT4 quantization is not supported on SM>=100"),
     "torch-lacks-gpu": Shown(
         "start", (), "raise", "CUDA error: no kernel image is available for execution on the device"
@@ -91,11 +98,37 @@ SHOWN: dict[str, Shown] = {
         "import", (), "raise", "libcublasLt.so.13: cannot open shared object file: No such file or directory",
         ImportError,
     ),
+    "no-tensorrt": Shown(
+        "import", (), "raise", "libnvinfer.so.10: cannot open shared object file: No such file or directory",
+        ImportError,
+    ),
+    "no-driver": Shown(
+        "import", (), "raise", "libcuda.so.1: cannot open shared object file: No such file or directory", ImportError
+    ),
+    "driver-too-old": Shown(
+        "import", (), "raise", "CUDA driver version is insufficient for CUDA runtime version"
+    ),
+    "wrong-transformers": Shown(
+        "import", (), "raise", "cannot import name 'AutoModelForVision2Seq' from 'transformers' (unknown location)",
+        ImportError,
+    ),
+    "import-hangs": Shown("import", (), "hang"),
+    "no-gpu": Shown("start", (), "raise", "CUDA error: no CUDA-capable device is detected"),
+    "gpu-lost": Shown(
+        "compile",
+        ("E TRT Error Code 1: Cuda Runtime (uncorrectable ECC error encountered)",),
+        "raise", _FAILED, AssertionError,
+    ),
+    "gpu-lost-running": Shown(
+        "run-later", (), "raise",
+        "[TensorRT-LLM][ERROR] CUDA runtime error in cudaEventSynchronize(get()): uncorrectable ECC error encountered",
+    ),
     "no-mpi": Shown(
         "import", (), "raise", "libmpi.so.40: cannot open shared object file: No such file or directory",
         ImportError,
     ),
     "mpi-start-hangs": Shown("start", ("C INFO Initializing MPI with thread mode 3",), "hang"),
+    "mpi-hangs-loading": Shown("engine-load", ("C INFO Initializing MPI with thread mode 3",), "hang"),
     "mpi-pmi": Shown(
         "start",
         ("P The application appears to have been direct launched using \"srun\",",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
-LLAMA = ("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM")
+LLAMA = ("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "GraniteForCausalLM")
 QWEN = ("QWenForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 GEMMA = ("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM")
 PHI3 = ("Phi3ForCausalLM",)
@@ -159,9 +159,12 @@ def rank_layout(config: dict[str, Any], quant_cfg: dict[str, Any] | None, rank: 
         plain("transformer.vocab_embedding.weight", rows, columns)
     for layer in range(layers // pp):
         at = f"transformer.layers.{layer}"
-        attention_bias = architecture in ("QWenForCausalLM", "Qwen2ForCausalLM") or bool(config.get("attn_bias"))
+        # Silent, the Qwen classes take a bias for granted.
+        attention_bias = bool(config.get("attn_bias", architecture in QWEN))
         linears.add(f"{at}.attention.qkv", (heads // tp + 2 * local_kv) * head, hidden, bias=attention_bias)
-        linears.add(f"{at}.attention.dense", hidden, heads // tp * head, bias=bool(config.get("attn_bias")))
+        # Qwen's class has no bias there whatever attn_bias says.
+        dense_bias = bool(config.get("attn_bias")) and architecture not in QWEN
+        linears.add(f"{at}.attention.dense", hidden, heads // tp * head, bias=dense_bias)
         linears.kv_scales(f"{at}.attention")
         plain(f"{at}.input_layernorm.weight", hidden)
         plain(f"{at}.post_layernorm.weight", hidden)

@@ -54,3 +54,34 @@ def is_finite(path: Path, start: int, tensor: Tensor) -> bool:
         return not bool(((np.frombuffer(raw, np.uint16) & 0x7F80) == 0x7F80).any())
     kind = {"F32": np.float32, "F16": np.float16}.get(tensor.dtype)
     return True if kind is None else bool(np.isfinite(np.frombuffer(raw, kind)).all())
+
+
+def read_tensors(folder: Path) -> dict[str, tuple[str, Any]]:
+    """(type, array) of all tensors of a folder's *.safetensors files; BF16 as 16-bit whole numbers."""
+    kinds = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I32": np.int32, "I64": np.int64, "I8": np.int8,
+             "U8": np.uint8}  # fmt: skip
+    found: dict[str, tuple[str, Any]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        header, start = read_header(path)
+        raw = path.read_bytes()
+        for name, tensor in header.items():
+            data = np.frombuffer(raw[start + tensor.begin : start + tensor.end], kinds[tensor.dtype])
+            found[name] = (tensor.dtype, data.reshape(tensor.shape))
+    if not found:
+        raise FileNotFoundError(f"no *.safetensors file in {folder}")
+    return found
+
+
+def write_safetensors(path: Path, tensors: dict[str, tuple[str, Any]]) -> None:
+    """The file, its header in the order given."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, (dtype, array) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for _, array in tensors.values():
+            file.write(np.ascontiguousarray(array).tobytes())

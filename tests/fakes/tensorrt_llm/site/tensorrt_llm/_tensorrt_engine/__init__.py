@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import queue
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -299,6 +300,8 @@ class LLM:
         if self._ranks > 1:
             if gpus() < self._ranks:
                 raise RuntimeError(f"Only {gpus()} GPUs are available, but {self._ranks} are required.")
+            if shutil.which("mpirun") is None:
+                raise RuntimeError("stand-in: MPI_Comm_spawn found no launcher to start ranks with")
             log.python(f"start MpiSession with {self._ranks} workers")
         kv = kwargs.get("kv_cache_config") or KvCacheConfig()
         if kv.dtype != "auto":
