@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.workers.modelopt_models import FAMILIES, LAYERS, VOCABULARY, config_of
+from tests.workers.modelopt_models import FAMILIES, LAYERS, config_of
 from tests.workers.modelopt_runs import ROOT, VERSIONS, Run, Tensor, environment, interpreter, read_tensors, run_cases
 from workbench.core.data import resource
 from workbench.core.trtllm_config import engine_fields
@@ -95,7 +95,6 @@ def all_cases(folder: Path) -> dict[str, dict[str, Any]]:
     add("no text", llama, "fp8")
     del cases["no text"]["inputs"]["calibration"]
     add("no tokenizer", made("llama mute", "llama", tokenizer=False), "fp8")
-    add("small vocabulary", made("llama small", "llama"), "fp8")
     return cases
 
 
@@ -208,7 +207,6 @@ def test_config_says_all_that_the_engine_reads_with_the_source_models_values(
             assert config[name] == value, name
     assert (config["mapping"]["tp_size"], config["mapping"]["pp_size"]) == (tp, pp)
     assert config["mapping"]["world_size"] == tp * pp == run.result["ranks"]
-    assert "rotary_base" in run.result["config_added"] or config["rotary_base"] == 10_000.0
     assert {name for name, value in run.result["engine_defaults"].items() if value is not None} == set()
     assert (run.out / "tokenizer.json").is_file()
     assert sorted(path.name for path in run.out.glob("rank*")) == [f"rank{n}.safetensors" for n in range(tp * pp)]
@@ -257,8 +255,8 @@ def check_linear(
     if precision in ("int4_awq", "w4a8_awq"):
         block = config["quantization"]["group_size"]
         assert columns % block == 0
-        assert weight.shape == (columns, rows // 2)
-        assert scales["weights_scaling_factor"].shape in ((columns // block, rows), (rows, columns // block))
+        assert weight.shape == (rows // 2, columns)
+        assert scales["weights_scaling_factor"].shape == (rows, columns // block)
         assert scales["prequant_scaling_factor"].shape == (columns,)
     elif precision == "nvfp4":
         assert weight.shape == (rows, columns // 2)
@@ -453,8 +451,3 @@ def test_the_real_process_speaks_the_protocol(version: str, folder: Path, runs: 
         name = f"rank{rank}.safetensors"
         assert (folder / "process" / name).read_bytes() == (twin / name).read_bytes()
     assert not (folder / "process/.scratch").exists()
-
-
-def test_the_tokenizer_matches_the_model(runs: dict[str, Run]) -> None:
-    assert runs["small vocabulary"].result["calibration"]["tokens"] > 0
-    assert VOCABULARY == 512

@@ -32,6 +32,7 @@ from workbench.workers.openvino_common import explain_import, first_line
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 
 PHASES = ("check", "load", "calibrate", "export", "complete")
+_VOCABULARIES = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}
 QUANTIZED = frozenset(
     [Precision.FP8, Precision.FP8_ROWWISE, Precision.INT8_SQ, Precision.INT4_AWQ, Precision.W4A8_AWQ, Precision.NVFP4]
 )
@@ -154,6 +155,10 @@ def _out_of_reach(bits: float, fewest: float | str) -> WorkerError:
 
 
 def _encoder(job: Job) -> Callable[[str], list[int]]:
+    # transformers 5 makes an empty tokenizer for a folder without one, and every text is no tokens long.
+    names = {path.name for path in job.model.iterdir()}
+    if not job.trust_remote_code and not names & _VOCABULARIES and not any(n.endswith(".tiktoken") for n in names):
+        raise _no_tokenizer(f"none of {', '.join(sorted(_VOCABULARIES))} in {job.model.name}")
     try:
         from transformers import AutoTokenizer
     except (ImportError, RuntimeError) as error:
@@ -163,12 +168,7 @@ def _encoder(job: Job) -> Callable[[str], list[int]]:
             str(job.model), local_files_only=True, trust_remote_code=job.trust_remote_code
         )
     except Exception as error:
-        raise WorkerError(
-            "the model's tokenizer cannot be loaded, and calibration text needs it",
-            code="no-tokenizer",
-            cause=f"{type(error).__name__}: {first_line(error)}",
-            hint="Copy tokenizer.json and tokenizer_config.json of the model into its folder.",
-        ) from error
+        raise _no_tokenizer(f"{type(error).__name__}: {first_line(error)}") from error
     most = job.spec.vocab_size
 
     def encode(text: str) -> list[int]:
@@ -183,6 +183,15 @@ def _encoder(job: Job) -> Callable[[str], list[int]]:
         return ids
 
     return encode
+
+
+def _no_tokenizer(cause: str) -> WorkerError:
+    return WorkerError(
+        "the model's tokenizer cannot be loaded, and calibration text needs it",
+        code="no-tokenizer",
+        cause=cause,
+        hint="Copy tokenizer.json and tokenizer_config.json of the model into its folder.",
+    )
 
 
 def _quantize(
