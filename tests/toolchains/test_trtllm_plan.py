@@ -187,7 +187,7 @@ def test_lanes_are_the_gpus_that_are_used(home: Home, tiny: ModelSpec) -> None:
     assert steps["build:fp8"].env["CUDA_VISIBLE_DEVICES"] == "2,3"
     one = steps_of(home, tiny, "parallel.tp=2", "build.flags.workers=1", preset="trtllm-fp8", detected=here)
     assert one["build:fp8"].lanes == ("gpu:2",) and "workers" not in one["build:fp8"].settings["argv_flags"]
-    assert steps["verify:fp8"].lanes == ("cpu",)
+    assert steps["verify:fp8"].lanes == ("gpu:2",), "the model fits on one"
 
 
 def test_models_that_no_engine_can_be_made_of_are_refused(home: Home, tmp_path: Path) -> None:

@@ -67,9 +67,7 @@ class _Setup:
         self.context = context
         self.preset = preset
         self.toolchain: Toolchain = get(preset.toolchain)
-        self.model = open_model(
-            model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only
-        )
+        self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
         self.environment: Environment = best_environment(self.toolchain, context.home, os.environ)
 
     def request(self, precision: list[str], until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:

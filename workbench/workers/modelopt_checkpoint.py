@@ -104,16 +104,20 @@ def quantization(written: Mapping[str, Any], job: Job, plain_head: bool) -> dict
     return table
 
 
-def check_scales(files: list[Path]) -> None:
-    """Raise WorkerError `bad-scales` for a scaling factor that is NaN, infinite or negative."""
+def check_scales(files: list[Path], framework: str = "pt") -> None:
+    """Raise WorkerError `bad-scales` for a scaling factor that is NaN, infinite or negative.
+
+    `framework` reads the files: "pt", or "numpy" where there is no torch, which lacks BF16 and FP8.
+    """
     from safetensors import safe_open
 
     for path in files:
-        with safe_open(str(path), "pt") as tensors:
+        with safe_open(str(path), framework) as tensors:
             for name in tensors.keys():  # noqa: SIM118 (no mapping)
                 if not name.endswith(("scaling_factor", "scaling_factor_2", "per_channel_scale")):
                     continue
-                values = tensors.get_tensor(name).float()
+                values = tensors.get_tensor(name)
+                values = values.float() if framework == "pt" else values
                 low, high = float(values.min()), float(values.max())
                 if not (math.isfinite(low) and math.isfinite(high)) or low < 0:
                     raise WorkerError(

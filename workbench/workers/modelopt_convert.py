@@ -30,7 +30,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     Settings: `precision` ("bf16", "fp16", "int8", "int4"; the last two weight-only), `dtype` ("auto", "bf16",
     "fp16"), `tp`, `pp`, `device` ("cpu", "cuda"), `trust_remote_code`.
     Raises WorkerError: `missing-input`, `bad-setting`, `bad-model`, `bad-parallel`, `not-exported`,
-    `not-expressible`, `already-quantized`, `import-failed`, `source-failed`, `export-failed`, `bad-checkpoint`.
+    `unsupported`, `not-expressible`, `already-quantized`, `import-failed`, `source-failed`, `export-failed`,
+    `bad-weights`, `bad-checkpoint`.
     """
     timer = Timer(channel, PHASES)
     timer.enter("check")

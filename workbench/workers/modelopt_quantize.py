@@ -28,6 +28,7 @@ from workbench.workers.modelopt_common import (
 )
 from workbench.workers.modelopt_formats import AUTO_WITH, FEWEST_AUTO_BITS, kv_only, passes, quant_config
 from workbench.workers.modelopt_load import load_model, source_config
+from workbench.workers.modelopt_write import check_finite
 from workbench.workers.openvino_common import explain_import, first_line
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 
@@ -47,8 +48,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     `auto_quantize_bits` (mean bits a weight for mixed precision; None for one precision), `evaluation` (path of a
     prompt file whose overlap with the calibration text is reported), `device`, `trust_remote_code`.
     Inputs: `model`, and `calibration` (a .jsonl, text or Parquet file or a folder of them) where it is needed.
-    Raises WorkerError as `modelopt.convert` does, and `bad-calibration`, `bad-scales`, `quantize-failed`,
-    `unsupported`, `out-of-memory`.
+    Raises WorkerError as `modelopt.convert` does, and `no-tokenizer`, `bad-calibration`, `bad-scales`,
+    `quantize-failed`, `unsupported`, `no-gpu`, `out-of-memory`.
     """
     timer = Timer(channel, PHASES)
     timer.enter("check")
@@ -75,6 +76,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     timer.enter("load")
     model = load_model(job, channel)
     source = source_config(model)
+    check_finite(model.named_parameters(), job.model.name)  # ModelOpt calls NaN "negative values after abs"
     timer.enter("calibrate")
     chosen = _quantize(model, job, calibration, bits, settings.seed, channel)
     timer.enter("export")

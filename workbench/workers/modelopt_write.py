@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
@@ -46,7 +46,8 @@ def write_rank(tensors: dict[str, Any], path: Path, convert: Callable[[str, Any]
 
     def ready(name: str) -> Any:
         tensor = convert(name, tensors.pop(name)).cpu().contiguous()
-        _check(name, tensor, path)
+        if name.endswith(("weight", "bias")):
+            check_finite([(name, tensor)], path.name)
         return tensor
 
     # One thread converts and looks at the next tensor while this one is written.
@@ -66,19 +67,19 @@ def _write_all(file: FileIO, data: Any) -> None:
         view = view[file.write(view) :]
 
 
-def _check(name: str, tensor: Any, path: Path) -> None:
+def check_finite(named: Iterable[tuple[str, Any]], where: str) -> None:
+    """Raise WorkerError `bad-weights` that names the first floating-point tensor with a NaN or an infinite value."""
     import torch
 
-    if not name.endswith(("weight", "bias")) or tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return
-    if not tensor.numel():
-        return
-    low, high = (float(value) for value in torch.aminmax(tensor))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise WorkerError(
-            "a weight is not a finite number",
-            code="bad-weights",
-            cause=f"{name} in {path.name}: {low:g} to {high:g}",
-            hint="NaN in the model folder means a broken file: fetch it again. Infinite values alone come of FP16, "
-            "which ends at 65,504: use bf16.",
-        )
+    for name, tensor in named:
+        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16) or not tensor.numel():
+            continue
+        low, high = (float(value) for value in torch.aminmax(tensor))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise WorkerError(
+                "a weight is not a finite number",
+                code="bad-weights",
+                cause=f"{name} in {where}: {low:g} to {high:g}",
+                hint="NaN in the model folder means a broken file: fetch it again. Infinite values alone come of FP16, "
+                "which ends at 65,504: use bf16.",
+            )

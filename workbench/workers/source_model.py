@@ -1,4 +1,4 @@
-"""The source model as the baseline of verify: its own greedy answers and their logits, by transformers on CPU."""
+"""The source model as the baseline of verify: its own greedy answers and their logits, by transformers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from workbench.workers.openvino_common import explain_import, first_line
 from workbench.workers.protocol import WorkerError
 
+ROOM = 1.2
+"""Memory for weights and what runs beside them, as a multiple of the weights."""
 BATCH = 6
 """Prompts generated for together: the memory is that of the weights, so a batch costs little more time than one."""
 
@@ -31,15 +33,19 @@ class Baseline:
 
 
 class SourceModel:
-    """The model folder, loaded in float32 when that fits into free memory, else in BF16; `compute` names one."""
+    """The model folder, loaded in float32 when that fits into free memory, else in BF16; `compute` names one.
 
-    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None = None) -> None:
+    `device` is "cpu" or "cuda".
+    """
+
+    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None = None, device: str = "cpu") -> None:
         try:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except (ImportError, RuntimeError) as error:
             raise explain_import(error) from error
-        self.compute = compute or ("float32" if _fits_in_float32(folder) else "bfloat16")
+        self.device = device
+        self.compute = compute or ("float32" if weight_bytes(folder) * 2 * ROOM < free_bytes(device) else "bfloat16")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code
@@ -50,6 +56,8 @@ class SourceModel:
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
             ).eval()
+            if device != "cpu":
+                self._model = self._model.to(device)
         except MemoryError:
             raise
         except Exception as error:
@@ -101,8 +109,8 @@ class SourceModel:
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in encoded])
         with torch.inference_mode():
             out = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
@@ -123,8 +131,9 @@ class SourceModel:
 
     def _logits(self, ids: list[int], prompt_tokens: int) -> Any:
         with self._torch.inference_mode():
-            logits = self._model(input_ids=self._torch.tensor([ids])).logits[0, prompt_tokens - 1 : -1]
-        return logits.float().numpy()
+            given = self._torch.tensor([ids], device=self.device)
+            logits = self._model(input_ids=given).logits[0, prompt_tokens - 1 : -1]
+        return logits.float().cpu().numpy()
 
 
 def _until_end(ids: list[int], ends: set[int]) -> list[int]:
@@ -135,8 +144,17 @@ def _until_end(ids: list[int], ends: set[int]) -> list[int]:
     return ids
 
 
-def _fits_in_float32(folder: Path) -> bool:
-    import psutil
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the folder's weights as stored: 16-bit in most."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return bool(weights * 2 * 1.2 < psutil.virtual_memory().available)
+
+def free_bytes(device: str) -> int:
+    """Free memory of the host, or of the GPU that "cuda" means."""
+    if device == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])

@@ -212,16 +212,17 @@ def activation_change(linear: Linear, prequant: Any, scale: Any) -> Callable[[An
         dtype = x.dtype
         wide = x.float()
         if prequant is not None:
-            wide = wide * prequant
+            wide = wide * prequant.to(x.device)
+        step = None if scale is None else scale.to(x.device)
         if algo in ("FP8", "W4A8_AWQ"):
-            wide = _through_fp8(wide / scale) * scale
+            wide = _through_fp8(wide / step) * step
         elif algo == "FP8_PER_CHANNEL_PER_TOKEN":
             token = (wide.abs().amax(dim=-1, keepdim=True) / FP8_MAX).clamp(min=1e-12)
             wide = _through_fp8(wide / token) * token
         elif algo == "W8A8_SQ_PER_CHANNEL":
-            wide = (wide / scale).round().clamp(-128, 127) * scale
+            wide = (wide / step).round().clamp(-128, 127) * step
         elif algo == "NVFP4":
-            wide = _through_nvfp4(wide, scale)
+            wide = _through_nvfp4(wide, step)
         return wide.to(dtype)
 
     return change
@@ -270,10 +271,12 @@ def _through_nvfp4(x: Any, scale: Any) -> Any:
     block_scale = _through_fp8(blocks.abs().amax(dim=1, keepdim=True) / (6.0 * wide)) * wide
     block_scale = block_scale.masked_fill(block_scale == 0, 1.0)
     scaled = blocks / block_scale
-    magnitude, middles = scaled.abs(), torch.tensor(_E2M1_MIDDLES)
+    magnitude, middles = scaled.abs(), torch.tensor(_E2M1_MIDDLES, device=x.device)
     code = torch.bucketize(magnitude, middles)
     on_odd_middle = (magnitude[..., None] == middles[1::2]).any(dim=-1)
-    return (torch.tensor(_E2M1)[code + on_odd_middle.long()] * scaled.sign() * block_scale).reshape(shape)
+    return (torch.tensor(_E2M1, device=x.device)[code + on_odd_middle.long()] * scaled.sign() * block_scale).reshape(
+        shape
+    )
 
 
 def _by_block(codes: Any, scales: Any) -> Any:

@@ -159,15 +159,22 @@ def _activation(config: EngineConfig) -> str:
     raise bad("config.json names an activation that the engine does not know", "config.json", f"hidden_act = {name!r}")
 
 
-def build(config: EngineConfig, tied: bool, compute: str, attention: str | None) -> Any:
-    """The empty transformers model in dtype `compute`, in eval mode; its values are to be filled in."""
+def build(config: EngineConfig, tied: bool, compute: str, attention: str | None, device: str = "cpu") -> Any:
+    """The empty transformers model in dtype `compute` on `device`, in eval mode; its values are to be filled in."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:  # transformers 4
+        from transformers.modeling_utils import no_init_weights
     extra = {"attn_implementation": attention} if attention else {}
-    return AutoModelForCausalLM.from_config(
-        transformers_config(config, tied), dtype=getattr(torch, compute), **extra
-    ).eval()
+    wanted = transformers_config(config, tied)
+    # Drawing random values for each weight would take longer than filling them all.
+    with torch.device(device), no_init_weights():
+        model = AutoModelForCausalLM.from_config(wanted, dtype=getattr(torch, compute), **extra).eval()
+    model.tie_weights()  # transformers 5 does so while it draws
+    return model
 
 
 def fill(model: Any, tensors: Iterable[tuple[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from workbench.workers.openvino_common import input_folder, quiet_environment
 from workbench.workers.openvino_verify import floors, read_prompts
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 from workbench.workers.quality import Comparison
-from workbench.workers.source_model import Baseline, SourceModel
+from workbench.workers.source_model import ROOM, Baseline, SourceModel, free_bytes, weight_bytes
 from workbench.workers.trtllm_checkpoint import Checkpoint, open_checkpoint
 from workbench.workers.trtllm_readback import Readback
 from workbench.workers.trtllm_reference import build, differences, fill, not_reached
@@ -50,7 +50,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     `max_new_tokens` a prompt (default 32), `min_agreement` (0 to 1), `max_kl` (nats), `max_logit_error` (full
     precision alone; default by the arithmetic: 1e-3 in float32, 0.05 in BF16), `compute` ("auto": float32 where that
     fits into free memory, else BF16; or "float32", "bfloat16"), `auto_quantize_bits` (given when the layers' precisions
-    were chosen by ModelOpt, so that any mixture will do), `trust_remote_code`.
+    were chosen by ModelOpt, so that any mixture will do), `device` ("auto": a GPU that holds the model, else the CPU),
+    `trust_remote_code`.
 
     Full precision is held to `max_logit_error` against the source with its weights rounded to the checkpoint's
     dtype (`layout_logit_error`); agreement and KL are against the source as it is, for every precision.
@@ -71,18 +72,23 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     full = checkpoint.quant_algo in (None, "NO_QUANT")
 
     channel.phase("source", 2, len(PHASES))
-    source = _Source(model, bool(settings.get("trust_remote_code", False)), compute)
+    device = _device(settings, model, channel)
+    source = _Source(model, bool(settings.get("trust_remote_code", False)), compute, device)
     if source.compute != "float32" and compute is None:
-        channel.log("both sides compute in BF16: float32 does not fit into free memory", "warning")
+        channel.log(f"both sides compute in BF16: float32 does not fit into free memory of the {device}", "warning")
     source.check(checkpoint)
     total = len(prompts)
     baselines = source.baselines(
         prompts, int(settings.get("max_new_tokens", 32)), lambda done: channel.progress(done, total, "prompts")
     )
     rounded = source.rounded(baselines, checkpoint) if full else None
-    facts = _SourceFacts(source.compute, source.attention, source.config, source.nll, source.vocabulary)
+    facts = _SourceFacts(source.compute, device, source.attention, source.config, source.nll, source.vocabulary)
     del source
     gc.collect()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
 
     channel.phase("read back", 3, len(PHASES))
     ours, readback = _rebuild(checkpoint, facts, channel)
@@ -128,6 +134,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             for worst in found.comparison.worst()
         ],
         "compute": facts.compute,
+        "device": facts.device,
         "architecture": checkpoint.config["architecture"],
         "quant_algo": checkpoint.quant_algo,
         "kv_cache_quant_algo": checkpoint.quantization.get("kv_cache_quant_algo"),
@@ -154,6 +161,7 @@ class _SourceFacts:
     """What is kept of the source model once its weights are let go."""
 
     compute: str
+    device: str
     attention: str | None
     config: Any
     nll: list[float]
@@ -191,8 +199,8 @@ class _Found:
 class _Source(SourceModel):
     """The source model, which also notes the perplexity of the prompts."""
 
-    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None) -> None:
-        super().__init__(folder, trust_remote_code, compute)
+    def __init__(self, folder: Path, trust_remote_code: bool, compute: str | None, device: str) -> None:
+        super().__init__(folder, trust_remote_code, compute, device)
         self.nll: list[float] = []
         """Negative log-likelihood in nats of each prompt token but the first."""
         self.attention: str | None = None
@@ -244,7 +252,7 @@ class _Source(SourceModel):
 
 def _rebuild(checkpoint: Checkpoint, facts: _SourceFacts, channel: Channel) -> tuple[Any, Readback]:
     """The engine's model with the checkpoint's weights, and how they were read."""
-    ours = build(checkpoint.config, checkpoint.tied, facts.compute, facts.attention)
+    ours = build(checkpoint.config, checkpoint.tied, facts.compute, facts.attention, facts.device)
     modules = dict(ours.named_modules())
     experts = checkpoint.config.family.experts
     fold = experts is not None and f"model.layers.0.{experts[0]}.experts.0.{experts[1]}" not in modules
@@ -341,6 +349,31 @@ def _compute(settings: dict[str, Any]) -> str | None:
     return None if given == "auto" else given
 
 
+def _device(settings: dict[str, Any], model: Path, channel: Channel) -> str:
+    """ "cuda" where there is one that holds the model at 16 bits, else "cpu". Raises WorkerError `bad-setting`."""
+    given = str(settings.get("device") or "auto")
+    if given not in ("auto", "cpu", "cuda"):
+        raise WorkerError(
+            "verify was given an unknown device",
+            code="bad-setting",
+            cause=f"device = {given[:40]}",
+            hint="Use auto, cpu or cuda.",
+        )
+    if given != "auto":
+        return given
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    free, wanted = free_bytes("cuda"), int(weight_bytes(model) * ROOM)
+    if wanted > free:
+        channel.log(
+            f"compared on the CPU: the model takes {wanted / 2**30:.0f} GiB, the GPU has {free / 2**30:.0f} free"
+        )
+        return "cpu"
+    return "cuda"
+
+
 def _check_precision(checkpoint: Checkpoint, settings: dict[str, Any]) -> None:
     precision = Precision(str(settings.get("precision", "fp16")))
     algo = None if checkpoint.quant_algo == "NO_QUANT" else checkpoint.quant_algo
@@ -359,7 +392,8 @@ def _forward(model: Any, ids: list[int]) -> Any:
     import torch
 
     with torch.inference_mode():
-        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
+        given = torch.tensor([ids], device=model.device)
+        return model(input_ids=given, use_cache=False).logits[0].float().cpu()
 
 
 def _nll(logits: Any, ids: list[int]) -> list[float]:

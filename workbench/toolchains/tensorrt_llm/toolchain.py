@@ -410,6 +410,8 @@ def _verify(variant: _Variant, route: Route, checkpoint: Step) -> Step:
         "max_kl": precision.default_max_kl if chosen.max_kl is None else chosen.max_kl,
         "trust_remote_code": preset.model.trust_remote_code,
     }
+    if preset.effective_precision.effective_bits is not None:
+        settings["auto_quantize_bits"] = preset.effective_precision.effective_bits
     facts = {
         "checkpoint": checkpoint.key,
         "model": request.model_digest,
@@ -427,6 +429,7 @@ def _verify(variant: _Variant, route: Route, checkpoint: Step) -> Step:
         ),
         facts,
         _VERIFY,
+        lanes=_quantize_lanes(request)[:1],
     )
     return Step(**{**fields, "title": "Verify checkpoint"}, record="verify.json")
 
