@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.workers.modelopt_load import readable_config
 from workbench.workers.openvino_common import explain_import, first_line
 from workbench.workers.protocol import WorkerError
 
@@ -52,6 +53,7 @@ class SourceModel:
             )
             self._model = AutoModelForCausalLM.from_pretrained(
                 str(folder),
+                config=readable_config(folder, trust_remote_code),
                 dtype=getattr(torch, self.compute),
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
