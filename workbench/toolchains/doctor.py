@@ -1,0 +1,159 @@
+"""What this machine has and lacks: GPUs, disk, each toolchain's interpreters, and the fix of each problem.
+
+The command line and the window show the same report.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench import __version__
+from workbench.core.home import Home
+from workbench.core.host import HostSpec
+from workbench.core.units import format_bytes
+from workbench.toolchains import get, names
+from workbench.toolchains.base import Environment, Toolchain
+from workbench.toolchains.environments import Wanted, find_environments, probe_worker
+
+_LOW_DISK_BYTES = 5 * 2**30
+_PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
+"""The package whose presence shows that somebody meant an interpreter for a toolchain."""
+
+Say = Callable[[str], None]
+
+
+def machine_report(
+    home: Home,
+    host: HostSpec,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    imports: bool = False,
+    say: Say = lambda text: None,
+) -> dict[str, Any]:
+    """All but the store. `imports` also imports each toolchain's packages, which takes up to minutes; `say` is told
+    what is being done."""
+    return {
+        "workbench": __version__,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "home": str(home.root),
+        "host": host.model_dump(mode="json"),
+        "gpus": gpu_report(),
+        "disk": _disk(home),
+        "toolchains": [row for name in names() for row in _toolchain(get(name), home, environ, imports, say)],
+    }
+
+
+def gpu_report() -> dict[str, Any]:
+    """NVIDIA GPUs by NVML; `problem` says why there are none to report."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return {"found": [], "driver": None, "problem": f"no NVIDIA driver: {error}"}
+    try:
+        found = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            found.append(
+                {
+                    "index": index,
+                    "name": pynvml.nvmlDeviceGetName(handle),
+                    "compute_capability": f"{major}.{minor}",
+                    "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+                }
+            )
+        return {"found": found, "driver": pynvml.nvmlSystemGetDriverVersion(), "problem": ""}
+    except pynvml.NVMLError as error:
+        return {"found": [], "driver": None, "problem": f"NVML answers with an error: {error}"}
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What is wrong, each with its fix: `what`, `fix`.
+
+    A toolchain that nobody asked for may be absent; one that was named, or is partly there, must work.
+    """
+    found = []
+    whole = [toolchain for toolchain in report["toolchains"] if toolchain["part_of"] is None]
+    if not any(row["usable"] for toolchain in whole for row in toolchain["environments"]):
+        found.append({"what": "No toolchain can be used: nothing can be built.", "fix": whole[0]["install"]})
+    for toolchain in report["toolchains"]:
+        package = _PACKAGES.get(toolchain["name"], "")
+        for row in toolchain["environments"]:
+            if (row["named"] or row["versions"].get(package)) and not row["usable"]:
+                what = f"{toolchain['title']} cannot be used: {row['interpreter']} {lacks(row)}."
+                found.append({"what": what, "fix": row["fix"] or toolchain["install"]})
+    disk = report["disk"]
+    if disk["free_bytes"] < _LOW_DISK_BYTES:
+        what = f"Only {format_bytes(disk['free_bytes'])} are free at {disk['path']}."
+        found.append({"what": what, "fix": "Free space, or set WORKBENCH_HOME."})
+    return found
+
+
+def lacks(row: Mapping[str, Any]) -> str:
+    """Why an interpreter's row is not usable, in words."""
+    return str(row["problem"]) or f"lacks {', '.join(row['missing'])}"
+
+
+def _disk(home: Home) -> dict[str, Any]:
+    usage = shutil.disk_usage(home.root)
+    return {"path": str(home.root), "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def _toolchain(
+    toolchain: Toolchain, home: Home, environ: Mapping[str, str], imports: bool, say: Say
+) -> list[dict[str, Any]]:
+    """The toolchain's interpreters, then those of its further parts."""
+    rows = [_interpreters(toolchain, home, environ, imports, say) | {"part_of": None, "note": toolchain.note}]
+    for part in toolchain.parts:
+        rows.append(_interpreters(part, home, environ, imports, say) | {"part_of": toolchain.name, "note": ""})
+    return rows
+
+
+def _interpreters(wanted: Wanted, home: Home, environ: Mapping[str, str], imports: bool, say: Say) -> dict[str, Any]:
+    rows = []
+    for environment in find_environments(wanted, home, environ):
+        row: dict[str, Any] = {
+            "interpreter": " ".join(environment.prefix),
+            "origin": environment.origin,
+            "named": environment.named,
+            "versions": dict(environment.versions),
+            "missing": list(environment.missing),
+            "problem": environment.problem,
+            "usable": environment.usable,
+            "fix": "",
+            "imports": None,
+            "mpi": None,
+        }
+        if imports and environment.usable:
+            say(f"Importing {wanted.title} …")
+            row |= _imports(environment, home)
+            row["usable"] = not row["problem"]
+        rows.append(row)
+    return {"name": wanted.name, "title": wanted.title, "environments": rows, "install": wanted.install_hint}
+
+
+def _imports(environment: Environment, home: Home) -> dict[str, Any]:
+    """What importing shows: `imports` by package, the first broken one's cause and fix, and MPI."""
+    wanted: dict[str, object] = {"packages": [p for p in environment.versions if p != "python"], "import": True}
+    try:
+        found: Mapping[str, Any] = probe_worker(environment, wanted, paths=(home.root,))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return {"imports": {}, "problem": str(error)}
+    broken = {name: text for name, text in found["imports"].items() if text}
+    causes, fixes = found.get("causes") or {}, found.get("fixes") or {}
+    words = [causes[name]["what"] if name in causes else f"{name}: {text}" for name, text in broken.items()]
+    return {
+        "imports": dict(found["imports"]),
+        "problem": "; ".join(words),
+        "fix": next((fixes[name] for name in broken if fixes.get(name)), ""),
+        "mpi": found.get("mpi") or None,
+    }
