@@ -119,7 +119,7 @@ def step(model: Path, precision: str, out: Path, given: argparse.Namespace) -> t
         inputs["calibration"] = str(given.calibration or resource("calibration.jsonl"))
     spec = StepSpec(worker=worker, settings=settings, inputs=inputs, output=str(out))
     out.mkdir(parents=True)
-    return run([sys.executable, "-m", f"workbench.workers.{worker.replace('.', '_')}"], spec)
+    return run([sys.executable, "-m", f"workbench.workers.{worker}"], spec)
 
 
 def verify(model: Path, precision: str, checkpoint: Path) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def verify(model: Path, precision: str, checkpoint: Path) -> dict[str, Any]:
         inputs={"checkpoint": str(checkpoint), "model": str(model)},
         output="",
     )
-    _, _, data = run([sys.executable, "-m", "workbench.workers.trtllm_verify"], spec)
+    _, _, data = run([sys.executable, "-m", "workbench.workers.trtllm.verify"], spec)
     keys = ("error", "agreement", "kl_nats", "perplexity", "source_perplexity", "layout_logit_error")
     return {key: data[key] for key in keys if data.get(key) is not None}
 

@@ -46,7 +46,7 @@ def drive_directly(engine: Path) -> None:
     import openvino
     import openvino_genai
 
-    from workbench.workers.openvino_engine import host_settings, load_engine
+    from workbench.workers.openvino.engine import host_settings, load_engine
     from workbench.workers.protocol import Channel
 
     silent = Channel(io.BytesIO(), iter(()))
@@ -118,7 +118,7 @@ def measure(engine: Path, runs: int, new_tokens: int) -> tuple[list[float], list
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "host.log"
         command = HostCommand(
-            argv=(sys.executable, "-m", "workbench.workers.openvino_host"),
+            argv=(sys.executable, "-m", "workbench.workers.openvino.host"),
             env={"PYTHONPATH": str(ROOT)},
             spec=StepSpec(worker="openvino.host", inputs={"engine": str(engine)}, settings=settings()),
         )

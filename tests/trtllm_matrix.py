@@ -55,9 +55,11 @@ def checkpoints(path: str) -> None:
     """In ModelOpt's interpreter: make and verify each checkpoint; a JSON line a case on stdout."""
     import io
 
-    from tests.workers.modelopt_models import make_model
-    from workbench.workers import modelopt_convert, modelopt_quantize, trtllm_verify
+    from tests.workers.modelopt.models import make_model
+    from workbench.workers.modelopt import convert as modelopt_convert
+    from workbench.workers.modelopt import quantize as modelopt_quantize
     from workbench.workers.protocol import Channel, WorkerError
+    from workbench.workers.trtllm import verify as trtllm_verify
 
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -110,7 +112,7 @@ def build_and_run(case: dict[str, Any], *, run: bool) -> str:
         output=str(engine),
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "workbench.workers.trtllm_build"],
+        [sys.executable, "-m", "workbench.workers.trtllm.build"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -127,7 +129,7 @@ def build_and_run(case: dict[str, Any], *, run: bool) -> str:
     if not run:
         return ""
     host = StepSpec(worker="trtllm.host", inputs={"engine": str(engine)}, settings={})
-    command = HostCommand(argv=(sys.executable, "-m", "workbench.workers.trtllm_host"), env=env, spec=host)
+    command = HostCommand(argv=(sys.executable, "-m", "workbench.workers.trtllm.host"), env=env, spec=host)
     with EngineClient.start(command, engine.with_suffix(".log"), timeout_s=90) as client:
         answer = client.submit(prompt="Hello", sampling=Sampling(max_tokens=3)).result(60)
     return "" if answer.output_tokens == 3 else f"run: {answer.reason}, {answer.output_tokens} tokens"

@@ -97,7 +97,7 @@ def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -
     assert all(step["argv"] and len(step["key"]) == 64 for step in steps.values() if step["worker"])
     assert not list(home.jobs.iterdir()) and not list(home.artifacts.rglob("*"))
     text = workbench(*arguments).out
-    assert "workbench.workers.openvino_convert" in text and "to do" in text
+    assert "workbench.workers.openvino.convert" in text and "to do" in text
 
 
 def test_keys_change_with_what_decides_the_output_and_only_with_that(home: Home, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_lost_command_does_not_end_its_job(home: Home, tiny: Path) -> None:
     follower.communicate()
     followed = workbench("jobs", "log", "-f", folder.id[-4:])
     assert followed.code == 0, followed.err
-    assert "workbench.workers.openvino_verify" in followed.out and "done" in followed.err
+    assert "workbench.workers.openvino.verify" in followed.out and "done" in followed.err
     assert folder.state().status == "done" and not orphans(folder.path)
 
 

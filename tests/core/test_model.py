@@ -28,8 +28,8 @@ from tests.fakes.models import (
     write_safetensors,
 )
 from workbench.core.errors import BadInputError
+from workbench.core.intake.families import FAMILIES as KNOWN
 from workbench.core.model import ModelSpec, read_model
-from workbench.core.model_families import FAMILIES as KNOWN
 
 TINY_PARAMETERS = 102_720
 

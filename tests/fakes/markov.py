@@ -45,7 +45,7 @@ CHAT_TEMPLATE = (
 
 def vocabulary() -> dict[str, int]:
     """Special tokens, the 256 bytes, and the pieces."""
-    from workbench.workers.host_text import byte_alphabet
+    from workbench.workers.hosts.text import byte_alphabet
 
     merged = (left + right for left, right in merges())
     return {token: number for number, token in enumerate([*SPECIAL, *sorted(byte_alphabet()), *merged])}

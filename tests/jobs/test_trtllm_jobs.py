@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.trtllm_install import install, with_driver
-from tests.workers.modelopt_models import make_model
+from tests.workers.modelopt.models import make_model
 from workbench.core.artifact import read_provenance, runs_here, verification
 from workbench.core.gpu import GpuSpec, find_gpu
 from workbench.core.home import Home

@@ -149,7 +149,7 @@ def test_a_machine_that_does_not_see_the_workers_files_is_told(home: Home, tmp_p
 @contextlib.contextmanager
 def started(environment: Environment, spec: StepSpec, paths: tuple[Path, ...]) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as the supervisor starts it, its spec given."""
-    module = f"workbench.workers.{spec.worker.replace('.', '_')}"
+    module = f"workbench.workers.{spec.worker}"
     with subprocess.Popen(
         environment.argv(module, paths=paths),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,

@@ -14,13 +14,13 @@ import pytest
 import workbench
 from workbench.core.precision import Precision
 from workbench.core.preset import list_presets
-from workbench.core.trtllm_load_log import _LIMITS as LOAD_LIMITS
+from workbench.core.trtllm.load_log import _LIMITS as LOAD_LIMITS
 from workbench.toolchains.tensorrt_llm.flags import OWN_FLAGS, find_flag, flag_table, gone_flags, settings_from_preset
 
 PACKAGE = Path(workbench.__file__).parent
 HERE = PACKAGE / "toolchains" / "tensorrt_llm"
 API = json.loads((HERE / "api_names.json").read_text("utf-8"))
-SOURCES = sorted([*PACKAGE.glob("workers/*.py"), *HERE.glob("*.py"), *PACKAGE.glob("core/*trtllm*.py")])
+SOURCES = sorted([*PACKAGE.glob("workers/**/*.py"), *HERE.glob("*.py"), *PACKAGE.glob("core/trtllm/*.py")])
 ENGINE_SOURCES = [path for path in SOURCES if "tensorrt_llm" in path.read_text("utf-8")]
 
 

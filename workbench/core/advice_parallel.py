@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from workbench.core.advice_base import Advice, Situation
 from workbench.core.errors import BadInputError
 from workbench.core.model import ModelSpec
-from workbench.core.trtllm_parallel import check_parallel, pipeline_sizes, tensor_sizes
+from workbench.core.trtllm.parallel import check_parallel, pipeline_sizes, tensor_sizes
 from workbench.core.units import format_bytes
 
 _PCIE_BYTES_S = 25e9

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.core.errors import BadInputError
-from workbench.core.model_config import Experts, Facts, RopeScaling, read_facts
-from workbench.core.model_json import bad_model, read_json
-from workbench.core.model_parameters import count_parameters, input_channels
-from workbench.core.model_quantization import Quantized, read_quantization
-from workbench.core.model_weights import WeightFacts, read_weights
-from workbench.core.safetensors_header import lfs_pointer
+from workbench.core.intake.config import Experts, Facts, RopeScaling, read_facts
+from workbench.core.intake.json import bad_model, read_json
+from workbench.core.intake.parameters import count_parameters, input_channels
+from workbench.core.intake.quantization import Quantized, read_quantization
+from workbench.core.intake.safetensors_header import lfs_pointer
+from workbench.core.intake.weights import WeightFacts, read_weights
 
 __all__ = ["Experts", "ModelSpec", "Quantized", "RopeScaling", "read_model"]
 

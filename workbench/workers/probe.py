@@ -18,10 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.core.trtllm_log import explain_failure, split_lines
-from workbench.workers.openvino_common import explain_import, first_line, quiet_environment
+from workbench.core.trtllm.log import explain_failure, split_lines
+from workbench.workers.common import explain_import, first_line, quiet_environment
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, die_with_me, run_worker, versions_of
-from workbench.workers.trtllm_common import mpi_launcher, refuse_newer, visible_gpus, without_source_lines
+from workbench.workers.trtllm.common import mpi_launcher, refuse_newer, visible_gpus, without_source_lines
 
 DEFAULT_PACKAGES = (
     "openvino",

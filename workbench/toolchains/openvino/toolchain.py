@@ -20,7 +20,7 @@ from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, 
 REVISION = 1
 """Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
 
-_WORKERS = "workbench.workers.openvino_"
+_WORKERS = "workbench.workers.openvino."
 _EXPORT = ("openvino", "openvino-tokenizers", "optimum-intel", "optimum", "transformers", "torch")
 _QUANTIZE = ("openvino", "nncf")
 _COMPILE = ("openvino", "openvino-genai", "openvino-tokenizers")

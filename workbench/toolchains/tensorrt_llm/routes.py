@@ -9,7 +9,7 @@ from workbench.core.errors import BlockedError
 from workbench.core.model import ModelSpec
 from workbench.core.precision import Precision, supported
 from workbench.core.preset import Preset
-from workbench.core.trtllm_config import FAMILIES
+from workbench.core.trtllm.config import FAMILIES
 from workbench.toolchains.base import Environment, Package, Part
 
 MODELOPT = Part(

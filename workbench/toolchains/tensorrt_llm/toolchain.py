@@ -172,7 +172,7 @@ class TensorRtLlm:
         model = request.provenance.model
         tokenizer = engine if has_tokenizer or model is None else Path(model.path)
         return HostStart(
-            argv=environment.argv("workbench.workers.trtllm_host", paths=(engine, tokenizer)),
+            argv=environment.argv("workbench.workers.trtllm.host", paths=(engine, tokenizer)),
             env=environment.env(),
             spec=StepSpec(
                 worker="trtllm.host",
@@ -269,7 +269,7 @@ def _step(
         "title": kind.capitalize(),
         "variant": variant.name,
         "worker": worker,
-        "argv": environment.argv(f"workbench.workers.{worker.replace('.', '_')}", paths=paths, variables=variables),
+        "argv": environment.argv(f"workbench.workers.{worker}", paths=paths, variables=variables),
         "env": {**environment.env(), **variables},
         "settings": settings,
         "inputs": inputs,

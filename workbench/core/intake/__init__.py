@@ -1,0 +1,1 @@
+"""The parts of workbench.core.model: config.json and safetensors headers read without torch."""

@@ -1,0 +1,1 @@
+"""Workers that make TensorRT-LLM checkpoints with NVIDIA ModelOpt."""

@@ -1,0 +1,1 @@
+"""Model folders: fetched, made, and run as the baseline of verify."""

@@ -1,0 +1,47 @@
+"""What both verify workers are told: prompts to compare on, and the floors of quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench.core.precision import Precision
+from workbench.workers.common import read_json
+from workbench.workers.protocol import WorkerError
+
+
+def read_prompts(given: Any) -> list[tuple[str, str]]:
+    """(name, text) of each prompt, from a list of texts or a prompt file. Raises WorkerError `bad-setting`."""
+    rows = read_json(Path(given)).get("prompts") if isinstance(given, str) and given else given
+    prompts = []
+    for number, row in enumerate(rows if isinstance(rows, list) else [], 1):
+        name, text = (row.get("name"), row.get("text")) if isinstance(row, dict) else (None, row)
+        if not isinstance(text, str) or not text.strip():
+            raise WorkerError(
+                f"prompt {number} has no text",
+                code="bad-setting",
+                cause=str(row)[:200],
+                hint="Give text for each.",
+            )
+        prompts.append((str(name or f"prompt-{number}"), text))
+    if not prompts:
+        raise WorkerError(
+            "there are no prompts to verify with",
+            code="bad-setting",
+            cause=f"prompts = {str(given)[:200]}",
+            hint="Give a prompt file with a list `prompts`, or a list of texts.",
+        )
+    return prompts
+
+
+def floors(settings: dict[str, Any]) -> tuple[float, float]:
+    """(min_agreement, max_kl): as given, else the precision's. Raises WorkerError `bad-setting`."""
+    try:
+        precision = Precision(str(settings.get("precision", "fp16")))
+    except ValueError as error:
+        raise WorkerError("verify was given an unknown precision", code="bad-setting", cause=str(error)) from error
+    agreement, kl = settings.get("min_agreement"), settings.get("max_kl")
+    return (
+        precision.default_min_agreement if agreement is None else float(agreement),
+        precision.default_max_kl if kl is None else float(kl),
+    )

@@ -1,0 +1,1 @@
+"""Workers of the OpenVINO GenAI toolchain."""

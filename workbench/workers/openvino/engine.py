@@ -1,0 +1,335 @@
+"""Loads an OpenVINO engine folder as a ContinuousBatchingPipeline with a KV pool of known size."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.core.messages import Sampling
+from workbench.workers.common import explain_import, first_line, read_json
+from workbench.workers.hosts.common import Limits, RequestError, available_bytes
+from workbench.workers.openvino.common import check_tokenizers
+from workbench.workers.openvino.pipeline import KV_BLOCK_TOKENS, KV_PRECISIONS, standing_in
+from workbench.workers.protocol import Channel, WorkerError
+
+_WARM_UP_TOKENS = 96
+_DEFAULT_KV_BYTES = 2**30
+_INFERENCE_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class HostSettings(BaseModel):
+    """Runtime settings of an OpenVINO engine; None leaves a value to the library."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kv_cache_bytes: int | None = Field(default=None, gt=0)
+    """Size of the KV pool; rounded down to whole blocks."""
+    kv_blocks: int | None = Field(default=None, gt=0)
+    """Size of the KV pool in blocks; wins over `kv_cache_bytes`."""
+    max_batch_size: int = Field(default=16, gt=0)
+    max_num_batched_tokens: int = Field(default=256, gt=0)
+    """Tokens an iteration takes. An abort is answered between iterations, so this also bounds how long that
+    takes.
+    """
+    dynamic_split_fuse: bool = True
+    """Chunked prefill: long prompts are split over iterations, beside other requests' decoding."""
+    prefix_caching: bool = False
+    kv_cache_precision: str | None = None
+    """`auto` or None: as the engine was built."""
+    inference_precision: str | None = None
+    """What activations are computed in; `auto` or None: as the engine was built. OpenVINO's own choice on a
+    CPU with bfloat16 is bfloat16, which small models feel."""
+    max_seq_len: int | None = Field(default=None, gt=0)
+    device: str | None = None
+    num_threads: int | None = Field(default=None, gt=0)
+
+
+def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
+    """Settings from the spec; unknown ones are logged. Raises WorkerError `bad-settings`."""
+    unknown = sorted(set(given) - set(HostSettings.model_fields))
+    if unknown:
+        channel.log(f"settings that this host does not know are ignored: {', '.join(unknown)}", "warning")
+    try:
+        settings = HostSettings.model_validate({key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise WorkerError(
+            f"the engine's setting {'.'.join(map(str, first['loc']))} cannot be used",
+            code="bad-settings",
+            cause=f"{first['input']!r}: {first['msg']}",
+            hint="Correct the runtime settings of the preset.",
+        ) from error
+    for name, value, words in (
+        ("kv_cache_precision", settings.kv_cache_precision, KV_PRECISIONS),
+        ("inference_precision", settings.inference_precision, _INFERENCE_PRECISIONS),
+    ):
+        if value not in (None, "auto") and value not in words:
+            raise WorkerError(
+                f"the engine's setting {name} cannot be used",
+                code="bad-settings",
+                cause=f"{name} = {value!r}",
+                hint=f"Use auto or one of: {', '.join(words)}.",
+            )
+    return settings
+
+
+@dataclass
+class Engine:
+    """A loaded engine."""
+
+    pipeline: Any
+    limits: Limits
+    kv_blocks: int
+    kv_block_tokens: int | None
+    """None: the library contradicts what is known of it."""
+    kv_block_bytes: int
+    load_seconds: float
+
+    @property
+    def kv_pool_bytes(self) -> int:
+        return self.kv_blocks * self.kv_block_bytes
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        """Tokens of a text, by the engine's own tokenizer."""
+        encoded = self.pipeline.get_tokenizer().encode(text, add_special_tokens=add_special_tokens)
+        ids: list[int] = encoded.input_ids.data[0].tolist() if encoded.input_ids.size else []
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of tokens, special ones left out; incomplete characters show as U+FFFD."""
+        return str(self.pipeline.get_tokenizer().decode(ids))
+
+    def add(self, number: int, ids: list[int], config: Any) -> Any:
+        """Hand a request to the library; its handle. Raises RequestError in the library's words."""
+        import numpy as np
+        import openvino
+
+        try:
+            return self.pipeline.add_request(number, openvino.Tensor(np.array([ids], dtype=np.int64)), config)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise RequestError(f"the engine does not accept the request: {first_line(error)}") from error
+
+    def kv_blocks_used(self) -> int:
+        """Blocks in use in the last iteration; the library reports them in percent."""
+        return round(self.pipeline.get_metrics().cache_usage * self.kv_blocks / 100)
+
+
+def generation_config(sampling: Sampling, max_tokens: int) -> Any:
+    """The library's configuration for one request; the model's end tokens are filled in when it is added.
+
+    Settings left out are neutral (no top-k, top-p 1, no penalty) and not the model's own, so that they mean
+    the same on every engine. Without a seed every request draws its own. Raises RequestError.
+    """
+    import secrets
+
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    values: dict[str, Any] = {"max_new_tokens": max_tokens, "ignore_eos": sampling.ignore_eos}
+    if sampling.logprobs:
+        values["logprobs"] = 1
+    if sampling.repetition_penalty is not None:
+        values["repetition_penalty"] = sampling.repetition_penalty
+    if sampling.temperature > 0:
+        values["do_sample"] = True
+        values["temperature"] = sampling.temperature
+        values["rng_seed"] = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        for name in ("top_p", "top_k", "min_p"):
+            if getattr(sampling, name) is not None:
+                values[name] = getattr(sampling, name)
+    for name, value in values.items():
+        if not hasattr(config, name):
+            raise RequestError(f"this version of OpenVINO GenAI has no sampling setting {name}; leave it out")
+        try:
+            setattr(config, name, value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RequestError(f"the sampling setting {name} cannot be {value}") from error
+    return config
+
+
+def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engine:
+    """Load the engine in `folder` and make its first tokens. Raises WorkerError."""
+    started = time.monotonic()
+    if not (folder / "openvino_model.xml").is_file():
+        raise WorkerError(
+            "the folder holds no OpenVINO engine",
+            code="bad-engine",
+            cause=f"no openvino_model.xml in {folder}",
+            hint="Build the engine again.",
+        )
+    check_tokenizers(folder)
+    channel.phase("load", 1, 2)
+    facts = read_json(folder / "engine.json") if (folder / "engine.json").is_file() else {}
+    config = _text_config(read_json(folder / "config.json"))
+    device = settings.device or str(facts.get("device") or "CPU")
+    properties = _properties(settings, facts)
+    with _compiled_blobs(folder, facts) as cache:
+        if cache is not None:
+            properties |= {"CACHE_DIR": cache, "CACHE_MODE": "OPTIMIZE_SIZE"}
+        pipeline, blocks, block_bytes = _open_with_kv_pool(
+            folder, settings, device, properties, facts.get("kv_block_bytes")
+        )
+    channel.phase("warm up", 2, 2)
+    block_tokens = _warm_up(pipeline, blocks, KV_BLOCK_TOKENS.get(device.split(".")[0].upper()))
+    model_len = config.get("max_position_embeddings")
+    lengths = [n for n in (model_len, settings.max_seq_len) if isinstance(n, int) and n > 0]
+    kv_tokens = blocks * block_tokens if block_tokens else None
+    if not lengths:
+        lengths = [kv_tokens or blocks]
+    vocabulary = config.get("vocab_size")
+    limits = Limits(
+        max_seq_len=min(lengths),
+        kv_tokens=kv_tokens,
+        vocabulary=vocabulary if isinstance(vocabulary, int) else None,
+        prompt_batch=None if settings.dynamic_split_fuse else settings.max_num_batched_tokens,
+    )
+    return Engine(pipeline, limits, blocks, block_tokens, block_bytes, time.monotonic() - started)
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    nested = config.get("text_config")
+    return {**config, **nested} if isinstance(nested, dict) else config
+
+
+def _properties(settings: HostSettings, facts: dict[str, Any]) -> dict[str, Any]:
+    """Properties for the plugin: the engine's own (engine.json), with the settings over them."""
+    built = facts.get("properties")
+    properties: dict[str, Any] = dict(built) if isinstance(built, dict) else {}
+    if settings.kv_cache_precision not in (None, "auto"):
+        properties["KV_CACHE_PRECISION"] = KV_PRECISIONS[str(settings.kv_cache_precision)]
+    if settings.inference_precision not in (None, "auto"):
+        properties["INFERENCE_PRECISION_HINT"] = _INFERENCE_PRECISIONS[str(settings.inference_precision)]
+    if settings.num_threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = settings.num_threads
+    return properties
+
+
+@contextlib.contextmanager
+def _compiled_blobs(folder: Path, facts: dict[str, Any]) -> Iterator[str | None]:
+    """A folder of links to the engine's compiled blobs, or None where it has none that work.
+
+    Links, since OpenVINO writes a new blob beside the old ones when settings differ, and loading must not
+    write into a finished artefact.
+    """
+    cache = facts.get("cache")
+    if not isinstance(cache, dict) or not cache.get("usable"):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="workbench-blobs-") as links:
+        for blob in sorted((folder / str(cache.get("folder") or "cache")).glob("*")):
+            (Path(links) / blob.name).symlink_to(blob.resolve())
+        yield links
+
+
+def _open_with_kv_pool(
+    folder: Path, settings: HostSettings, device: str, properties: dict[str, Any], block_bytes: int | None
+) -> tuple[Any, int, int]:
+    """The pipeline, its number of KV blocks and the bytes of one.
+
+    `block_bytes` is what the engine was built with (None: not known). The library tells the true size once it
+    is loaded; where that gives another number of blocks, the engine is loaded a second time.
+    """
+    free = available_bytes()
+    budget = settings.kv_cache_bytes or min(_DEFAULT_KV_BYTES, (free or 4 * _DEFAULT_KV_BYTES) // 4)
+    blocks = settings.kv_blocks or (max(1, budget // block_bytes) if block_bytes else 1)
+    wanted = settings.kv_blocks * (block_bytes or 0) if settings.kv_blocks else budget
+    if free is not None and wanted > free:
+        raise WorkerError(
+            "the KV pool does not fit into this machine's free memory",
+            code="out-of-memory",
+            cause=f"{wanted:,} bytes wanted, {free:,} bytes available",
+            hint="Choose a smaller KV pool (kv_cache_bytes) or close other programs.",
+        )
+    pipeline = _open(folder, settings, device, properties, blocks)
+    true_bytes = _block_bytes(pipeline, blocks)
+    if settings.kv_blocks is not None:
+        return pipeline, blocks, true_bytes
+    fitting = budget // true_bytes
+    if fitting < 1:
+        raise WorkerError(
+            "the KV pool is smaller than one block",
+            code="bad-settings",
+            cause=f"kv_cache_bytes = {budget:,}, one block is {true_bytes:,} bytes",
+            hint="Give the KV pool more memory.",
+        )
+    if fitting != blocks:
+        del pipeline
+        gc.collect()
+        pipeline, blocks = _open(folder, settings, device, properties, fitting), fitting
+    return pipeline, blocks, true_bytes
+
+
+def _open(folder: Path, settings: HostSettings, device: str, properties: dict[str, Any], blocks: int) -> Any:
+    try:
+        import openvino_genai
+    except (ImportError, RuntimeError) as error:
+        raise explain_import(error) from error
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.num_kv_blocks = blocks
+    scheduler.max_num_seqs = settings.max_batch_size
+    scheduler.max_num_batched_tokens = settings.max_num_batched_tokens
+    scheduler.dynamic_split_fuse = settings.dynamic_split_fuse
+    scheduler.enable_prefix_caching = settings.prefix_caching
+    try:
+        with standing_in(folder) as here:
+            return openvino_genai.ContinuousBatchingPipeline(here, scheduler, device, properties)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise WorkerError(
+            "OpenVINO GenAI cannot load the engine",
+            code="bad-engine",
+            cause=first_line(error),
+            hint="Build the engine again; a full disk or a broken copy leaves such files.",
+        ) from error
+
+
+def _block_bytes(pipeline: Any, blocks: int) -> int:
+    """Bytes of one block: an iteration without requests makes the library report its pool."""
+    pipeline.step()
+    pool = int(pipeline.get_metrics().cache_size_in_bytes)
+    if pool <= 0:
+        raise WorkerError(
+            "OpenVINO GenAI reports no KV pool", code="bad-engine", cause=f"{pool} bytes for {blocks} blocks"
+        )
+    return pool // blocks
+
+
+def _warm_up(pipeline: Any, blocks: int, block_tokens: int | None) -> int | None:
+    """Make two tokens: kernels are made on first use, and an engine that cannot generate should not become
+    ready.
+
+    Returns the tokens a block holds when the pool's use by a prompt of known length bears it out, else None.
+    """
+    import numpy as np
+    import openvino
+    import openvino_genai
+
+    tokens = min(_WARM_UP_TOKENS, max(1, (blocks - 1) * (block_tokens or 1)))
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens = 2
+    config.ignore_eos = True
+    used = 0
+    try:
+        prompt = openvino.Tensor(np.zeros((1, tokens), dtype=np.int64))
+        handle = pipeline.add_request(0, prompt, config)
+        while pipeline.has_non_finished_requests():
+            pipeline.step()
+            used = used or round(pipeline.get_metrics().cache_usage * blocks / 100)
+        del handle  # a handle that goes away stops its request, so it is kept until here
+    except RuntimeError as error:
+        raise WorkerError(
+            "the engine loads but cannot generate",
+            code="bad-engine",
+            cause=first_line(error),
+            hint="Build it again.",
+        ) from error
+    if block_tokens is None or not (used - 1) * block_tokens < tokens <= used * block_tokens:
+        return None
+    return block_tokens

@@ -1,0 +1,1 @@
+"""Workers of the TensorRT-LLM toolchain: convert, verify, build, and the engine host."""

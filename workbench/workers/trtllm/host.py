@@ -1,0 +1,483 @@
+"""Worker `trtllm.host`: serves a TensorRT-LLM engine with in-flight batching until its client goes.
+
+The main thread turns one event loop: a request is made in it, its answer is awaited in it, and so are the iteration
+records, which belong to the loop that first asked for them. A thread hands it the commands. Engines of several ranks
+start their own MPI processes, which import this module again: hence the guard at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workbench.core.messages import Abort, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.trtllm.log import explain_failure
+from workbench.workers.common import first_line, input_folder, quiet_environment
+from workbench.workers.hosts.common import (
+    CommandReader,
+    EndOfCommands,
+    Incoming,
+    Outbox,
+    Request,
+    RequestError,
+    Rubbish,
+    RubbishLog,
+    StatsTimer,
+    TooLong,
+    capped_max_tokens,
+    line_too_long,
+    prompt_ids,
+    resident_bytes,
+)
+from workbench.workers.hosts.text import ChatTemplate, StopFinder, TemplateError, detokenizers, load_chat_template
+from workbench.workers.protocol import Channel, WorkerError, run_worker
+from workbench.workers.trtllm.common import PACKAGES, TOKENIZER_FILES
+from workbench.workers.trtllm.engine import Engine, host_settings, load_engine, sampling_params
+
+_FAILED_REQUESTS = 3
+"""Requests in a row that the library may fail on by itself before the host gives up."""
+_FATAL = ("gpu-lost", "no-gpu", "mpi-worker-died")
+"""Failures after which no request can be answered any more."""
+_STATS_SECONDS = 0.25
+"""How long a record is awaited; the stream then ends until another request is made."""
+_SHUTDOWN_SECONDS = 0.7
+_WARM_UP_TOKENS = 8
+_FINISHED = {"stop": "stop", "length": "length", "cancelled": "abort"}
+
+
+class Host:
+    """The open requests of an engine, and what becomes of them."""
+
+    def __init__(self, channel: Channel, engine: Engine, template: ChatTemplate | None) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._template = template
+        self._new_detokenizer = detokenizers(engine.tokenizer_folder, engine.decode)
+        self._outbox = Outbox(channel)
+        self._rubbish = RubbishLog(channel)
+        self._timer = StatsTimer()
+        self._open: dict[str, Request] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests = 0
+        self._context_tokens = 0
+        self._generated_tokens = 0
+        self._failed = 0
+        self._record: dict[str, Any] = {}
+        self._work = asyncio.Event()
+        self._flushing = False
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def warm_up(self) -> None:
+        """Make two tokens: an engine that cannot generate should not become ready; its records tell the KV pool."""
+        from workbench.core.messages import Sampling
+
+        prompt = [1] * min(_WARM_UP_TOKENS, max(1, self._engine.max_seq_len - 2))
+        try:
+            params = sampling_params(Sampling(max_tokens=2, ignore_eos=True), 2, self._engine)
+            async for _ in self._engine.llm.generate_async(prompt, sampling_params=params, streaming=True):
+                pass
+        except Exception as error:
+            failure = explain_failure([f"{type(error).__name__}: {error}"])
+            known = failure.code != "failed"
+            raise WorkerError(
+                failure.what if known else "the engine loads but cannot generate",
+                code=failure.code if known else "bad-engine",
+                cause=first_line(error),
+                hint=failure.fix if known else "Build it again.",
+            ) from error
+        async for record in self._engine.llm.get_stats_async(timeout=2):
+            self._take_record(record)
+            if self._engine.kv_blocks is not None:
+                break
+
+    async def serve(self, reader: CommandReader) -> dict[str, Any]:
+        """Serve until told to stop or standard input ends; the result's data."""
+        inbox: asyncio.Queue[tuple[float, Incoming]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_hand_over, args=(reader, loop, inbox), name="inbox", daemon=True).start()
+        statistics = loop.create_task(self._watch())
+        commands = loop.create_task(self._obey_all(inbox))
+        try:
+            await asyncio.wait([self._end, statistics, commands], return_when=asyncio.FIRST_COMPLETED)
+            for ended in (self._end, statistics, commands):
+                if ended.done():
+                    ended.result()
+        finally:
+            self._abort_all()
+            for task in (statistics, commands, *self._tasks):
+                task.cancel()
+        return {"requests": self._requests, "generated_tokens": self._generated_tokens}
+
+    # Commands
+
+    async def _obey_all(self, inbox: asyncio.Queue[tuple[float, Incoming]]) -> None:
+        while True:
+            received_s, command = await inbox.get()
+            if not self._obey(command, received_s):
+                return
+            if inbox.empty():
+                self._outbox.send()
+
+    def _obey(self, command: Incoming, received_s: float) -> bool:
+        """Do what a command says; False: the host is to end."""
+        if isinstance(command, Generate):
+            self._admit(command, received_s)
+        elif isinstance(command, Abort):
+            self._abort(command.request)
+        elif isinstance(command, StatsInterval):
+            self._timer.set(command.seconds)
+            if self._timer.due():
+                self._channel.send(self._stats())
+        elif isinstance(command, Rubbish):
+            if command.request is not None:
+                self._outbox.refused(command.request, f"the request is not valid: {command.text}")
+            else:
+                self._rubbish.note(command.text)
+        elif isinstance(command, TooLong):
+            self._abort_all()
+            raise line_too_long(command.size_bytes)
+        return not isinstance(command, Shutdown | EndOfCommands)
+
+    def _admit(self, command: Generate, received_s: float) -> None:
+        """Check a request and hand it to the library, which queues what does not fit yet."""
+        name, sampling, limits = command.request, command.sampling, self._engine.limits
+        if name in self._open:
+            self._outbox.refused(name, f"a request named {name!r} is not finished yet; give each its own name")
+            return
+        try:
+            ids = prompt_ids(command, self._template, self._engine.encode, limits)
+            most = capped_max_tokens(sampling.max_tokens, len(ids), limits)
+            config = sampling_params(sampling, most, self._engine)
+        except RequestError as error:
+            self._outbox.refused(name, str(error))
+            return
+        request = Request(
+            name=name,
+            prompt_ids=ids,
+            sampling=sampling,
+            config=config,
+            detokenizer=self._new_detokenizer(),
+            stops=StopFinder(sampling.stop),
+            received_s=received_s,
+        )
+        try:
+            request.handle = self._engine.llm.generate_async(ids, sampling_params=config, streaming=True)
+        except (TypeError, ValueError) as error:
+            self._outbox.refused(name, f"the engine does not accept the request: {first_line(error)}")
+            return
+        except RuntimeError as error:
+            self._outbox.refused(name, f"the engine failed: {first_line(error)}")
+            self._count_failure(error)
+            return
+        if most < sampling.max_tokens:
+            wanted = f"{sampling.max_tokens:,} tokens asked for"
+            self._channel.log(f"request {name}: {wanted}, there is room for {most:,}")
+        request.admitted_s = time.monotonic()
+        self._requests += 1
+        self._open[name] = request
+        self._work.set()
+        task = asyncio.get_running_loop().create_task(self._follow(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _abort(self, name: str) -> None:
+        request = self._open.pop(name, None)
+        if request is None:
+            self._outbox.refused(name, f"there is no request named {name!r} to abort; it may have finished")
+            return
+        request.handle.abort()
+        self._outbox.finished(request, "abort", timings={})
+
+    def _abort_all(self) -> None:
+        for name in list(self._open):
+            with contextlib.suppress(Exception):  # what fails here is about to go anyway
+                self._abort(name)
+        self._outbox.send()
+
+    # Answers
+
+    async def _follow(self, request: Request) -> None:
+        """Send what comes of a request, to its end. The library's output goes on after an abort until it has ended."""
+        try:
+            async for answer in request.handle:
+                if self._is_open(request):
+                    self._collect(request, answer.outputs[0])
+            self._failed = 0
+        except Exception as error:
+            if self._is_open(request):
+                del self._open[request.name]
+                self._outbox.finished(request, "error", timings={}, message=_request_words(error))
+                self._flush_soon()
+            self._count_failure(error)
+        else:
+            if self._is_open(request):
+                del self._open[request.name]
+                self._outbox.finished(
+                    request, "error", timings={}, message="the engine ended the answer without a reason"
+                )
+                self._flush_soon()
+
+    def _is_open(self, request: Request) -> bool:
+        return self._open.get(request.name) is request
+
+    def _collect(self, request: Request, output: Any) -> None:
+        ids = [int(token) for token in output.token_ids_diff]
+        if ids and request.first_token_s is None:
+            self._context_tokens += len(request.prompt_ids)
+        self._generated_tokens += len(ids)
+        logprobs = _logprobs(output.logprobs_diff, ids) if request.sampling.logprobs else None
+        reason = output.finish_reason
+        last = reason is not None
+        stopped = self._outbox.tokens(request, ids, logprobs, last=last)
+        if stopped or last:
+            del self._open[request.name]
+        if stopped:
+            if not last:
+                request.handle.abort()
+            self._outbox.finished(request, "stop", timings=_engine_timings(output))
+        elif last:
+            known = _FINISHED.get(str(reason))
+            message = "" if known else f"the engine ended the answer: {reason}"
+            self._outbox.finished(request, known or "error", timings=_engine_timings(output), message=message)  # type: ignore[arg-type]
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Lines of an iteration go out together: its answers come one after the other in the same turn of the loop."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        try:
+            self._outbox.send()
+        except BrokenPipeError:
+            os._exit(1)  # nobody listens any more
+
+    def _count_failure(self, error: BaseException) -> None:
+        """Give up when the library fails on request after request for no fault of theirs."""
+        failure = explain_failure([str(error)])
+        if failure.code == "prompt-too-long":
+            return
+        if failure.code in _FATAL and not self._end.done():
+            self._end.set_exception(
+                WorkerError(failure.what, code=failure.code, cause=failure.evidence, hint=failure.fix)
+            )
+        self._failed += 1
+        if self._failed >= _FAILED_REQUESTS and not self._end.done():
+            self._end.set_exception(
+                WorkerError(
+                    "the engine fails on every request",
+                    code="engine-failed",
+                    cause=first_line(error),
+                    hint="Load the engine again; the job's log has what TensorRT-LLM printed.",
+                )
+            )
+
+    # Stats
+
+    async def _watch(self) -> None:
+        """Read iteration records while there are requests, and nothing while there are none."""
+        llm = self._engine.llm
+        while True:
+            await self._work.wait()
+            began = time.monotonic()
+            async for record in llm.get_stats_async(timeout=_STATS_SECONDS):
+                self._take_record(record)
+                if self._timer.due():
+                    self._channel.send(self._stats())
+            if not self._open:
+                self._work.clear()
+                if self._timer.on:
+                    self._channel.send(self._stats())
+            elif time.monotonic() - began < _STATS_SECONDS:
+                # The stream is done until another request is made, and says so at once.
+                await asyncio.sleep(_STATS_SECONDS)
+
+    def _take_record(self, record: Any) -> None:
+        if isinstance(record, str):
+            with contextlib.suppress(ValueError):
+                record = json.loads(record)
+        if isinstance(record, dict):
+            self._record = record
+            if self._engine.kv_blocks is None:
+                self._engine.note_pool(record)
+
+    def _stats(self) -> Stats:
+        """The last record as `stats`. With no request open, a record from before the end says nothing of now."""
+        record = self._record
+        pool = record.get("kvCacheStats") or {}
+        stale = not self._open and bool(record.get("numActiveRequests") or record.get("numQueuedRequests"))
+        active, queued = record.get("numActiveRequests"), record.get("numQueuedRequests")
+        if not self._open:
+            active = queued = 0
+        memory = dict(self._engine.memory_bytes)
+        for ours, theirs in (("gpu", "gpuMemUsage"), ("host", "cpuMemUsage"), ("pinned", "pinnedMemUsage")):
+            if isinstance(record.get(theirs), int):
+                memory[ours] = record[theirs]
+        resident = resident_bytes()
+        if resident is not None:
+            memory["process"] = resident
+        return Stats(
+            kv_blocks_used=None if stale else pool.get("usedNumBlocks"),
+            kv_blocks_free=None if stale else pool.get("freeNumBlocks"),
+            kv_blocks_reused=pool.get("reusedBlocks"),
+            kv_blocks_total=pool.get("maxNumBlocks", self._engine.kv_blocks),
+            requests_active=active,
+            requests_queued=queued,
+            context_tokens=self._context_tokens,
+            generated_tokens=self._generated_tokens,
+            iteration_ms=record.get("iterLatencyMS"),
+            memory_bytes=memory,
+        )
+
+
+def _hand_over(
+    reader: CommandReader, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[tuple[float, Incoming]]
+) -> None:
+    """From the reader's queue into the event loop's."""
+    while True:
+        for item in reader.take(wait=True):
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(inbox.put_nowait, item)
+            if isinstance(item[1], EndOfCommands | TooLong):
+                return
+
+
+def _request_words(error: Exception) -> str:
+    failure = explain_failure([str(error)])
+    if failure.code == "failed":
+        return f"the engine failed on the request: {first_line(error)}"
+    return f"{failure.what} {failure.fix}"
+
+
+def _logprobs(given: Any, ids: list[int]) -> list[float]:
+    """Log probabilities of the tokens themselves; the library gives numbers, or a table of candidates a token."""
+    found: list[float] = []
+    for token, entry in zip(ids, given or [], strict=False):
+        value = entry.get(token) if isinstance(entry, dict) else entry
+        value = getattr(value, "logprob", value)
+        found.append(float(value) if value is not None else float("nan"))
+    return found
+
+
+def _engine_timings(output: Any) -> dict[str, float]:
+    """What the library measured for a finished request, in milliseconds; empty unless return_perf_metrics is on."""
+    timing = getattr(getattr(output, "request_perf_metrics", None), "timing_metrics", None)
+    if timing is None:
+        return {}
+
+    def at(name: str) -> float | None:
+        value = getattr(timing, name, None)
+        seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+    arrival, scheduled, first, last = (
+        at(name) for name in ("arrival_time", "first_scheduled_time", "first_token_time", "last_token_time")
+    )
+    found: dict[str, float] = {}
+    if arrival is not None and scheduled is not None:
+        found["queue_ms"] = (scheduled - arrival) * 1000
+    if arrival is not None and first is not None:
+        found["ttft_ms"] = (first - arrival) * 1000
+    if first is not None and last is not None and getattr(output, "length", 0) > 1:
+        found["tpot_ms"] = (last - first) * 1000 / (output.length - 1)
+    return found
+
+
+class _PrivateStdin:
+    """Commands by a file descriptor of their own, with nothing at 0: MPI hands 0 on to the processes that it starts,
+    and one of them would read the commands away.
+    """
+
+    def __init__(self) -> None:
+        own = os.dup(0)
+        os.set_inheritable(own, False)
+        os.set_blocking(own, False)
+        early = sys.stdin.buffer.peek()  # what was read along with the spec, or has come since
+        os.set_blocking(own, True)
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        self._early, self._stream = early, os.fdopen(own, "rb")
+
+    def commands(self) -> Iterator[bytes]:
+        *whole, rest = self._early.split(b"\n")
+        yield from (line + b"\n" for line in whole)
+        if rest:
+            yield rest + self._stream.readline()
+        yield from iter(self._stream.readline, b"")
+
+
+def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
+    """Load the engine and serve it.
+
+    Inputs: `engine`; `tokenizer`, the model's folder (default: the engine's own). Settings: see HostSettings.
+    """
+    quiet_environment()
+    reader = CommandReader(_PrivateStdin())  # type: ignore[arg-type]
+    folder = input_folder(spec, "engine")
+    tokenizer = input_folder(spec, "tokenizer") if spec.inputs.get("tokenizer") else folder
+    if not any((tokenizer / name).is_file() for name in TOKENIZER_FILES):
+        raise WorkerError(
+            "the engine has no tokenizer",
+            code="no-tokenizer",
+            cause=f"no tokenizer files in {tokenizer}",
+            hint="Give the model's folder as the engine's tokenizer: trtllm-build copies none.",
+        )
+    settings = host_settings(spec.settings, channel)
+    try:
+        template = load_chat_template(tokenizer)
+    except TemplateError as error:
+        channel.log(f"the chat template cannot be used, plain prompts only: {error}", "warning")
+        template = None
+    engine = load_engine(folder, tokenizer, settings, channel)
+    try:
+        return asyncio.run(_serve(channel, engine, template, reader))
+    except BrokenPipeError:
+        os._exit(1)  # nobody listens any more
+    finally:
+        _shut_down(engine)
+
+
+async def _serve(
+    channel: Channel, engine: Engine, template: ChatTemplate | None, reader: CommandReader
+) -> dict[str, Any]:
+    channel.phase("warm up", 3, 3)
+    host = Host(channel, engine, template)
+    await host.warm_up()
+    limits = {
+        "max_seq_len": engine.max_seq_len,
+        "max_batch_size": engine.max_batch_size,
+        "max_num_batched_tokens": engine.max_num_tokens,
+    }
+    if engine.kv_tokens is not None:
+        limits["kv_tokens"] = engine.kv_tokens
+    channel.send(
+        Ready(
+            limits=limits,
+            kv_blocks_total=engine.kv_blocks,
+            kv_block_tokens=engine.kv_block_tokens,
+            load_seconds=time.monotonic() - engine.started_s,
+            chat_template=template is not None,
+        )
+    )
+    return await host.serve(reader)
+
+
+def _shut_down(engine: Engine) -> None:
+    """Let the library end its processes, and do not wait for ever: what is left is ended with this process."""
+    thread = threading.Thread(target=engine.llm.shutdown, daemon=True)
+    thread.start()
+    thread.join(_SHUTDOWN_SECONDS)
+
+
+if __name__ == "__main__":
+    run_worker("trtllm.host", work, packages=PACKAGES, reads_commands=True)
