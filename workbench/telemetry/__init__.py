@@ -1,1 +1,1 @@
-"""Samplers (NVML, host, engine) into time-series rings. No Qt."""
+"""Samplers that read GPUs and the host into time series. No Qt."""

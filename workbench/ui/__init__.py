@@ -1,1 +1,1 @@
-"""The window: the only place with Qt. Pages show models; plans and jobs are those of the command line."""
+"""The window. The only place with Qt."""

@@ -1,0 +1,45 @@
+"""The real window, offscreen, over a home of its own; Qt's warnings fail a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from workbench.core.home import Home, home_from
+from workbench.ui.actions import Actions
+from workbench.ui.app import make_application
+from workbench.ui.bridge import Tasks
+from workbench.ui.notices import Notices
+from workbench.ui.session import STATE_FILE, Session, State
+from workbench.ui.theme import Theme
+
+HARMLESS = ("propagateSizeHints",)
+
+
+@pytest.fixture(scope="session")
+def qapp(qapp_args: list[str]) -> QApplication:
+    app = make_application(["engine-workbench"])
+    if app.findChild(Theme) is None:
+        Theme(app, "dark")
+    return app
+
+
+@pytest.fixture
+def app_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    home = home_from(os.environ)
+    home.root.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+@pytest.fixture
+def session(qapp: QApplication, app_home: Home) -> Iterator[Session]:
+    made = Session(app_home, Tasks(), Notices(), Actions(), State(app_home.root / STATE_FILE))
+    yield made
+    assert made.tasks.close(), "a background task did not end"

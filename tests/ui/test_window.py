@@ -1,0 +1,182 @@
+"""The frame: pages, palette, notices, monitor, state between starts, one window a home."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QApplication, QLineEdit, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from workbench.core.home import Home
+from workbench.telemetry.memory import GpuMemory, MemorySample, MemorySampler, Ring
+from workbench.ui.app import OneInstance, make_window
+from workbench.ui.pages.base import Page
+from workbench.ui.session import STATE_FILE, Session, State
+from workbench.ui.shell.monitor import MemoryPlot
+from workbench.ui.window import Window
+
+
+class First(Page):
+    name, title, icon_name = "first", "First", "build"
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(session, parent)
+        self.field = QLineEdit()
+        self.field.setAccessibleName("A field")
+        QVBoxLayout(self).addWidget(self.field)
+
+    def state(self) -> dict[str, object]:
+        return {"text": self.field.text()}
+
+    def restore(self, state: dict[str, object]) -> None:
+        self.field.setText(str(state.get("text", "")))
+
+
+class Second(Page):
+    name, title, icon_name = "second", "Second", "jobs"
+
+
+def open_window(qtbot: QtBot, qapp: QApplication, home: Home) -> Window:
+    window = make_window(qapp, home, (First, Second))
+    qtbot.addWidget(window)
+    window.show()
+    window.start()
+    qtbot.waitExposed(window)
+    qtbot.waitUntil(window.isActiveWindow)
+    return window
+
+
+@pytest.fixture
+def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Window:
+    return open_window(qtbot, qapp, app_home)
+
+
+def test_keys_and_clicks_go_to_pages(window: Window, qtbot: QtBot) -> None:
+    assert window.stack.currentWidget().objectName() == "page-first"
+    qtbot.keyClick(window, Qt.Key.Key_2, Qt.KeyboardModifier.ControlModifier)
+    assert window.stack.currentWidget().objectName() == "page-second"
+    window.rail._items["first"].click()
+    assert window.stack.currentWidget().objectName() == "page-first"
+
+
+def test_the_palette_finds_and_does(window: Window, qtbot: QtBot) -> None:
+    qtbot.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+    palette = window.palette_dialog
+    assert palette is not None and palette.isVisible()
+    qtbot.keyClicks(palette._field, "go second")
+    qtbot.keyClick(palette._field, Qt.Key.Key_Return)
+    assert not palette.isVisible()
+    assert window.stack.currentWidget().objectName() == "page-second"
+
+
+def test_what_was_typed_and_shown_comes_back(qtbot: QtBot, qapp: QApplication, app_home: Home) -> None:
+    window = open_window(qtbot, qapp, app_home)
+    window.page("first").field.setText("a model")  # type: ignore[attr-defined]
+    window.show_page("second")
+    qtbot.keyClick(window, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
+    assert not window.monitor.isVisible()
+    window.close()
+    again = open_window(qtbot, qapp, app_home)
+    assert again.stack.currentWidget().objectName() == "page-second" and not again.monitor.isVisible()
+    again.show_page("first")
+    assert again.monitor.isVisible(), "hidden or shown is remembered for each page"
+    assert again.page("first").field.text() == "a model"  # type: ignore[attr-defined]
+    again.close()
+
+
+def test_a_state_file_that_cannot_be_read_is_put_aside(app_home: Home) -> None:
+    path = app_home.root / STATE_FILE
+    path.write_text("{")
+    state = State(path)
+    assert state.get("page") is None and path.with_suffix(".unreadable.json").read_text() == "{"
+    state.put("page", "jobs")
+    assert state.save() and json.loads(path.read_text())["page"] == "jobs"
+
+
+def test_notices_are_shown_and_errors_are_not_pushed_away(window: Window, qtbot: QtBot) -> None:
+    done: list[str] = []
+    window.session.notices.say("error", "The disk is full.", "0 B free", "Open folder", lambda: done.append("open"))
+    window.session.notices.say("info", "Saved.")
+    assert window.strip.isVisible() and window.strip._text.text() == "The disk is full."
+    window.strip._button.click()
+    assert done == ["open"] and not window.strip.isVisible()
+    assert [notice.text for notice in window.session.notices.kept] == ["The disk is full.", "Saved."]
+
+
+def test_the_monitor_shows_this_machine(window: Window, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: bool(window.monitor._plots), timeout=5000)
+    plot = window.monitor._plots[-1]
+    assert plot.accessibleName() == "Host memory"
+    assert "Free" in plot.accessibleDescription() and "GiB" in plot.accessibleDescription()
+    assert " / " in window.status._memory.text()
+
+
+def test_a_gpu_that_reports_no_use_is_not_drawn_as_empty(qtbot: QtBot) -> None:
+    ring = Ring(60)
+    gpu = GpuMemory(0, "A GPU", 8 << 30, None, "1")
+    ring.add(MemorySample(0.0, 1 << 34, 1 << 33, None, 1 << 20, (gpu,)))
+    plot = MemoryPlot(ring, 0)
+    qtbot.addWidget(plot)
+    assert plot._parts(next(iter(ring))) == ([], float(8 << 30))
+    plot.refresh()
+    assert not plot.grab().isNull()
+
+
+def test_the_ring_keeps_its_span() -> None:
+    ring = Ring(10.0)
+    sampler = MemorySampler()
+    one = sampler.sample()
+    for at in range(30):
+        ring.add(MemorySample(float(at), 1, 1, None, 1))
+    sampler.close()
+    assert len(ring) == 11 and ring.newest is not None and ring.newest.at == 29.0
+    assert 0 < one.own_bytes < one.host_total_bytes
+
+
+def test_things_dropped_on_the_window_go_to_build(window: Window, tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    window.session.events.build_with.connect(lambda preset, model: told.append((preset, model)))
+    for path in (tmp_path, tmp_path / "mine.toml"):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path))])
+        event = QDropEvent(
+            QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        )
+        window.dropEvent(event)
+    assert told == [("", str(tmp_path)), (str(tmp_path / "mine.toml"), "")]
+
+
+def test_a_second_start_raises_the_first(qtbot: QtBot, window: Window, app_home: Home) -> None:
+    first = OneInstance(app_home)
+    assert first.first()
+    first.listen(window)
+    window.showMinimized()
+    code = (
+        "import os, sys\nfrom PySide6.QtCore import QCoreApplication\n"
+        "from workbench.core.home import home_from\nfrom workbench.ui.app import OneInstance\n"
+        "app = QCoreApplication(sys.argv)\none = OneInstance(home_from(os.environ))\n"
+        "sys.exit(0 if not one.first() and one.knock() else 1)\n"
+    )
+    second = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    qtbot.waitUntil(lambda: second.poll() is not None, timeout=20_000)
+    assert second.returncode == 0
+    qtbot.waitUntil(lambda: not window.isMinimized(), timeout=5000)
+    first.release()
+    assert OneInstance(app_home).first(), "the lock is free again"
+
+
+def test_closing_leaves_no_thread_behind(qtbot: QtBot, qapp: QApplication, app_home: Home) -> None:
+    before = {thread.ident for thread in threading.enumerate() if not thread.daemon}
+    window = open_window(qtbot, qapp, app_home)
+    qtbot.waitUntil(lambda: bool(window.monitor._plots), timeout=5000)
+    window.close()
+    assert window.session.tasks.busy == 0 or window.session.tasks.close()
+    assert {thread.ident for thread in threading.enumerate() if not thread.daemon} <= before

@@ -1,0 +1,173 @@
+"""From threads to the window: work that must not run on the GUI thread, and its answers there.
+
+The GUI thread does no I/O and no waiting. What is handed over is frozen (models, tuples), never shared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal, Slot
+
+from workbench.core.errors import Failure, WorkbenchError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_WAIT_MS = 5000
+
+
+class _Answer(QObject):
+    """Carries one result to the thread that it lives in."""
+
+    ready = Signal(object, object)
+
+
+class _Run(QRunnable):
+    def __init__(self, function: Callable[[], Any], answer: _Answer) -> None:
+        super().__init__()
+        self._function, self._answer = function, answer
+
+    def run(self) -> None:
+        result: Any = None
+        failure: Failure | None = None
+        try:
+            result = self._function()
+        except WorkbenchError as error:
+            failure = error.failure
+        except Exception as error:
+            _log.exception("a background task failed")
+            failure = Failure(
+                code="internal",
+                what="The window could not do that: this is an error of the program's own.",
+                evidence=f"{type(error).__name__}: {str(error)[:300]}",
+                fix="The full text is in the window's log; please report it.",
+            )
+        try:
+            self._answer.ready.emit(result, failure)
+        except RuntimeError:
+            _log.debug("the window closed before an answer came")
+
+
+class Tasks(QObject):
+    """Runs functions in a few threads and calls back on the GUI thread.
+
+    With a `key`, only the answer to the latest task of that key is delivered (the last one wins): typing asks many
+    times, and only what was asked last counts.
+    """
+
+    idle = Signal()
+    """Nothing is running any more."""
+
+    def __init__(self, parent: QObject | None = None, threads: int = 4) -> None:
+        super().__init__(parent)
+        self._pool = QThreadPool(self)
+        self._pool.setMaxThreadCount(threads)
+        self._numbers = itertools.count(1)
+        self._latest: dict[str, int] = {}
+        self._open: dict[int, _Answer] = {}
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """Tasks whose answer has not come."""
+        return len(self._open)
+
+    def run(
+        self,
+        function: Callable[[], T],
+        done: Callable[[T], None] | None = None,
+        failed: Callable[[Failure], None] | None = None,
+        *,
+        key: str = "",
+    ) -> None:
+        """Run `function` in a thread; then `done` with its result or `failed` on the GUI thread."""
+        if self._closed:
+            return
+        number = next(self._numbers)
+        if key:
+            self._latest[key] = number
+        answer = _Answer(self)
+        self._open[number] = answer
+
+        def deliver(result: Any, failure: Failure | None) -> None:
+            self._open.pop(number, None)
+            answer.deleteLater()
+            if not self._closed and (not key or self._latest.get(key) == number):
+                if failure is None:
+                    if done is not None:
+                        done(result)
+                elif failed is not None:
+                    failed(failure)
+            if not self._open:
+                self.idle.emit()
+
+        answer.ready.connect(deliver)
+        self._pool.start(_Run(function, answer))
+
+    def close(self) -> bool:
+        """Deliver nothing more and wait for what runs; False when something did not end in time."""
+        self._closed = True
+        self._pool.clear()
+        return self._pool.waitForDone(_WAIT_MS)
+
+
+class Poll(QObject, Generic[T]):
+    """Asks again and again, never twice at once: the next question is put `interval_ms` after the last answer.
+
+    `answered` is sent only when the answer differs from the one before.
+    """
+
+    answered = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, tasks: Tasks, ask: Callable[[], T], interval_ms: int, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._tasks, self._ask = tasks, ask
+        self._last: T | None = None
+        self._asking = False
+        self._again = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(interval_ms)
+        self._timer.timeout.connect(self.now)
+
+    def set_interval(self, interval_ms: int) -> None:
+        self._timer.setInterval(interval_ms)
+
+    def start(self) -> None:
+        self.now()
+
+    def stop(self) -> None:
+        self._timer.stop()
+        self._again = False
+
+    @Slot()
+    def now(self) -> None:
+        """Ask at once; while an answer is awaited, once more after it."""
+        if self._asking:
+            self._again = True
+            return
+        self._asking = True
+        self._timer.stop()
+        self._tasks.run(self._ask, self._take, self._fail)
+
+    def _take(self, answer: T) -> None:
+        if answer != self._last:
+            self._last = answer
+            self.answered.emit(answer)
+        self._next()
+
+    def _fail(self, failure: Failure) -> None:
+        self.failed.emit(failure)
+        self._next()
+
+    def _next(self) -> None:
+        self._asking = False
+        if self._again:
+            self._again = False
+            self.now()
+        else:
+            self._timer.start()

@@ -1,0 +1,52 @@
+"""The line over a page: its title, its own buttons, the palette's field, and the monitor's switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
+
+from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label
+
+HEIGHT = 48
+
+
+class Header(QFrame):
+    """Shows the page that is open. `find` opens the palette, `toggle_monitor` the dock."""
+
+    def __init__(self, find: Callable[[], None], toggle_monitor: Callable[[], None]) -> None:
+        super().__init__()
+        self.setProperty("surface", "bg")
+        self.setFixedHeight(HEIGHT)
+        self._title, self._subtitle = label("", "title"), label("", "text3")
+        self._own: list[QWidget] = []
+        find_button = button("Search actions   Ctrl+K", find, icon_name="search", name="Search actions")
+        self.monitor: QToolButton = icon_button(
+            "monitor", "Show or hide the monitor (Ctrl+M)", toggle_monitor, flat=False
+        )
+        self.monitor.setCheckable(True)
+        self._layout = QHBoxLayout(self)
+        self._layout.setContentsMargins(MARGIN, 0, MARGIN, 0)
+        self._layout.setSpacing(GAP)
+        for part in (self._title, self._subtitle):
+            self._layout.addWidget(part)
+        self._layout.addSpacing(GAP)
+        self._layout.addStretch(1)
+        self._layout.addWidget(find_button)
+        self._layout.addWidget(self.monitor)
+
+    def show_page(self, title: str, subtitle: str, widgets: list[QWidget]) -> None:
+        """Take the buttons of the page that was shown away and put this page's there."""
+        for widget in self._own:
+            self._layout.removeWidget(widget)
+            widget.hide()
+        self._own = widgets
+        at = self._layout.count() - 2
+        for offset, widget in enumerate(widgets):
+            self._layout.insertWidget(at + offset, widget)
+            widget.show()
+        self._title.setText(title)
+        self.set_subtitle(subtitle)
+
+    def set_subtitle(self, text: str) -> None:
+        self._subtitle.setText(text)
