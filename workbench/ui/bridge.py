@@ -7,68 +7,49 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
+import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 from workbench.core.errors import Failure, WorkbenchError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_WAIT_MS = 5000
+_WAIT_S = 5.0
 
 
-class _Answer(QObject):
-    """Carries one result to the thread that it lives in."""
-
-    ready = Signal(object, object)
-
-
-class _Run(QRunnable):
-    def __init__(self, function: Callable[[], Any], answer: _Answer) -> None:
-        super().__init__()
-        self._function, self._answer = function, answer
-
-    def run(self) -> None:
-        result: Any = None
-        failure: Failure | None = None
-        try:
-            result = self._function()
-        except WorkbenchError as error:
-            failure = error.failure
-        except Exception as error:
-            _log.exception("a background task failed")
-            failure = Failure(
-                code="internal",
-                what="The window could not do that: this is an error of the program's own.",
-                evidence=f"{type(error).__name__}: {str(error)[:300]}",
-                fix="The full text is in the window's log; please report it.",
-            )
-        try:
-            self._answer.ready.emit(result, failure)
-        except RuntimeError:
-            _log.debug("the window closed before an answer came")
+class _Asked(NamedTuple):
+    key: str
+    done: Callable[[Any], None] | None
+    failed: Callable[[Failure], None] | None
 
 
 class Tasks(QObject):
     """Runs functions in a few threads and calls back on the GUI thread.
 
     With a `key`, only the answer to the latest task of that key is delivered (the last one wins): typing asks many
-    times, and only what was asked last counts.
+    times, and only what was asked last counts. The threads are daemons: one that hangs on a dead network share keeps
+    neither the window nor the program from ending.
     """
 
     idle = Signal()
     """Nothing is running any more."""
+    _arrived = Signal(int, object, object)
 
     def __init__(self, parent: QObject | None = None, threads: int = 4) -> None:
         super().__init__(parent)
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(threads)
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._todo: SimpleQueue[tuple[int, Callable[[], Any]] | None] = SimpleQueue()
         self._numbers = itertools.count(1)
         self._latest: dict[str, int] = {}
-        self._open: dict[int, _Answer] = {}
+        self._open: dict[int, _Asked] = {}
         self._closed = False
+        self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @property
     def busy(self) -> int:
@@ -89,29 +70,63 @@ class Tasks(QObject):
         number = next(self._numbers)
         if key:
             self._latest[key] = number
-        answer = _Answer(self)
-        self._open[number] = answer
-
-        def deliver(result: Any, failure: Failure | None) -> None:
-            self._open.pop(number, None)
-            answer.deleteLater()
-            if not self._closed and (not key or self._latest.get(key) == number):
-                if failure is None:
-                    if done is not None:
-                        done(result)
-                elif failed is not None:
-                    failed(failure)
-            if not self._open:
-                self.idle.emit()
-
-        answer.ready.connect(deliver)
-        self._pool.start(_Run(function, answer))
+        self._open[number] = _Asked(key, done, failed)
+        if len(self._threads) < min(self._most, len(self._open)):
+            thread = threading.Thread(target=self._work, name=f"window-task-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._todo.put((number, function))
 
     def close(self) -> bool:
         """Deliver nothing more and wait for what runs; False when something did not end in time."""
         self._closed = True
-        self._pool.clear()
-        return self._pool.waitForDone(_WAIT_MS)
+        self._open.clear()
+        for _ in self._threads:
+            self._todo.put(None)
+        ends = time.monotonic() + _WAIT_S
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self) -> None:
+        while (asked := self._todo.get()) is not None:
+            if self._closed:
+                continue
+            number, function = asked
+            result: Any = None
+            failure: Failure | None = None
+            try:
+                result = function()
+            except WorkbenchError as error:
+                failure = error.failure
+            except Exception as error:
+                _log.exception("a background task failed")
+                failure = Failure(
+                    code="internal",
+                    what="The window could not do that: this is an error of the program's own.",
+                    evidence=f"{type(error).__name__}: {str(error)[:300]}",
+                    fix="The full text is in the window's log; please report it.",
+                )
+            if self._closed:
+                continue
+            try:
+                self._arrived.emit(number, result, failure)
+            except RuntimeError:
+                return  # the window is gone
+
+    @Slot(int, object, object)
+    def _deliver(self, number: int, result: Any, failure: Failure | None) -> None:
+        asked = self._open.pop(number, None)
+        if asked is None or self._closed:
+            return
+        if not asked.key or self._latest.get(asked.key) == number:
+            if failure is None:
+                if asked.done is not None:
+                    asked.done(result)
+            elif asked.failed is not None:
+                asked.failed(failure)
+        if not self._open:
+            self.idle.emit()
 
 
 class Poll(QObject, Generic[T]):
