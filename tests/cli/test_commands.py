@@ -82,6 +82,8 @@ def test_flags_are_searched_and_gone_ones_answered(home: Home) -> None:
     assert gone.code == 2 and "is not a flag of trtllm-build 1.2" in gone.err
     near = workbench("flags", "max_batch_sizes")
     assert near.code == 2 and "max_batch_size" in near.err
+    none = workbench("flags", "zzz")
+    assert none.code == 2 and "lists all" in none.err and "Take it out" not in none.err
 
 
 def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -> None:

@@ -199,6 +199,9 @@ def test_keys_with_outliers_are_not_told_to_take_fp8(tmp_path: Path) -> None:
     assert found(situation(qwen, preset(weights="fp8"), "H100"), "fp8-without-fp8-kv") is None
     assert found(situation(tiny, preset(weights="fp8"), "H100"), "fp8-without-fp8-kv") is not None
     assert found(situation(qwen, preset(weights="fp8"), "H100"), "precision-unproven") is not None
+    forced = found(situation(qwen, preset("precision.kv_cache=fp8", weights="fp8"), "H100"), "kv-outliers")
+    assert forced is not None and forced.level == "warning" and forced.overrides == ("precision.kv_cache=auto",)
+    assert found(situation(tiny, preset("precision.kv_cache=fp8", weights="fp8"), "H100"), "kv-outliers") is None
 
 
 def test_what_does_not_fit_says_the_mildest_way_out(llama: ModelSpec, llama_70b: ModelSpec) -> None:

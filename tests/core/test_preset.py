@@ -30,7 +30,7 @@ from workbench.core.preset import (
     preset_to_toml,
     save_preset,
 )
-from workbench.core.preset_check import key_lines, known_keys, wanted
+from workbench.core.preset_check import key_lines, known_keys, shown_argv, wanted
 from workbench.core.preset_schema import SCHEMA_VERSION, Migration, migrate
 
 GOOD = """# a comment
@@ -238,6 +238,15 @@ def test_what_is_not_toml(text, line):
     error = refused(text)
     if line:
         assert error.what.startswith(f"presets/x.toml, line {line}: not TOML")
+
+
+def test_secrets_in_an_argv_are_not_shown():
+    argv = ("docker", "run", "-e", "HF_TOKEN=hf_abcdefghij", "--env=MY_API_KEY=a=b==", "-e", "HF_TOKEN", "IMAGE",
+            "sk-abcdefghijk", "TOKENIZERS_PARALLELISM=false", "PYTHONPATH=/srv/tokens", "python3")  # fmt: skip
+    shown = shown_argv(argv)
+    assert shown[3] == "HF_TOKEN=(not shown)" and shown[4] == "--env=MY_API_KEY=(not shown)"
+    assert shown[5:8] == ("-e", "HF_TOKEN", "IMAGE") and shown[8] == "(not shown)"
+    assert shown[9:] == argv[9:]
 
 
 def test_secrets_are_not_repeated():

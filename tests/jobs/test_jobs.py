@@ -307,6 +307,18 @@ def test_a_model_that_changes_while_its_job_waits_is_noticed(home: Home, tmp_pat
     assert not leftovers(home) and "waits for cpu" in folder.log_path.read_text()
 
 
+def test_what_a_step_took_is_without_its_wait(home: Home, tmp_path: Path) -> None:
+    with held(home.lanes, "cpu"):
+        folder = client.start(home, scripted_plan(scripted_step(home, "convert", [["write", "w", "x"]])))
+        end = time.monotonic() + SECONDS
+        while "waits for cpu" not in folder.state().steps[0].note:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        free = time.time()
+    step = client.wait(folder, SECONDS).steps[0]
+    assert step.status == "done" and step.started_at is not None and step.started_at >= free
+
+
 def test_a_read_only_place_is_said(home: Home, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")

@@ -283,9 +283,29 @@ def test_gptq_folders_go_through_tensorrt_llm_alone(home: Home, tmp_path: Path) 
         with pytest.raises(BlockedError, match=words) as caught:
             steps_of(home, model, *overrides, preset=preset)
         assert caught.value.fix
+    ordered = read_model(write_gptq(tmp_path / "ordered", desc_act=True))
+    with pytest.raises(BlockedError, match="act-order"):
+        steps_of(home, ordered, preset="trtllm-int4-gptq")
     plain = read_model(make_tiny_folder(tmp_path / "plain"))
     report = check(get("tensorrt_llm"), request_for(find_preset("trtllm-int4-gptq"), plain, home))
     assert [(a.code, a.overrides) for a in report.blocks] == [("no-route", ("precision.weights=int4_awq",))]
+
+
+def test_what_modelopt_would_refuse_is_told_by_check(home: Home, tiny: ModelSpec) -> None:
+    both = environments(True, True)
+
+    def blocks(preset: str, *overrides: str, **more: Any) -> list[str]:
+        chosen = apply_overrides(find_preset(preset), list(overrides))
+        return [
+            a.code for a in check(get("tensorrt_llm"), request_for(chosen, tiny, home, environment=both, **more)).blocks
+        ]
+
+    assert blocks("trtllm-int4-awq") == []
+    assert blocks("trtllm-int4-awq", "precision.group_size=16") == ["group-size"]
+    assert blocks("trtllm-fp8", "precision.effective_bits=9") == []
+    assert blocks("trtllm-fp8", "precision.effective_bits=5") == ["effective-bits"]
+    assert blocks("trtllm-fp8", "precision.effective_bits=5", until="convert") == []
+    assert blocks("trtllm-int8-sq", "gpu=A100", "precision.effective_bits=9") == ["effective-bits"]
 
 
 def test_flags_are_judged_before_anything_starts(home: Home, tiny: ModelSpec) -> None:
@@ -416,7 +436,9 @@ def test_an_interpreter_behind_a_prefix_is_asked(home: Home, tmp_path: Path) -> 
     asked = [line for line in notes(tmp_path / "programs") if line.startswith("docker run")]
     assert len(asked) == 1, "the second answer is from the cache"
     gone = find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "/no/docker run image python3"})[0]
-    assert gone.problem and not gone.usable
+    assert gone.problem and not gone.usable and "ends with the interpreter" not in gone.problem
+    bare = find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "/no/ssh gpu1"})[0]
+    assert "a prefix ends with the interpreter" in bare.problem
     with pytest.raises(BadInputError, match="not a command line"):
         find_environments(MODELOPT, home, {"WORKBENCH_MODELOPT_PREFIX": "docker run 'image"})
 

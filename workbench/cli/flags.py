@@ -19,7 +19,9 @@ def run_flags(context: Context, wanted: str) -> None:
     found = [f for f in flag_table() if name in f.name or wanted.lower() in f.help.lower()]
     if not found or any(gone.name == name for gone in gone_flags()):
         problem = unknown_flag(wanted)
-        raise BadInputError(problem.what, fix=problem.fix, code=problem.code)
+        # The fix is for a preset's line; nothing is to be taken out of a search.
+        fix = problem.fix if problem.code == "gone-flag" else "`workbench flags` lists all."
+        raise BadInputError(problem.what, fix=fix, code=problem.code)
     if context.as_json:
         context.result(found)
         return

@@ -151,6 +151,10 @@ class _Lines:
             elif event["type"] == "log" and event.get("level") in ("warning", "error", "info"):
                 self._say(f"  {event.get('step', '')}: {event['text']}")
         for step in state.steps:
+            waits = f"{state.attempt}/{step.id}/{step.note}"
+            if step.status == "waiting" and step.note and waits not in self._said:
+                self._said.add(waits)
+                self._say(step_words(step))
             if step.status in _MARKS and (key := f"{state.attempt}/{step.id}/{step.status}") not in self._said:
                 self._said.add(key)
                 self._say(step_words(step))

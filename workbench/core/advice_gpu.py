@@ -286,6 +286,18 @@ def _fp8_without_fp8_kv(s: Situation) -> Iterator[Advice]:
         )
 
 
+def _fp8_kv_with_outliers(s: Situation) -> Iterator[Advice]:
+    if s.gpus and s.preset.precision.kv_cache is KvPrecision.FP8 and s.model.architecture in _KEY_OUTLIERS:
+        yield Advice(
+            code="kv-outliers",
+            level="warning",
+            text="This family's keys have a large bias, which one FP8 scale a layer rounds away: answers may collapse.",
+            arithmetic=f"{s.model.architecture}, KV cache fp8; verify does not see the KV cache's rounding",
+            fix="Leave the KV cache at 16 bits, or measure the engine's answers before you rely on them.",
+            overrides=("precision.kv_cache=auto",),
+        )
+
+
 def _bf16_to_fp16(s: Situation) -> Iterator[Advice]:
     if s.gpus and Precision.FP16 in s.precisions and s.model.dtype == "bf16":
         yield Advice(
@@ -342,6 +354,7 @@ GPU_RULES: tuple[Rule, ...] = (
     _token_limit_large,
     _no_paged_context,
     _fp8_without_fp8_kv,
+    _fp8_kv_with_outliers,
     _bf16_to_fp16,
     _scheduler,
     tensor_parallel_without_nvlink,

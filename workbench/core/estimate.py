@@ -296,7 +296,8 @@ def _kv_width(kv_precision: str) -> tuple[str, float]:
 
 
 def _kv_product(spec: ModelSpec, width: float) -> str:
-    return f"2 x {spec.layers} layers x {spec.kv_heads} KV heads x {spec.head_size} x {width:g} B"
+    heads = "1 KV head" if spec.kv_heads == 1 else f"{spec.kv_heads} KV heads"
+    return f"2 x {spec.layers} layers x {heads} x {spec.head_size} x {width:g} B"
 
 
 def _sliding_note(spec: ModelSpec) -> str:

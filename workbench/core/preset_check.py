@@ -17,6 +17,10 @@ from workbench.core.preset_schema import CONFLICT, Preset
 KeyPath = tuple[str, ...]
 
 _SECRET = re.compile(r"token|secret|passw|api_?key|credential|\bhf_\w{8}|\bsk-\w{8}", re.IGNORECASE)
+_SECRET_WORD = re.compile(
+    r"^((?:--?[\w-]+=)?\w*(?:token(?!izer)|secret|passw|api_?key|credential)\w*=).+|\b(?:hf_|sk-)\w{8,}", re.IGNORECASE
+)
+"""In an argv: a secret variable with its value (group 1 is all but that), or a key by its beginning."""
 _SPOKEN = {
     "float32": "fp32",
     "float16": "fp16",
@@ -63,6 +67,11 @@ def clean(text: str, limit: int = _SHOWN) -> str:
 def looks_secret(text: str) -> bool:
     """Whether a line or key may hold a token or password and must not be repeated."""
     return bool(_SECRET.search(text))
+
+
+def shown_argv(argv: Sequence[str]) -> tuple[str, ...]:
+    """An argv fit for logs and records, without the values of variables such as `-e HF_TOKEN=...`."""
+    return tuple(_SECRET_WORD.sub(r"\1(not shown)", word) for word in argv)
 
 
 def dotted(path: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ from workbench.core.messages import (
     Unknown,
 )
 from workbench.core.plan import Plan, Step
+from workbench.core.preset_check import shown_argv
 from workbench.core.units import format_bytes
 from workbench.jobs.checks import check_plan, check_source_files
 from workbench.jobs.folder import JobFolder, last_log_line
@@ -118,6 +119,7 @@ class StepRunner:
         inputs = self._inputs()
         self._check_source()
         self.state.status = "running"
+        self.state.started_at = time.time()  # what it waited for a lane is no part of what it took
         self.job.event("step", self.step.id, status="running")
         self.job.changed(now=True)
         partial = prepare_partial(self.step.output, self.owner) if self.step.output else None
@@ -188,7 +190,7 @@ class StepRunner:
         spec = StepSpec(
             worker=self.step.worker, settings=self.step.settings, inputs=inputs, output=str(partial) if partial else ""
         )
-        self.job.log(f"[{self.step.id}] {' '.join(self.step.argv)}")
+        self.job.log(f"[{self.step.id}] {' '.join(shown_argv(self.step.argv))}")
         began = time.monotonic()
         worker = WorkerProcess(
             self.step.argv, self.step.env, self.job.folder.path, spec, self.job.folder.log_path, self.step.title
@@ -301,7 +303,7 @@ class StepRunner:
             id=self.step.id,
             kind=self.step.kind,
             worker=self.step.worker,
-            argv=self.step.argv,
+            argv=shown_argv(self.step.argv),
             settings=self.step.settings,
             inputs=inputs,
             versions=self.versions,

@@ -16,6 +16,7 @@ from workbench.core.messages import StepSpec
 from workbench.core.model import ModelSpec
 from workbench.core.plan import Step, StepKind
 from workbench.core.preset import Preset
+from workbench.core.preset_check import shown_argv
 from workbench.toolchains.places import Place, place_of, worker_argv
 
 
@@ -64,7 +65,7 @@ class Environment:
         """What makes it unusable, in words; empty when it is usable."""
         if self.usable:
             return ""
-        return f"{' '.join(self.prefix)} {self.problem or 'lacks ' + ', '.join(self.missing)}"
+        return f"{' '.join(shown_argv(self.prefix))} {self.problem or 'lacks ' + ', '.join(self.missing)}"
 
     @property
     def place(self) -> Place:

@@ -15,6 +15,7 @@ from typing import Any
 from workbench import __version__
 from workbench.core.home import Home
 from workbench.core.host import HostSpec
+from workbench.core.preset_check import shown_argv
 from workbench.core.units import format_bytes
 from workbench.toolchains import get, names
 from workbench.toolchains.base import Environment, Toolchain
@@ -122,7 +123,7 @@ def _interpreters(wanted: Wanted, home: Home, environ: Mapping[str, str], import
     rows = []
     for environment in find_environments(wanted, home, environ):
         row: dict[str, Any] = {
-            "interpreter": " ".join(environment.prefix),
+            "interpreter": " ".join(shown_argv(environment.prefix)),
             "origin": environment.origin,
             "named": environment.named,
             "versions": dict(environment.versions),

@@ -146,6 +146,8 @@ def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> E
         text = _first_line(error)
         if re.search(r"No module named '?workbench", text):
             text = _not_seen(Path(environment.worker_path))
+        if "python" not in Path(prefix[-1]).name:
+            text += f"; a prefix ends with the interpreter, such as python3, and this one with {prefix[-1]}"
         return replace(environment, problem=f"could not be asked: {text}")
     return _judged(toolchain, environment, versions)
 

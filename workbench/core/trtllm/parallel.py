@@ -15,6 +15,8 @@ from workbench.core.precision import Precision
 AWQ_BLOCK_SIZES = (128, 64, 32)
 NVFP4_BLOCK_SIZE = 16
 MAX_RANKS = 4096
+FEWEST_AUTO_BITS = {Precision.FP8: 8.0, Precision.INT4_AWQ: 4.8, Precision.W4A8_AWQ: 4.8, Precision.NVFP4: 4.5}
+"""Precisions that ModelOpt's auto-quantize mixes with others, and the fewest bits a weight that it can be asked for."""
 
 
 def check_parallel(spec: ModelSpec, tp: int, pp: int) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.core.errors import BlockedError
+from workbench.core.advice import Advice
+from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.model import ModelSpec
 from workbench.core.precision import Precision, supported
 from workbench.core.preset import Preset
 from workbench.core.trtllm.config import FAMILIES
+from workbench.core.trtllm.parallel import FEWEST_AUTO_BITS, block_size
 from workbench.toolchains.base import Environment, Package, Part
 
 MODELOPT = Part(
@@ -59,7 +62,7 @@ def choose_route(preset: Preset, model: ModelSpec, precision: Precision, environ
     asked, known = preset.model.converter, model.architecture in FAMILIES
     plain = model.architecture.removesuffix("ForCausalLM")[:60]
     if precision is Precision.INT4_GPTQ and model.quantization is not None:
-        return _gptq(preset, environment)
+        return _gptq(preset, model, environment)
     if needs_quantizing(preset, precision):
         if not known:
             raise _unknown(
@@ -85,7 +88,15 @@ def choose_route(preset: Preset, model: ModelSpec, precision: Precision, environ
     return Route("modelopt", modelopt, "ModelOpt: it needs no GPU and no TensorRT-LLM")
 
 
-def _gptq(preset: Preset, environment: Environment) -> Route:
+def _gptq(preset: Preset, model: ModelSpec, environment: Environment) -> Route:
+    quantized = model.quantization
+    if quantized is not None and "desc_act" in quantized.detail.split():
+        raise BlockedError(
+            "The GPTQ folder was quantized with act-order (desc_act), which TensorRT-LLM cannot read.",
+            evidence=f"desc_act = true in {model.path}/config.json",
+            fix="Quantize again without desc_act, or start from the unquantized model.",
+            code="gptq-act-order",
+        )
     if preset.model.converter == "modelopt":
         raise BlockedError(
             "ModelOpt cannot read a GPTQ folder.",
@@ -106,6 +117,46 @@ def _gptq(preset: Preset, environment: Environment) -> Route:
         "TensorRT-LLM's own converter, as it alone reads GPTQ folders",
         "TensorRT-LLM packs GPTQ weights in the order of the GPU's kernels, which nothing here reads back",
     )
+
+
+def cannot_be_made(preset: Preset, model: ModelSpec, precision: Precision) -> Iterator[Advice]:
+    """What ModelOpt's worker would refuse of a precision's settings for this model, told before it is started."""
+    if not needs_quantizing(preset, precision):
+        return
+    chosen = preset.effective_precision
+    try:
+        block_size(precision, model.input_channels, preset.parallel.tp, chosen.group_size)
+    except BadInputError as error:
+        yield Advice(
+            code="group-size",
+            level="block",
+            text=f"{error.what[:1].upper()}{error.what[1:]}.",
+            arithmetic=error.evidence,
+            fix=error.fix.replace("group_size =", "precision.group_size ="),
+            overrides=() if chosen.group_size == "auto" else ("precision.group_size=auto",),
+        )
+    bits = chosen.effective_bits
+    if bits is None:
+        return
+    if precision not in FEWEST_AUTO_BITS:
+        others = [each.value for each in FEWEST_AUTO_BITS]
+        yield Advice(
+            code="effective-bits",
+            level="block",
+            text=f"Mixed precision does not start from {precision}.",
+            arithmetic=f"precision.weights = {precision}, precision.effective_bits = {bits:g}",
+            fix=f"Use {', '.join(others[:-1])} or {others[-1]}, or leave precision.effective_bits out.",
+            overrides=("precision.effective_bits=none",),
+        )
+    elif bits < FEWEST_AUTO_BITS[precision]:
+        least = FEWEST_AUTO_BITS[precision]
+        yield Advice(
+            code="effective-bits",
+            level="block",
+            text=f"With {precision} layers the mean cannot be that few bits a weight.",
+            arithmetic=f"precision.effective_bits = {bits:g}, the fewest {least:g}",
+            fix=f"Ask for more than {least:g}; the output layer stays at 16 bits.",
+        )
 
 
 def serves(environment: Environment, packages: tuple[Package, ...]) -> bool:
@@ -140,7 +191,7 @@ def refuse_source(model: ModelSpec, precision: Precision) -> None:
         return
     gptq = quantized.method == "gptq"
     raise BlockedError(
-        f"{model.name} is quantized already ({quantized.method}); {precision.title} starts from full precision.",
+        f"{model.name} is quantized already ({quantized.method}), and {precision} starts from full precision.",
         evidence=f"quantization_config in {model.path}/config.json",
         fix="Set precision.weights to int4_gptq." if gptq else "Use the unquantized model folder.",
         code="already-quantized",

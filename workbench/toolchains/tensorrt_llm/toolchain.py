@@ -19,7 +19,14 @@ from workbench.core.precision import Precision
 from workbench.core.preset import Preset, apply_overrides
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
-from workbench.toolchains.tensorrt_llm.routes import COPIED, MODELOPT, Route, choose_route, needs_quantizing
+from workbench.toolchains.tensorrt_llm.routes import (
+    COPIED,
+    MODELOPT,
+    Route,
+    cannot_be_made,
+    choose_route,
+    needs_quantizing,
+)
 from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
 
 REVISION = 1
@@ -137,6 +144,9 @@ class TensorRtLlm:
                     fix=f"Nearest: {nearest}.",
                     overrides=(f"precision.weights={nearest}",),
                 )
+            if variant.quantizes(request.until or "verify"):
+                for refused in cannot_be_made(preset, request.model, variant.precision):
+                    found[f"{refused.code} {variant.name}"] = refused
             problems = check_flags(
                 settings_from_preset(preset),
                 capability,

@@ -26,7 +26,6 @@ AUTO_WITH: dict[Precision, tuple[Precision, ...]] = {
     Precision.NVFP4: (Precision.NVFP4, Precision.FP8),
 }
 """Formats that auto-quantize chooses among, layer by layer, beside leaving a layer alone."""
-FEWEST_AUTO_BITS = {Precision.FP8: 8.0, Precision.INT4_AWQ: 4.8, Precision.W4A8_AWQ: 4.8, Precision.NVFP4: 4.5}
 _WEIGHTS, _KV = "*weight_quantizer", "*[kv]_bmm_quantizer"
 _KV_BITS: dict[str, Any] = {"fp8": (4, 3), "int8": 8}
 PASSES = {Precision.INT4_AWQ: 2, Precision.W4A8_AWQ: 2}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.precision import Precision
+from workbench.core.trtllm.parallel import FEWEST_AUTO_BITS
 from workbench.workers.common import explain_import, first_line
 from workbench.workers.modelopt.checkpoint import finish
 from workbench.workers.modelopt.common import (
@@ -26,7 +27,7 @@ from workbench.workers.modelopt.common import (
     quiet,
     where,
 )
-from workbench.workers.modelopt.formats import AUTO_WITH, FEWEST_AUTO_BITS, kv_only, passes, quant_config
+from workbench.workers.modelopt.formats import AUTO_WITH, kv_only, passes, quant_config
 from workbench.workers.modelopt.load import load_model, source_config
 from workbench.workers.modelopt.write import check_finite
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker

@@ -70,7 +70,7 @@ def read_texts(path: Path, field: str) -> list[str]:
         raise WorkerError(
             "the calibration file cannot be read",
             code="bad-calibration",
-            cause=str(error),
+            cause=f"{path.name}: {error}",
             hint="Give a UTF-8 text file or a .jsonl file.",
         ) from error
     if path.suffix == ".jsonl":
