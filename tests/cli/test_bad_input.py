@@ -179,6 +179,7 @@ ARGUMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code", "word"), ARGUMENTS, ids=[" ".join(row[0]) for row in ARGUMENTS])
 def test_arguments_that_cannot_be_used(home: Home, tmp_path: Path, arguments: list[str], code: int, word: str) -> None:
     model = str(make_tiny_folder(tmp_path / "model"))

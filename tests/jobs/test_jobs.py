@@ -141,6 +141,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("actions", "code", "evidence"), FAILURES, ids=[f"{row[1]}-{row[2]}" for row in FAILURES])
 def test_a_worker_that_goes_wrong_leaves_words_and_nothing_else(
     home: Home, actions: list[list[object]], code: str, evidence: str
@@ -185,6 +186,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_cancel_ends_the_worker_and_its_children(
     home: Home, tmp_path: Path, stubborn: bool, monkeypatch: pytest.MonkeyPatch

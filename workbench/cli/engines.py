@@ -15,7 +15,7 @@ from workbench.core.artifact import VERIFY_FILE, Provenance, problems, read_prov
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.units import format_bytes, format_duration
-from workbench.jobs.lanes import Lane
+from workbench.jobs.holding import held_artifact
 from workbench.jobs.sealing import remove_artifact
 from workbench.store.store import StoredArtifact
 from workbench.toolchains.gpus import detected_gpus
@@ -208,18 +208,11 @@ def run_remove(context: Context, wanted: str, *, yes: bool, everything: bool) ->
             )
         if not typer.confirm(f"Remove {stored.path} ({size})?", err=True):
             raise typer.Exit(0)
-    lanes = [Lane(context.home.lanes, name) for name in (f"path:{stored.path}", f"artifact:{stored.provenance.key}")]
     try:
-        if not all(lane.acquire(timeout_seconds=0.5) for lane in lanes):
-            raise BadInputError(
-                f"A job is using {stored.path}.", fix="Wait for it, or cancel it: `workbench jobs`.", code="in-use"
-            )
-        others = remove_artifact(stored.path, stored.provenance, (VERIFY_FILE,))
+        with held_artifact(context.home, stored.path, stored.provenance.key):
+            others = remove_artifact(stored.path, stored.provenance, (VERIFY_FILE,))
     except OSError as error:
         raise BadInputError(f"{stored.path} could not be removed.", evidence=str(error), code="not-writable") from error
-    finally:
-        for lane in lanes:
-            lane.release()
     context.store.forget_artifact(stored.path)
     if others:
         context.note(f"These files were not the workbench's and stay in {stored.path}: {', '.join(others[:10])}")

@@ -146,9 +146,11 @@ def read_provenance(folder: Path) -> Provenance:
 def problems(folder: Path, provenance: Provenance) -> list[str]:
     """Why the folder is not complete; empty when all listed files are there with their sizes."""
     found = [] if (folder / PROVENANCE_FILE).is_file() else [f"{PROVENANCE_FILE} is missing"]
+    top = str(folder)
     for entry in provenance.files:
         try:
-            size = (folder / entry.path).stat().st_size
+            # A list of a thousand engines looks at tens of thousands of files, and pathlib takes twice as long.
+            size = os.stat(f"{top}/{entry.path}").st_size  # noqa: PTH116
         except OSError:
             found.append(f"{entry.path} is missing")
             continue

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench import __version__
@@ -87,9 +87,8 @@ def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
     if not any(row["usable"] for toolchain in whole for row in toolchain["environments"]):
         found.append({"what": "No toolchain can be used: nothing can be built.", "fix": whole[0]["install"]})
     for toolchain in report["toolchains"]:
-        package = _PACKAGES.get(toolchain["name"], "")
         for row in toolchain["environments"]:
-            if (row["named"] or row["versions"].get(package)) and not row["usable"]:
+            if is_meant(toolchain, row) and not row["usable"]:
                 what = f"{toolchain['title']} cannot be used: {row['interpreter']} {lacks(row)}."
                 found.append({"what": what, "fix": row["fix"] or toolchain["install"]})
     disk = report["disk"]
@@ -99,9 +98,56 @@ def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
     return found
 
 
+def is_meant(toolchain: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether somebody meant this interpreter for the toolchain: it was named, or holds its main package."""
+    return bool(row["named"] or row["versions"].get(_PACKAGES.get(toolchain["name"], "")))
+
+
 def lacks(row: Mapping[str, Any]) -> str:
     """Why an interpreter's row is not usable, in words."""
     return str(row["problem"]) or f"lacks {', '.join(row['missing'])}"
+
+
+def report_words(report: Mapping[str, Any], problems: Sequence[Mapping[str, str]]) -> list[str]:
+    """The report with its `store` and its problems, in lines of text for people."""
+    host, gpus, disk = report["host"], report["gpus"], report["disk"]
+    free = host["memory_available_bytes"]
+    isa = ", ".join(host["isa"]) or "instruction sets not reported"
+    lines = [
+        f"Engine Workbench {report['workbench']}, Python {report['python']}, home {report['home']}",
+        f"CPU     {host['cpu_name']}, {host['usable_cores']} cores, {isa}",
+        f"memory  {format_bytes(free) if free is not None else 'not reported'} free"
+        f" of {format_bytes(host['memory_total_bytes'])}",
+        f"disk    {format_bytes(disk['free_bytes'])} free of {format_bytes(disk['total_bytes'])} at {disk['path']}",
+    ]
+    if gpus["found"]:
+        lines += [
+            f"GPU {g['index']}   {g['name']}, compute capability {g['compute_capability']}, "
+            f"{format_bytes(g['memory_bytes'])}, driver {gpus['driver']}"
+            for g in gpus["found"]
+        ]
+    else:
+        lines.append(f"GPU     none ({gpus['problem'] or 'the driver reports no device'}); OpenVINO engines need none")
+    for toolchain in report["toolchains"]:
+        lines += _toolchain_words(toolchain)
+    store = report["store"]
+    lines.append(f"store   {store['artifacts']} artefacts, {store['jobs']} jobs")
+    lines += [f"problem: {p['what']}\n  fix: {p['fix']}" for p in problems] or ["No problems found."]
+    return lines
+
+
+def _toolchain_words(toolchain: Mapping[str, Any]) -> list[str]:
+    lines = [toolchain["title"] + (f" ({toolchain['note']})" if toolchain["note"] else "")]
+    for row in toolchain["environments"]:
+        lines.append(f"  {row['interpreter']} ({row['origin']}): {'ok' if row['usable'] else lacks(row)}")
+        if row["versions"]:
+            lines.append("    " + ", ".join(f"{name} {version}" for name, version in row["versions"].items()))
+        if row["mpi"]:
+            found = ", ".join(f"{name} {value}" for name, value in row["mpi"].items() if value)
+            lines.append(f"    MPI: {found or 'none'}")
+    if not any(row["usable"] for row in toolchain["environments"]):
+        lines.append(f"  to have it: {toolchain['install']}")
+    return lines
 
 
 def _disk(home: Home) -> dict[str, Any]:

@@ -269,14 +269,15 @@ def probe_worker(
             cwd="/",  # `-m` looks in the working folder first, and the person's may hold anything
             env={**os.environ, **environment.env()},
             start_new_session=True,
+            bufsize=0,  # what a dead program does not take is not tried again when its pipe is closed
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
         deadline = threading.Timer(_IMPORT_SECONDS if settings.get("import") else _PROBE_SECONDS, process.kill)
         deadline.start()
         try:
-            process.stdin.write(spec.encode() + b"\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it ended at once: what it said tells why
+                process.stdin.write(spec.encode() + b"\n")
             # stdin stays open until the answer is there: the worker takes its end for the end of its starter.
             lines = process.stdout.read().splitlines()
         finally:

@@ -144,6 +144,7 @@ class Poll(QObject, Generic[T]):
         self._last: T | None = None
         self._asking = False
         self._again = False
+        self._on = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(interval_ms)
@@ -156,12 +157,15 @@ class Poll(QObject, Generic[T]):
         self.now()
 
     def stop(self) -> None:
+        """Ask no more; an answer that is under way is still sent."""
+        self._on = False
         self._timer.stop()
         self._again = False
 
     @Slot()
     def now(self) -> None:
         """Ask at once; while an answer is awaited, once more after it."""
+        self._on = True
         if self._asking:
             self._again = True
             return
@@ -184,5 +188,5 @@ class Poll(QObject, Generic[T]):
         if self._again:
             self._again = False
             self.now()
-        else:
+        elif self._on:
             self._timer.start()

@@ -203,6 +203,7 @@ QPushButton, QToolButton {{
 }}
 QPushButton:hover, QToolButton:hover {{ border-color: {t["ctl"]}; }}
 QPushButton:pressed, QToolButton:pressed {{ background: {t["track"]}; }}
+QPushButton:checked, QToolButton:checked {{ background: {t["accent_bg"]}; border-color: {t["accent_line"]}; }}
 QPushButton:disabled, QToolButton:disabled {{
   color: {t["disabled"]}; background: {t["panel"]}; border-color: {t["line"]};
 }}
@@ -248,7 +249,7 @@ QCheckBox::indicator {{
   width: 14px; height: 14px; border: 1px solid {t["ctl"]}; border-radius: 3px; background: {t["sunken"]};
 }}
 QCheckBox::indicator:checked {{ background: {t["accent"]}; border-color: {t["accent"]}; }}
-QCheckBox:focus::indicator {{ border: 2px solid {t["accent"]}; }}
+QCheckBox::indicator:focus {{ border: 2px solid {t["accent"]}; }}
 QTableView, QTreeView, QListView {{
   background: {t["panel"]}; alternate-background-color: {t["panel"]}; border: none; gridline-color: {t["line"]};
 }}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 
-from PySide6.QtCore import QByteArray, Qt, QTimer
+from PySide6.QtCore import QByteArray, Qt
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
@@ -20,6 +21,7 @@ from workbench.ui.shell.rail import Rail
 from workbench.ui.shell.status import StatusLine
 from workbench.ui.shell.strip import NoticeStrip
 from workbench.ui.theme import MODES, theme
+from workbench.ui.widgets.basics import recolour
 
 SIZE = (1280, 800)
 SAMPLE_MS = 1000
@@ -59,6 +61,8 @@ class Window(QMainWindow):
         self.rail.chosen.connect(self.show_page)
         session.notices.said.connect(self.strip.show_notice)
         session.events.show_page.connect(self.show_page)
+        session.events.show_job.connect(lambda _: self.show_page("jobs"))
+        session.events.jobs_changed.connect(lambda jobs: self.status.show_running(jobs.running_text(time.time())))
         theme().changed.connect(self._recolour)
         self._restore()
 
@@ -155,13 +159,16 @@ class Window(QMainWindow):
     def _recolour(self) -> None:
         self.session.actions.recolour()
         for widget in self.findChildren(QWidget):
+            recolour(widget)
             widget.update()
 
     # -- samples
 
     def start(self) -> None:
-        """Begin to sample; called once the window is shown."""
+        """Begin to sample, and to watch the jobs; called once the window is shown."""
         self._poll.start()
+        if "jobs" in self._kinds:
+            self.page("jobs")  # its badge and the status line tell of jobs on every page
 
     def _take_sample(self, sample: MemorySample) -> None:
         self._ring.add(sample)
@@ -215,10 +222,10 @@ class Window(QMainWindow):
 
     def dropEvent(self, event: QDropEvent) -> None:
         """A folder is a model for the Build page, a .toml file a preset."""
+        self.show_page("build")  # first, since it listens once it is made
         for url in event.mimeData().urls():
             path = url.toLocalFile()
             if path.endswith(".toml"):
                 self.session.events.build_with.emit(path, "")
             elif path:
                 self.session.events.build_with.emit("", path)
-        QTimer.singleShot(0, partial(self.show_page, "build"))

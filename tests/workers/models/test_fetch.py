@@ -105,6 +105,7 @@ def test_download_with_progress_then_from_the_cache(hub: Hub, tmp_path: Path) ->
     assert not [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
 
 
+@pytest.mark.slow
 def test_connection_that_breaks_is_taken_up_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
     hub.cut_after["model.safetensors"] = [11 * 2**20, 1000]
     data = fetched(hub, tmp_path / "hf")
@@ -165,6 +166,7 @@ def test_offline_with_a_complete_copy(hub: Hub, tmp_path: Path) -> None:
     assert not hub.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline_without_a_copy(hub: Hub, tmp_path: Path, variable: str) -> None:
     fetched(hub, tmp_path / "hf")
@@ -183,6 +185,7 @@ def test_offline_with_half_a_copy(hub: Hub, tmp_path: Path) -> None:
     assert error["code"] == "offline" and "not complete" in error["message"] and "model.safetensors" in error["cause"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "header", "code", "words"),
     [

@@ -255,6 +255,7 @@ BUILD_FAILURES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", BUILD_FAILURES)
 def test_a_failure_is_explained(run_worker: RunWorker, checkpoint: Path, tmp_path: Path, failure: str) -> None:
     error = error_of(build(run_worker, checkpoint, tmp_path / "engine", fail=failure))
@@ -263,6 +264,7 @@ def test_a_failure_is_explained(run_worker: RunWorker, checkpoint: Path, tmp_pat
     assert not list((tmp_path / "engine").glob("*.engine"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["mpi-start-hangs", "import-hangs"])
 def test_a_start_that_hangs_is_ended_and_explained(
     run_worker: RunWorker, checkpoint: Path, tmp_path: Path, failure: str
@@ -273,6 +275,7 @@ def test_a_start_that_hangs_is_ended_and_explained(
     assert "Initializing MPI" in error.cause or failure == "import-hangs"
 
 
+@pytest.mark.slow
 def test_a_silent_compilation_is_no_hang(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:
     result_of(build(run_worker, checkpoint, tmp_path / "engine", settings={"hang_seconds": 0.3}, seconds=12))
 
@@ -371,6 +374,7 @@ def test_an_exit_code_alone_is_no_success_either(run_worker: RunWorker, checkpoi
     assert "exit code 1" in f"{error.message} {error.cause}"
 
 
+@pytest.mark.slow
 def test_a_child_that_keeps_the_pipe_open_holds_up_nothing(
     run_worker: RunWorker, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -406,6 +410,7 @@ def building(checkpoint: Path, out: Path, **options: object) -> Iterator[subproc
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["SIGTERM to the group", "SIGKILL to the worker", "end of file"])
 def test_cancel_leaves_no_process(tmp_path: Path, way: str) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", tp=2)

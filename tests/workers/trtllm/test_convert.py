@@ -47,6 +47,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "tp", "pp"),
     [("llama", 1, 1), ("llama", 4, 1), ("mistral", 2, 1), ("qwen2", 2, 2), ("qwen3", 1, 2), ("gemma2", 2, 1),

@@ -312,6 +312,7 @@ def test_an_engine_without_paged_context_attention_is_run_without_chunks(
     assert "no chunked prefill" in log and "no block reuse" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tp", "pp"), [(2, 1), (1, 2), (2, 2)])
 def test_several_ranks_start_their_own_processes(make_engine: MakeEngine, tmp_path: Path, tp: int, pp: int) -> None:
     engine = make_engine(tp=tp, pp=pp)
@@ -376,6 +377,7 @@ def test_a_failure_to_load_is_explained(
     assert words in f"{failure.what} {failure.evidence}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failure", "when"), [("import-hangs", "import"), ("mpi-hangs-loading", "load")])
 def test_a_start_that_hangs_is_ended_and_explained(engine: Path, tmp_path: Path, failure: str, when: str) -> None:
     found = failure_of(engine, tmp_path / "log", {"fail": failure}, hang_seconds=1.0)

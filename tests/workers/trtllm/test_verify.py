@@ -78,6 +78,7 @@ def tp2(llama: Path, tmp_path: Path) -> Path:
 # What is right passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "fields", "tp", "pp"),
     [
@@ -118,6 +119,7 @@ def test_rounding_to_the_checkpoints_dtype_is_not_taken_for_a_mix_up(models: Mod
     assert found["agreement"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tp", [1, 2])
 def test_fp8_is_near_and_not_the_same(llama: Path, tmp_path: Path, tp: int) -> None:
     folder = checkpoint(llama, tmp_path / "fp8", tp=tp, fp8=True)
@@ -128,12 +130,14 @@ def test_fp8_is_near_and_not_the_same(llama: Path, tmp_path: Path, tp: int) -> N
     assert found["source_perplexity"] > 1
 
 
+@pytest.mark.slow
 def test_fp8_figures_are_the_same_for_one_and_two_ranks(llama: Path, tmp_path: Path) -> None:
     loose = {"precision": "fp8", "min_agreement": 0.0, "max_kl": 10.0}
     found = [verify(checkpoint(llama, tmp_path / f"tp{tp}", tp=tp, fp8=True), llama, **loose) for tp in (1, 2)]
     assert found[0]["kl_nats"] == pytest.approx(found[1]["kl_nats"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fp8_below_the_floor_fails_with_its_figures(llama: Path, tmp_path: Path) -> None:
     folder = checkpoint(llama, tmp_path / "fp8", fp8=True)
     error = refused(folder, llama, "verify-failed", precision="fp8", min_agreement=0.0, max_kl=1e-6)
@@ -141,6 +145,7 @@ def test_fp8_below_the_floor_fails_with_its_figures(llama: Path, tmp_path: Path)
     assert "at most 1e-06" in error.cause
 
 
+@pytest.mark.slow
 def test_the_worker_says_the_same_over_its_protocol(run_worker: RunWorker, llama: Path, tp2: Path) -> None:
     spec = {
         "inputs": {"checkpoint": str(tp2), "model": str(llama)},
@@ -185,6 +190,7 @@ def test_no_config(llama: Path, tp2: Path) -> None:
     assert "config.json" in refused(tp2, llama, "bad-checkpoint").message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -227,6 +233,7 @@ def test_a_bias_left_out(models: Models, tmp_path: Path) -> None:
     assert "attention.qkv.bias" in refused(folder, models("qwen2"), "bad-checkpoint").cause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
 @pytest.mark.parametrize("name", ["transformer.layers.0.mlp.fc.weight", "transformer.ln_f.weight"])
 def test_a_wrong_dtype(llama: Path, tp2: Path, name: str, dtype: str) -> None:
@@ -254,6 +261,7 @@ def test_rotary_base_left_out_falls_to_the_engines_default_and_is_named(llama: P
     assert "logit error" in error.cause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "field", "value", "shown"),
     [
@@ -360,6 +368,7 @@ def test_weights_that_are_not_numbers(llama: Path, tp2: Path) -> None:
     assert "4 of" in refused(tp2, llama, "bad-checkpoint").cause
 
 
+@pytest.mark.slow
 def test_scales_of_the_kv_cache(llama: Path, tmp_path: Path) -> None:
     loose = {"precision": "fp8", "min_agreement": 0.0, "max_kl": 10.0}
     folder = checkpoint(llama, tmp_path / "kv", fp8=True, kv=True)
@@ -373,6 +382,7 @@ def test_scales_of_the_kv_cache(llama: Path, tmp_path: Path) -> None:
     assert "KV cache" in refused(folder, llama, "bad-checkpoint", **loose).message
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_read_by_its_list_of_layers(llama: Path, tmp_path: Path) -> None:
     plain, folder = checkpoint(llama, tmp_path / "plain"), checkpoint(llama, tmp_path / "mixed", fp8=True)
     parts = ("attention.qkv", "attention.dense", "mlp.fc", "mlp.gate", "mlp.proj")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from workbench.ui.icons import icon
 from workbench.ui.theme import BASE, mono_font
@@ -70,7 +80,7 @@ def button(
     made.setProperty("primary", primary)
     made.setProperty("small", small)
     if icon_name:
-        made.setIcon(icon(icon_name, "on_accent" if primary else "text2"))
+        _set_icon(made, icon_name, "on_accent" if primary else "text2")
     made.setAccessibleName(name or text.replace("&", ""))
     if tip:
         made.setToolTip(tip)
@@ -79,10 +89,22 @@ def button(
     return made
 
 
+def _set_icon(made: QAbstractButton, name: str, token: str) -> None:
+    made.setIcon(icon(name, token))
+    made.setProperty("icon_of", [name, token])
+
+
+def recolour(widget: QWidget) -> None:
+    """Draw a button's icon in the theme's colours of now."""
+    drawn = widget.property("icon_of")
+    if drawn and isinstance(widget, QAbstractButton):
+        widget.setIcon(icon(*drawn))
+
+
 def icon_button(icon_name: str, name: str, do: Callable[[], None] | None = None, *, flat: bool = True) -> QToolButton:
     """A button that shows an icon alone; `name` is its tool tip and accessible name."""
     made = QToolButton()
-    made.setIcon(icon(icon_name))
+    _set_icon(made, icon_name, "text2")
     made.setProperty("icon", True)
     made.setProperty("flat", flat)
     made.setToolTip(name)

@@ -1,0 +1,117 @@
+"""The Doctor page over this machine's true report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from tests.fakes.plans import scripted_plan, scripted_step
+from tests.toolchains.test_make_environment import make_wheel
+from workbench.core.home import Home
+from workbench.jobs import client
+from workbench.jobs.folder import find
+from workbench.toolchains.environments import variable_of
+from workbench.ui.models.doctor import DoctorRow, read_doctor
+from workbench.ui.pages.doctor import DoctorPage
+from workbench.ui.session import Session
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def page(session: Session, qtbot: QtBot) -> Iterator[DoctorPage]:
+    made = DoctorPage(session)
+    qtbot.addWidget(made)
+    made.resize(1200, 800)
+    made.show()
+    yield made
+    made.close_page()
+
+
+def rows_of(page: DoctorPage, group: str) -> list[DoctorRow]:
+    return [entry for entry in page.model.entries if isinstance(entry, DoctorRow) and entry.group == group]
+
+
+def test_each_group_is_shown_and_headings_cannot_be_chosen(page: DoctorPage, qtbot: QtBot) -> None:
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    assert {"Toolchains", "Memory and disk", "Store"} <= {e for e in page.model.entries if isinstance(e, str)}
+    assert rows_of(page, "Memory and disk")[0].name == "Host memory"
+    assert "GiB" in rows_of(page, "Memory and disk")[0].text
+    assert page.subtitle.startswith("checked at ")
+    for number, entry in enumerate(page.model.entries):
+        if isinstance(entry, str):
+            page.table.selectRow(number)
+            assert page.table.chosen() is None
+    page.copy_report()
+    assert QGuiApplication.clipboard().text().startswith("Engine Workbench ")
+
+
+def test_a_named_interpreter_that_lacks_packages_is_a_problem_with_its_fix(
+    page: DoctorPage, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such thing' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv(variable_of("tensorrt_llm"), str(broken))
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    chosen = page.table.chosen()
+    assert chosen is not None and chosen.state == "err" and chosen.place == str(broken), "the first problem is chosen"
+    assert "no such thing" in page.pane.text.text() and page.pane.fix.text() == chosen.fix != ""
+    assert "1 problem" in page._counts["err"].text()
+    assert {package.state for package in chosen.packages if package.wanted == "required"} <= {"err"}
+    page.pane.copy_fix.click()
+    assert QGuiApplication.clipboard().text() == chosen.fix
+
+
+def test_packages_are_shown_as_found_and_wanted(app_home: Home) -> None:
+    found = read_doctor(app_home)
+    own = next(row for row in found.rows if row.name.startswith("OpenVINO") and row.place == sys.executable)
+    by_name = {package.name: package for package in own.packages}
+    assert by_name["pydantic"].found and by_name["pydantic"].state == "ok"
+    assert "import not checked" in own.text or own.state != "ok"
+
+
+def test_what_is_wrong_in_the_store_is_said(app_home: Home) -> None:
+    folder = client.start(app_home.make(), scripted_plan(scripted_step(app_home, "convert", [["write", "w", "x"]])))
+    state = client.wait(folder, 60)
+    (Path(state.artifacts[0]) / "w").unlink()
+    (row,) = (row for row in read_doctor(app_home).rows if row.name == "Artefact")
+    assert row.state == "err" and "lost files" in row.text and "workbench engines rm" in row.fix
+
+
+@pytest.mark.slow
+def test_an_environment_is_made_by_a_job_that_can_be_cancelled(
+    page: DoctorPage, app_home: Home, qtbot: QtBot, tmp_path: Path
+) -> None:
+    make_wheel(tmp_path / "wheels", "nvidia_modelopt", "0.40.0")
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    (number,) = (n for n, e in enumerate(page.model.entries) if isinstance(e, DoctorRow) and e.toolchain == "modelopt")
+    page.table.selectRow(number)
+    assert page.making.make_button.isVisible() and not page.making.cancel_button.isVisible()
+    page.making.make(tmp_path / "wheels")
+    qtbot.waitUntil(lambda: page.making.cancel_button.isVisible(), timeout=WAIT_MS)
+    job = page.making.job
+    with qtbot.waitSignal(page.session.events.show_job) as asked:
+        page.making.log_button.click()
+    assert asked.args == [job]
+    qtbot.waitUntil((app_home.environments / "modelopt" / "default" / "pyvenv.cfg").exists, timeout=WAIT_MS)
+    page.making.cancel_button.click()
+    qtbot.waitUntil(lambda: page.making.make_button.isVisible(), timeout=WAIT_MS)
+    assert client.wait(find(app_home.jobs, job), 30).status == "cancelled"
+    assert not (app_home.environments / "modelopt" / "default").exists()
+    qtbot.waitUntil(lambda: not page._looking, timeout=WAIT_MS)
+
+
+def test_a_folder_without_wheels_is_refused_in_words(page: DoctorPage, qtbot: QtBot, tmp_path: Path) -> None:
+    page.making.show_for("modelopt")
+    page.making.make(tmp_path)
+    qtbot.waitUntil(lambda: any("no wheels" in n.text for n in page.session.notices.kept), timeout=WAIT_MS)
+    assert page.making.make_button.isEnabled() and not page.making.job

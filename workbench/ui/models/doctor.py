@@ -1,0 +1,228 @@
+"""The doctor's report as rows for the window: what is there, its state, and its fix."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workbench.core.home import Home
+from workbench.core.host import read_host
+from workbench.core.units import format_bytes
+from workbench.jobs.client import all_jobs
+from workbench.store.report import store_problems, store_report
+from workbench.store.store import Store
+from workbench.toolchains import get
+from workbench.toolchains.base import Package
+from workbench.toolchains.doctor import is_meant, lacks, machine_problems, machine_report, report_words
+
+State = Literal["ok", "warn", "err", "none"]
+"""`none`: it is not here, and nothing needs it."""
+GROUPS = ("GPU and driver", "Toolchains", "Memory and disk", "Store")
+_TIGHT_MEMORY = 0.1
+
+
+@dataclass(frozen=True)
+class PackageRow:
+    """One distribution: the version found (empty: absent) and what is wanted, in words."""
+
+    name: str
+    found: str
+    wanted: str
+    state: State
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class DoctorRow:
+    group: str
+    name: str
+    state: State
+    text: str
+    place: str = ""
+    """Folder or interpreter."""
+    what: str = ""
+    """The problem in a sentence; empty: there is none."""
+    fix: str = ""
+    packages: tuple[PackageRow, ...] = ()
+    details: tuple[str, ...] = ()
+    toolchain: str = ""
+    """Name of the toolchain or part that the row is about; empty for other rows."""
+
+
+@dataclass(frozen=True)
+class DoctorRows:
+    rows: tuple[DoctorRow, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
+    report: str = ""
+    """As text, to be copied."""
+    checked_at: float = 0.0
+    """Seconds since the epoch; 0: not yet."""
+    imported: bool = False
+
+    def count(self, *states: State) -> int:
+        return sum(row.state in states for row in self.rows)
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """Toolchains that can be used here."""
+        return tuple(dict.fromkeys(row.name for row in self.rows if row.group == "Toolchains" and row.state == "ok"))
+
+
+def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
+    """Look at everything. Takes seconds, with `imports` minutes: never call it on the GUI thread."""
+    home.make()
+    report = machine_report(home, read_host(), os.environ, imports=imports)
+    with Store.open(home) as store:
+        report["store"] = store_report(store, all_jobs(home))
+    problems = machine_problems(report) + store_problems(report["store"])
+    rows = (*_gpus(report["gpus"]), *_toolchains(report["toolchains"]), *_machine(report, problems), *_store(report))
+    return DoctorRows(
+        rows,
+        tuple((each["what"], each["fix"]) for each in problems),
+        "\n".join(report_words(report, problems)),
+        time.time(),
+        imports,
+    )
+
+
+def _gpus(gpus: Mapping[str, Any]) -> Iterator[DoctorRow]:
+    group = GROUPS[0]
+    if not gpus["found"]:
+        yield DoctorRow(
+            group,
+            "NVIDIA GPU",
+            "none",
+            "none here; OpenVINO engines need none",
+            details=(str(gpus["problem"] or "the driver reports no device"),),
+            fix="For TensorRT-LLM engines: a GPU of compute capability 8.0 or newer and NVIDIA's driver.",
+        )
+        return
+    for gpu in gpus["found"]:
+        text = f"{format_bytes(gpu['memory_bytes'])}, compute capability {gpu['compute_capability']}"
+        yield DoctorRow(group, f"{gpu['name']} ({gpu['index']})", "ok", text)
+    yield DoctorRow(group, "Driver", "ok", str(gpus["driver"] or "not reported"))
+
+
+def _toolchains(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
+    for toolchain in found:
+        packages = _packages_of(toolchain)
+        for row in toolchain["environments"]:
+            meant = is_meant(toolchain, row)
+            if not meant and not row["usable"] and len(toolchain["environments"]) > 1:
+                continue  # the workbench's own interpreter, of which nobody thought
+            state: State = "ok" if row["usable"] else "err" if meant else "none"
+            yield _environment(toolchain, row, packages, state)
+
+
+def _packages_of(toolchain: Mapping[str, Any]) -> tuple[Package, ...]:
+    whole = get(toolchain["part_of"] or toolchain["name"])
+    if not toolchain["part_of"]:
+        return whole.packages
+    return next((part.packages for part in whole.parts if part.name == toolchain["name"]), ())
+
+
+def _environment(
+    toolchain: Mapping[str, Any], row: Mapping[str, Any], packages: tuple[Package, ...], state: State
+) -> DoctorRow:
+    python = row["versions"].get("python", "")
+    imports = row["imports"]
+    words = [f"Python {python}" if python else "Python not reported"]
+    if state == "ok":
+        main = next((p.name for p in packages if p.required and p.name in row["versions"]), "")
+        if main:
+            words.insert(0, f"{main} {row['versions'][main]}")
+        words.append("imports" if imports is not None else "import not checked")
+    text = ", ".join(words) if state == "ok" else "not installed" if state == "none" else lacks(row)
+    details = [row["origin"]] + ([toolchain["note"]] if toolchain["note"] else [])
+    if row["mpi"]:
+        details.append("MPI: " + (", ".join(f"{k} {v}" for k, v in row["mpi"].items() if v) or "none"))
+    return DoctorRow(
+        GROUPS[1],
+        toolchain["title"],
+        state,
+        text,
+        place=row["interpreter"],
+        what=lacks(row) if state == "err" else "",
+        fix="" if state == "ok" else row["fix"] or toolchain["install"],
+        packages=tuple(_package(package, row, meant=state != "none") for package in packages),
+        details=tuple(details),
+        toolchain=toolchain["name"],
+    )
+
+
+def _package(package: Package, row: Mapping[str, Any], *, meant: bool) -> PackageRow:
+    found = row["versions"].get(package.name, "")
+    wanted = "required" if package.required else "may be there"
+    if package.oldest:
+        wanted = ".".join(map(str, package.oldest)) + " or newer"
+    if package.newest:
+        newest = ".".join(map(str, package.newest)) + ".x"
+        oldest = package.oldest[: len(package.newest)]
+        wanted = newest if oldest == package.newest else f"{newest} or older"
+        if oldest and oldest != package.newest:
+            wanted = f"{'.'.join(map(str, package.oldest))} to {newest}"
+    broken = (row["imports"] or {}).get(package.name, "")
+    if broken or (found and f"has {package.name} {found}" in row["problem"]):
+        return PackageRow(package.name, found, wanted, "err", broken or row["problem"])
+    state: State = "ok" if found else "err" if package.required and meant else "none"
+    return PackageRow(package.name, found, wanted, state)
+
+
+def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Iterator[DoctorRow]:
+    host, disk = report["host"], report["disk"]
+    free, total = host["memory_available_bytes"], host["memory_total_bytes"]
+    tight = free is not None and free < _TIGHT_MEMORY * total
+    yield DoctorRow(
+        GROUPS[2],
+        "Host memory",
+        "warn" if tight else "ok",
+        f"{format_bytes(free) if free is not None else 'not reported'} free of {format_bytes(total)}",
+        what="Little memory is free; a build may be stopped by the system." if tight else "",
+        fix="Close other programs before a build." if tight else "",
+    )
+    low = next((p for p in problems if p["what"].startswith("Only ") and disk["path"] in p["what"]), None)
+    yield DoctorRow(
+        GROUPS[2],
+        "Disk",
+        "err" if low else "ok",
+        f"{format_bytes(disk['free_bytes'])} free of {format_bytes(disk['total_bytes'])}",
+        place=disk["path"],
+        what=low["what"] if low else "",
+        fix=low["fix"] if low else "",
+    )
+    isa = ", ".join(host["isa"]) or "not reported"
+    yield DoctorRow(
+        GROUPS[2],
+        "CPU",
+        "ok",
+        f"{host['cpu_name']}, {host['usable_cores']} cores",
+        details=(f"Instruction sets: {isa}",),
+    )
+
+
+def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
+    store = report["store"]
+    yield DoctorRow(
+        GROUPS[3],
+        "Store",
+        "warn" if store["notice"] else "ok",
+        f"{store['artifacts']} artefacts, {store['jobs']} jobs",
+        place=report["home"],
+        what=store["notice"],
+    )
+    for problem in store_problems(store):
+        lost = problem["what"].endswith("lost files.")
+        yield DoctorRow(
+            GROUPS[3],
+            "Artefact" if lost else "Job",
+            "err" if lost else "warn",
+            problem["what"],
+            what=problem["what"],
+            fix=problem["fix"],
+        )
+
+
+__all__ = ["GROUPS", "DoctorRow", "DoctorRows", "PackageRow", "read_doctor"]

@@ -1,0 +1,276 @@
+"""Engines as the window shows them: frozen rows read from the store in a background thread, and one in full."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QFile
+
+from workbench.core.artifact import (
+    PROVENANCE_FILE,
+    Provenance,
+    StepRecord,
+    problems,
+    read_provenance,
+    runs_here,
+    verification,
+)
+from workbench.core.errors import BadInputError, WorkbenchError
+from workbench.core.home import Home
+from workbench.core.provenance_diff import Difference, differences
+from workbench.jobs.folder import JobFolder, job_ids
+from workbench.jobs.holding import held_artifact
+from workbench.store.notes import Note, notes_path, read_notes
+from workbench.store.store import Store, StoredArtifact
+from workbench.toolchains.gpus import detected_gpus
+
+CONFIG_FILES = ("config.json", "engine.json", "generation_config.json")
+_CONFIG_BYTES = 1 << 20
+_NEWEST_JOBS = 20
+_TITLES = {"openvino": "OpenVINO", "tensorrt_llm": "TRT-LLM"}
+_MAIN_PACKAGES = ("tensorrt_llm", "tensorrt-llm", "openvino-genai", "openvino")
+_NO_NOTE = Note()
+_LIMITS = ("max_batch_size", "max_num_tokens", "max_seq_len")
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """One engine of the table. Numbers that nobody reported are None."""
+
+    path: Path
+    key: str
+    name: str
+    model: str
+    weights: str
+    kv: str
+    toolchain: str
+    toolchain_version: str
+    built_for: str
+    max_batch_size: int | None
+    max_num_tokens: int | None
+    max_seq_len: int | None
+    size_bytes: int
+    build_seconds: float
+    created_at: float
+    """Seconds since the epoch."""
+    runs: bool
+    remark: str
+    """Why it does not run here, or what to know where it does."""
+    missing: str
+    """Why the folder is not whole; empty: it is."""
+    preset_id: str
+    model_path: str
+    tags: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        return self.runs and not self.missing
+
+
+@dataclass(frozen=True)
+class EngineRows:
+    """All engines, newest first; `notice` is what the store had to say, `notes_problem` why notes are not shown."""
+
+    rows: tuple[EngineRow, ...] = ()
+    notice: str = ""
+    notes_problem: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(row.size_bytes for row in self.rows)
+
+
+@dataclass(frozen=True)
+class EngineDetail:
+    """One engine in full."""
+
+    row: EngineRow
+    provenance: Provenance
+    verified: StepRecord | None
+    config: tuple[tuple[str, Any], ...]
+    """Name of a file (or "preset") and its JSON value."""
+    note: Note
+    missing_files: tuple[str, ...] = ()
+
+
+def read_rows(home: Home, cpu_identity: str) -> EngineRows:
+    """Sync the store and read every engine. Blocks on the disk: never call it on the GUI thread."""
+    home.make()
+    with Store.open(home) as store:
+        store.sync()
+        found, notice = store.artifacts("engine"), store.notice
+    notes: dict[str, Note] = {}
+    problem = ""
+    try:
+        notes = read_notes(home)
+    except BadInputError as error:
+        problem = str(error)
+    here: tuple[tuple[int, int], ...] = ()
+    if any(each.provenance.toolchain == "tensorrt_llm" for each in found):
+        here = tuple(gpu.compute_capability for gpu in detected_gpus())
+    rows = tuple(
+        make_row(each, cpu_identity, here, notes.get(each.provenance.key, _NO_NOTE).tags)
+        for each in found
+        # A folder that went is no engine; one that lost files is shown with what it lacks.
+        if each.missing != "the folder is gone"
+    )
+    return EngineRows(rows, notice, problem)
+
+
+def make_row(
+    stored: StoredArtifact, cpu_identity: str, capabilities: tuple[tuple[int, int], ...], tags: tuple[str, ...] = ()
+) -> EngineRow:
+    """The row of an engine, from its provenance alone."""
+    p = stored.provenance
+    result = p.result
+    runs, remark = runs_here(p, cpu_identity, capabilities)
+    limits = [_limit(p, name) for name in _LIMITS]
+    versions = result.get("versions")
+    if not isinstance(versions, dict):
+        versions = p.steps[-1].versions if p.steps else {}
+    return EngineRow(
+        path=stored.path,
+        key=p.key,
+        name=p.name,
+        model=p.model.name if p.model else "",
+        weights=precision_words(p.precision),
+        kv=_kv(p),
+        toolchain=_TITLES.get(p.toolchain, p.toolchain),
+        toolchain_version=next((str(versions[name]) for name in _MAIN_PACKAGES if versions.get(name)), ""),
+        built_for=_built_for(p),
+        max_batch_size=limits[0],
+        max_num_tokens=limits[1],
+        max_seq_len=limits[2],
+        size_bytes=p.size_bytes,
+        build_seconds=p.build_seconds,
+        created_at=p.created_at,
+        runs=runs,
+        remark=remark,
+        missing=stored.missing,
+        preset_id=p.preset_id,
+        model_path=p.model.path if p.model else "",
+        tags=tags,
+    )
+
+
+def precision_words(precision: str) -> str:
+    """`int4_awq` -> `INT4 AWQ`: short, for a column."""
+    return precision.upper().replace("_", " ")
+
+
+def _limit(p: Provenance, name: str) -> int | None:
+    for source in (p.result.get("limits"), p.preset.get("limits")):
+        if isinstance(source, dict) and isinstance(source.get(name), int):
+            return int(source[name])
+    return None
+
+
+def _kv(p: Provenance) -> str:
+    made = p.result.get("kv_cache_precision") or p.result.get("kv_cache_quant_algo")
+    if not made:
+        asked = p.preset.get("precision")
+        made = asked.get("kv_cache") if isinstance(asked, dict) else ""
+    return "" if not made or made == "auto" else str(made).upper()
+
+
+def _built_for(p: Provenance) -> str:
+    gpu, ranks = p.result.get("gpu"), p.result.get("ranks")
+    if isinstance(gpu, dict) and gpu.get("name"):
+        name = str(gpu["name"]).removeprefix("NVIDIA ")
+        return f"{ranks} \N{MULTIPLICATION SIGN} {name}" if isinstance(ranks, int) and ranks > 1 else name
+    return p.machine.cpu if p.toolchain == "openvino" else ""
+
+
+def fingerprint(home: Home, known: tuple[Path, ...]) -> tuple[object, ...]:
+    """Changes when engine folders appear, move, vanish or lose their provenance, when a job begins or ends, or a note
+    is written: two `stat` calls an engine, and no file is read."""
+    marks: list[object] = [_stamp(str(home.artifacts / "engines")), _stamp(str(home.jobs)), _stamp(notes_path(home))]
+    # Not the states' own stamps: those change every second of a job, and its engines are all that counts here.
+    marks += [JobFolder(home.jobs / job).is_supervised() for job in job_ids(home.jobs)[-_NEWEST_JOBS:]]
+    for path in known:
+        marks.append(_stamp(f"{path}"))
+        marks.append(_stamp(f"{path}/{PROVENANCE_FILE}"))
+    return tuple(marks)
+
+
+def _stamp(path: str | Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of them, and pathlib is slower
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def read_detail(home: Home, row: EngineRow) -> EngineDetail:
+    """Provenance, config files, record of verify and note of one engine. Raises BadInputError when it went."""
+    provenance = read_provenance(row.path)
+    config = []
+    for name in CONFIG_FILES:
+        path = row.path / name
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            if path.stat().st_size <= _CONFIG_BYTES:
+                config.append((name, json.loads(path.read_text("utf-8"))))
+    if provenance.preset:
+        config.append((f"preset {provenance.preset_id}".strip(), provenance.preset))
+    try:
+        note = read_notes(home).get(provenance.key, Note())
+    except BadInputError:
+        note = Note()
+    return EngineDetail(
+        row,
+        provenance,
+        verification(row.path, provenance),
+        tuple(config),
+        note,
+        tuple(problems(row.path, provenance)),
+    )
+
+
+def read_differences(first: Path, second: Path) -> tuple[Difference, ...]:
+    """What differs between two engines. Raises BadInputError when one cannot be read."""
+    return differences(read_provenance(first), read_provenance(second))
+
+
+def add_folder(home: Home, folder: Path) -> str:
+    """Make an engine folder from elsewhere known to the store; its name. Raises BadInputError."""
+    provenance = read_provenance(folder)
+    if provenance.kind != "engine":
+        raise BadInputError(f"{folder} is a {provenance.kind}, not an engine.", code="not-an-engine")
+    if lacking := problems(folder, provenance):
+        raise BadInputError(f"The engine {folder} is not whole.", evidence="; ".join(lacking[:3]), code="broken-engine")
+    with Store.open(home.make()) as store:
+        store.add_artifact(folder, provenance)
+    return provenance.name
+
+
+def move_to_trash(home: Home, row: EngineRow) -> str:
+    """Put an engine's folder in the system's trash, or in the home's where there is none; says where, in words.
+
+    Raises BadInputError when a job uses it or it cannot be moved.
+    """
+    try:
+        with held_artifact(home, row.path, row.key):
+            moved = QFile.moveToTrash(str(row.path))
+            if moved[0] if isinstance(moved, tuple) else moved:
+                place = "in the trash"
+            else:
+                aside = home.root / "trash" / f"{row.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+                aside.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                row.path.rename(aside)
+                place = f"in {aside} (the system has no trash for that disk)"
+    except OSError as error:
+        raise BadInputError(
+            f"{row.path} could not be put in the trash.",
+            evidence=str(error),
+            fix="Check the folder's owner and mode; `workbench engines rm` deletes it for good.",
+            code="not-writable",
+        ) from error
+    with contextlib.suppress(WorkbenchError), Store.open(home) as store:
+        store.forget_artifact(row.path)
+    return place

@@ -1,0 +1,349 @@
+"""The table of engines: model, filter, and the delegate that draws names bold and the "runs here" badge."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRect,
+    QSize,
+    QSortFilterProxyModel,
+    Qt,
+)
+from PySide6.QtGui import QFontMetrics, QPainter
+from PySide6.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
+
+from workbench.core.units import format_duration
+from workbench.ui.icons import pixmap
+from workbench.ui.models.engines import EngineRow
+from workbench.ui.theme import SMALL, mono_font, text_font, theme
+
+Index = QModelIndex | QPersistentModelIndex
+ROW_HEIGHT = 32
+NOT_REPORTED = "not reported"
+NONE = "\N{EN DASH}"
+"""Stands in a cell for what was not reported."""
+_COLUMNS = (
+    # title, right-aligned figure, tool tip of the header
+    ("Name", False, ""),
+    ("Model", False, ""),
+    ("Weights", False, "Precision of the weights"),
+    ("KV", False, "Precision of the KV cache"),
+    ("Toolchain", False, ""),
+    ("Built for", False, "GPU or CPU that it was compiled on"),
+    ("Batch", True, "Largest batch, in sequences"),
+    ("Pass", True, "Most tokens in one forward pass"),
+    ("Sequence", True, "Longest sequence, in tokens"),
+    ("Size MiB", True, "Size of its files"),
+    ("Build", True, "Time that its steps took, the reused ones as they took then"),
+    ("Date", True, ""),
+    ("Runs here", True, ""),
+)
+NAME, MODEL, WEIGHTS, KV, TOOLCHAIN, BUILT_FOR, BATCH, PASS, SEQUENCE, SIZE, BUILD, DATE, RUNS = range(len(_COLUMNS))
+ROW_ROLE = Qt.ItemDataRole.UserRole + 1
+SORT_ROLE = Qt.ItemDataRole.UserRole + 2
+_SPARED = (PASS, KV, BUILD, BUILT_FOR, BATCH, SEQUENCE, TOOLCHAIN, MODEL, SIZE, DATE)
+"""Columns that give way where the window is narrow, the first first; the details below have them all."""
+_PAD = 8
+_NOWHERE = QModelIndex()
+
+
+def spaced(number: int) -> str:
+    """A whole number with U+202F between the thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.1f}".replace(",", "\u202f")
+
+
+def date_words(epoch_seconds: float, now: float | None = None) -> str:
+    """`11-21 08:35` in this year, `2025-11-21` before."""
+    then = time.localtime(epoch_seconds)
+    this_year = time.localtime(now).tm_year
+    return time.strftime("%m-%d %H:%M" if then.tm_year == this_year else "%Y-%m-%d", then)
+
+
+def badge_words(row: EngineRow) -> tuple[str, str, str]:
+    """The badge's word, its kind (ok, warn, err) and the reason in full."""
+    if row.missing:
+        return "not whole", "err", row.missing
+    if not row.runs:
+        short = row.remark.split(";")[0]
+        return (short if len(short) <= 24 else "does not run"), "warn", row.remark
+    return "runs here", "ok", row.remark
+
+
+class EnginesModel(QAbstractTableModel):
+    """Rows of a snapshot. `take` replaces them and keeps what stays where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[EngineRow, ...] = ()
+
+    @property
+    def rows(self) -> tuple[EngineRow, ...]:
+        return self._rows
+
+    def take(self, rows: tuple[EngineRow, ...]) -> None:
+        if [row.path for row in rows] == [row.path for row in self._rows]:
+            self._rows = rows
+            if rows:
+                self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(_COLUMNS) - 1))
+            return
+        self.beginResetModel()
+        self._rows = rows
+        self.endResetModel()
+
+    def rowCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(self._rows)
+
+    def columnCount(self, parent: Index = _NOWHERE) -> int:
+        return 0 if parent.isValid() else len(_COLUMNS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        title, right, tip = _COLUMNS[section]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return title
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tip or None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
+            return side | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        row = self._rows[index.row()]
+        column = index.column()
+        if role == Qt.ItemDataRole.DisplayRole:
+            return cell(row, column)
+        if role == SORT_ROLE:
+            return _sort_key(row, column)
+        if role == ROW_ROLE:
+            return row
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._tip(row, column)
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            right = _COLUMNS[column][1]
+            side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
+            return side | Qt.AlignmentFlag.AlignVCenter
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            text = cell(row, column)
+            return f"{_COLUMNS[column][0]}: {NOT_REPORTED if text == NONE else text}"
+        return None
+
+    def _tip(self, row: EngineRow, column: int) -> str | None:
+        if column == RUNS:
+            return badge_words(row)[2] or None
+        if cell(row, column) == NONE:
+            return NOT_REPORTED
+        if column == NAME:
+            return str(row.path)
+        if column == BUILT_FOR:
+            return row.built_for
+        return None
+
+
+def cell(row: EngineRow, column: int) -> str:
+    """The text of a cell; a dash stands for what was not reported, and the tool tip says so."""
+    limits = {BATCH: row.max_batch_size, PASS: row.max_num_tokens, SEQUENCE: row.max_seq_len}
+    if column in limits:
+        value = limits[column]
+        return NONE if value is None else spaced(value)
+    return {
+        NAME: row.name,
+        MODEL: row.model,
+        WEIGHTS: row.weights,
+        KV: row.kv,
+        TOOLCHAIN: f"{row.toolchain} {row.toolchain_version}".strip(),
+        BUILT_FOR: row.built_for,
+        SIZE: mib(row.size_bytes),
+        BUILD: format_duration(row.build_seconds),
+        DATE: date_words(row.created_at),
+        RUNS: badge_words(row)[0],
+    }[column] or NONE
+
+
+def _sort_key(row: EngineRow, column: int) -> Any:
+    numbers: dict[int, float | None] = {
+        BATCH: row.max_batch_size,
+        PASS: row.max_num_tokens,
+        SEQUENCE: row.max_seq_len,
+        SIZE: row.size_bytes,
+        BUILD: row.build_seconds,
+        DATE: row.created_at,
+        RUNS: 0 if row.missing else 2 if row.runs else 1,
+    }
+    if column in numbers:
+        value = numbers[column]
+        return -1.0 if value is None else float(value)
+    return cell(row, column).casefold()
+
+
+class EnginesFilter(QSortFilterProxyModel):
+    """Keeps rows that hold every word of the search in name, model, folder or tags, and fit the chosen filters."""
+
+    def __init__(self, source: EnginesModel) -> None:
+        super().__init__()
+        self._words: list[str] = []
+        self._model = self._weights = self._toolchain = ""
+        self._only_here = False
+        self.setSourceModel(source)
+        self.setSortRole(SORT_ROLE)
+
+    def ask(self, *, text: str, model: str, weights: str, toolchain: str, only_here: bool) -> None:
+        asked = (text.casefold().split(), model, weights, toolchain, only_here)
+        if asked == (self._words, self._model, self._weights, self._toolchain, self._only_here):
+            return  # a model that was reset has been filtered already
+        self._words, self._model, self._weights, self._toolchain, self._only_here = asked
+        self.invalidate()
+
+    def filterAcceptsRow(self, source_row: int, source_parent: Index) -> bool:
+        model = self.sourceModel()
+        assert isinstance(model, EnginesModel)
+        row = model.rows[source_row]
+        if (self._model and row.model != self._model) or (self._weights and row.weights != self._weights):
+            return False
+        if (self._toolchain and row.toolchain != self._toolchain) or (self._only_here and not row.usable):
+            return False
+        text = " ".join((row.name, row.model, row.path.name, row.weights, *row.tags)).casefold()
+        return all(word in text for word in self._words)
+
+
+class _Cells(QStyledItemDelegate):
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._name, self._text, self._figure = text_font(bold=True), text_font(), mono_font(12)
+        self._small = text_font(SMALL)
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
+        text = str(index.data())
+        if index.column() == RUNS:
+            return QSize(QFontMetrics(self._small).horizontalAdvance(text) + 16 + 2 * _PAD + 18, ROW_HEIGHT)
+        return QSize(QFontMetrics(self._font(index)).horizontalAdvance(text) + 2 * _PAD + 2, ROW_HEIGHT)
+
+    def _font(self, index: Index) -> Any:
+        if index.column() == NAME:
+            return self._name
+        return self._figure if _COLUMNS[index.column()][1] else self._text
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
+        row: EngineRow = index.data(ROW_ROLE)
+        look = theme()
+        painter.save()
+        rect: QRect = option.rect  # type: ignore[attr-defined]
+        state = option.state  # type: ignore[attr-defined]
+        if state & QStyle.StateFlag.State_Selected:
+            painter.fillRect(rect, look.colour("accent_bg"))
+            if index.column() == NAME:
+                painter.fillRect(QRect(rect.left(), rect.top(), 2, rect.height()), look.colour("accent"))
+        painter.fillRect(QRect(rect.left(), rect.bottom(), rect.width(), 1), look.colour("line"))
+        inner = rect.adjusted(_PAD, 0, -_PAD, 0)
+        if index.column() == RUNS:
+            self._paint_badge(painter, inner, row)
+        else:
+            font = self._font(index)
+            painter.setFont(font)
+            painter.setPen(look.colour("text" if row.usable and index.column() != MODEL else "text2"))
+            text = QFontMetrics(font).elidedText(str(index.data()), Qt.TextElideMode.ElideRight, inner.width())
+            painter.drawText(inner, int(index.data(Qt.ItemDataRole.TextAlignmentRole).value), text)
+        painter.restore()
+
+    def _paint_badge(self, painter: QPainter, inner: QRect, row: EngineRow) -> None:
+        text, kind, _ = badge_words(row)
+        look = theme()
+        metrics = QFontMetrics(self._small)
+        width = min(metrics.horizontalAdvance(text) + 34, inner.width())
+        place = QRect(inner.right() - width + 1, inner.center().y() - 10, width, 21)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(look.colour(f"{kind}_bg"))
+        painter.drawRoundedRect(place, 4, 4)
+        sign = {"ok": "check", "warn": "warn", "err": "error"}[kind]
+        scale = painter.device().devicePixelRatioF()
+        painter.drawPixmap(place.left() + 7, place.center().y() - 6, pixmap(sign, kind, 12, scale))
+        painter.setFont(self._small)
+        painter.setPen(look.colour(kind))
+        words = place.adjusted(24, 0, -6, 0)
+        painter.drawText(
+            words,
+            int((Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value),
+            metrics.elidedText(text, Qt.TextElideMode.ElideRight, words.width()),
+        )
+
+
+class EnginesTable(QTableView):
+    """Sorted by date at first; columns that are less asked for give way where there is no room."""
+
+    def __init__(self, model: QSortFilterProxyModel) -> None:
+        super().__init__()
+        self.setModel(model)
+        self.setItemDelegate(_Cells(self))
+        self.setAccessibleName("Engines")
+        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setHorizontalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setMinimumSectionSize(40)
+        # In the padding at the left: at the right it would stand on the title of a column of figures.
+        header.setStyleSheet(
+            "QHeaderView::up-arrow, QHeaderView::down-arrow {"
+            " subcontrol-origin: margin; subcontrol-position: center left; width: 7px; height: 7px; }"
+        )
+        self.setSortingEnabled(True)
+        self.sortByColumn(DATE, Qt.SortOrder.DescendingOrder)
+        self._widths: list[int] = []
+
+    def measure(self) -> None:
+        """Measure what the columns need; called when rows change."""
+        model = self.model()
+        count = min(model.rowCount(), 60)  # the first of a long list stand for all
+        delegate = self.itemDelegate()
+        option = QStyleOptionViewItem()
+        self._widths = []
+        metrics = QFontMetrics(text_font(SMALL, bold=True))
+        for column in range(model.columnCount()):
+            head = metrics.horizontalAdvance(_COLUMNS[column][0]) + 34
+            cells = [delegate.sizeHint(option, model.index(row, column)).width() for row in range(count)]
+            most = {NAME: 280, MODEL: 220, BUILT_FOR: 130, TOOLCHAIN: 190}.get(column, 400)
+            self._widths.append(min(max([head, *cells]), most))
+        self._share()
+
+    def resizeEvent(self, event: Any) -> None:
+        super().resizeEvent(event)
+        self._share()
+
+    def _share(self) -> None:
+        if not self._widths:
+            return
+        room = self.viewport().width()
+        hidden: set[int] = set()
+        for column in _SPARED:
+            if sum(w for c, w in enumerate(self._widths) if c not in hidden) <= room:
+                break
+            hidden.add(column)
+        for column, width in enumerate(self._widths):
+            self.setColumnHidden(column, column in hidden)
+            self.setColumnWidth(column, width)
+        rest = room - sum(w for c, w in enumerate(self._widths) if c not in hidden)
+        shown = [column for column in (NAME, MODEL) if column not in hidden]
+        for column in shown:
+            self.setColumnWidth(column, max(120, self._widths[column] + rest // len(shown)))
+
+    def current_rows(self) -> list[EngineRow]:
+        """The rows that are chosen, in the order of the table."""
+        return [index.data(ROW_ROLE) for index in sorted(self.selectionModel().selectedRows(), key=lambda i: i.row())]
