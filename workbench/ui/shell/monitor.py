@@ -25,7 +25,7 @@ class MemoryPlot(QWidget):
         super().__init__()
         self._ring, self._gpu = ring, gpu
         self.minutes = 5
-        self.setFixedHeight(_HEIGHT + 16)
+        self.setFixedHeight(_HEIGHT + 24)
         self.setAccessibleName("Host memory" if gpu is None else f"Memory of GPU {gpu}")
 
     def refresh(self) -> None:
@@ -58,7 +58,7 @@ class MemoryPlot(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter, colours = QPainter(self), theme()
-        plot = QRectF(_GUTTER, 4, _PLOT, _HEIGHT)
+        plot = QRectF(_GUTTER, 10, _PLOT, _HEIGHT)
         painter.fillRect(plot, colours.colour("sunken"))
         samples = list(self._ring)
         total = max((self._parts(sample)[1] for sample in samples), default=0.0)
@@ -115,6 +115,7 @@ class MemoryPlot(QWidget):
             painter.fillRect(swatch, colours.colour(token))
             if token == "track":
                 painter.setPen(colours.colour("ctl"))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
                 painter.drawRect(swatch)
             painter.setFont(text_font(SMALL))
             painter.setPen(colours.colour("text2"))
@@ -158,7 +159,7 @@ class Monitor(QDockWidget):
         layout = QVBoxLayout(frame)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(row(label("Monitor", "name"), 8, *self._span_buttons(), label("min", "hint"), None,
+        layout.addWidget(row(label("Monitor", "name"), 8, *self._span_buttons(), 6, label("min", "hint"), None,
                              margins=(16, 8, 8, 8), gap=0))  # fmt: skip
         layout.addWidget(rule())
         layout.addWidget(scroll, 1)
