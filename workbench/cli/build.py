@@ -20,22 +20,19 @@ from workbench.core.preset import Preset, apply_overrides, find_preset, gallery_
 from workbench.core.units import format_bytes, format_count, format_duration
 from workbench.jobs import client
 from workbench.toolchains import get
-from workbench.toolchains.base import BuildRequest, Environment, Toolchain
-from workbench.toolchains.environments import best_environment, choose_environment
+from workbench.toolchains.drafts import Draft, open_draft
+from workbench.toolchains.environments import choose_environment
 from workbench.toolchains.planner import (
     Digests,
     Report,
     check,
-    chosen_precisions,
-    digest_of,
-    make_request,
     plan_build,
     refuse_blocked,
     refuse_output,
     step_states,
     until_kind,
 )
-from workbench.toolchains.sources import demo_plan, fetch_plan, is_repository_name, open_model, ready_folder
+from workbench.toolchains.sources import demo_plan, fetch_plan, is_repository_name, ready_folder
 
 DEMO_PROMPT = "What is the capital of France? Answer in one sentence."
 
@@ -60,39 +57,26 @@ def run_presets(context: Context) -> None:
     context.out.print(table)
 
 
-class _Setup:
-    """Preset, model, toolchain and its environment: what check, build and demo begin with."""
+def _setup(context: Context, preset: Preset, model_folder: Path, *, config_only: bool = False) -> Draft:
+    return open_draft(
+        preset,
+        model_folder,
+        home=context.home,
+        host=context.host,
+        config_only=config_only,
+        paths_with_key=lambda key: context.store.paths_with_key(key),
+    )
 
-    def __init__(self, context: Context, preset: Preset, model_folder: Path, *, config_only: bool = False) -> None:
-        self.context = context
-        self.preset = preset
-        self.toolchain: Toolchain = get(preset.toolchain)
-        self.model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
-        self.environment: Environment = best_environment(self.toolchain, context.home, os.environ)
 
-    def request(self, precision: list[str], until: str = "", out: Path | None = None, digest: str = "") -> BuildRequest:
-        return make_request(
-            self.preset,
-            self.model,
-            precisions=chosen_precisions(self.preset, precision),
-            home=self.context.home,
-            environment=self.environment,
-            host=self.context.host,
-            until=until_kind(until),
-            out=out,
-            digest=digest,
-            paths_with_key=self.context.store.paths_with_key if digest else lambda key: (),
-        )
+def _digest(context: Context, draft: Draft) -> str:
+    """The model folder's digest, with a bar while files are read for the first time."""
+    store = context.store
+    with context.err.status("Reading the model's files …") as status:
 
-    def digest(self) -> str:
-        """The model folder's digest, with a bar while files are read for the first time."""
-        store = self.context.store
-        with self.context.err.status("Reading the model's files …") as status:
+        def progress(done: int, total: int) -> None:
+            status.update(f"Reading the model's files … {format_bytes(done)} of {format_bytes(total)}")
 
-            def progress(done: int, total: int) -> None:
-                status.update(f"Reading the model's files … {format_bytes(done)} of {format_bytes(total)}")
-
-            return digest_of(self.model, Digests(store.known_digest, store.remember_digest, progress))
+        return draft.digest(Digests(store.known_digest, store.remember_digest, progress))
 
 
 def _preset(context: Context, wanted: str, overrides: list[str]) -> Preset:
@@ -126,8 +110,8 @@ def run_check(
     context: Context, preset: str, model: str, precision: list[str], overrides: list[str], until: str = ""
 ) -> None:
     chosen = _preset(context, preset, overrides)
-    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=False), config_only=True)
-    report = check(setup.toolchain, setup.request(precision, until))
+    setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=False), config_only=True)
+    report = setup.report(precision, until=until)
     context.result(report, "\n".join(report_words(report)))
     refuse_blocked(report, planning=True)
 
@@ -176,9 +160,9 @@ def run_build(
 ) -> None:
     chosen = _preset(context, preset, overrides)
     until_kind(until)
-    setup = _Setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run))
+    setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run))
     context.store.sync()
-    request = setup.request(precision, until, out, setup.digest())
+    request = setup.request(precision, until=until, out=out, digest=_digest(context, setup))
     report = check(setup.toolchain, request)
     plan = plan_build(setup.toolchain, request, anyway=anyway)
     if dry_run:
@@ -282,9 +266,9 @@ def run_demo(context: Context, out: Path | None, prompt: str) -> None:
     folder = ready_folder(fetch)
     if folder is None:
         folder = Path(_run(context, fetch).artifacts[-1])
-    setup = _Setup(context, preset, folder)
+    setup = _setup(context, preset, folder)
     context.store.sync()
-    request = setup.request([], out=out, digest=setup.digest())
+    request = setup.request(out=out, digest=_digest(context, setup))
     refuse_blocked(check(setup.toolchain, request))
     plan = plan_build(setup.toolchain, request)
     refuse_output(plan, context.home)

@@ -33,9 +33,15 @@ _Precision = Annotated[Precision, Strict(False)]
 _KvPrecision = Annotated[KvPrecision, Strict(False)]
 
 
-def _field(default: Any, title: str, text: str, *, unit: str = "", **limits: Any) -> Any:
-    """A field with what a form needs: title, help, unit ("" for none), limits. `...` as default: required."""
-    return Field(default, title=title, description=text, json_schema_extra={"unit": unit}, **limits)
+def _field(
+    default: Any, title: str, text: str, *, unit: str = "", rare: bool = False, kind: str = "", **limits: Any
+) -> Any:
+    """A field with what a form needs: title, help, unit ("" for none), limits. `...` as default: required.
+
+    `rare`: few people change it, so a form shows it among others of its kind. `kind` "path": a file or folder.
+    """
+    extra: dict[str, Any] = {"unit": unit, "rare": rare, "kind": kind}
+    return Field(default, title=title, description=text, json_schema_extra=extra, **limits)
 
 
 class _Table(BaseModel):
@@ -99,6 +105,7 @@ class PrecisionTable(_Table):
         "Share of layers at int4; the others, the most sensitive, get int8.",
         ge=0.0,
         le=1.0,
+        rare=True,
     )
     effective_bits: float | None = _field(
         None,
@@ -108,6 +115,7 @@ class PrecisionTable(_Table):
         unit="bits",
         ge=4.0,
         le=16.0,
+        rare=True,
     )
     data_aware: bool = _field(
         False,
@@ -125,12 +133,13 @@ class CalibrationTable(_Table):
         "Text, JSONL or Parquet file or folder; relative to the preset's own folder. None: the shipped set.",
         min_length=1,
         max_length=4096,
+        kind="path",
     )
-    field: str = _field("text", "Field", "Column or key that holds the text.", min_length=1, max_length=200)
+    field: str = _field("text", "Field", "Column or key that holds the text.", min_length=1, max_length=200, rare=True)
     samples: int = _field(512, "Samples", "How many samples to run.", unit="samples", ge=1, le=100_000)
     length: int = _field(512, "Length", "Tokens of a sample.", unit="tokens", ge=8, le=131_072)
     batch_size: int = _field(1, "Batch size", "Samples run at once.", unit="samples", ge=1, le=1024)
-    seed: int = _field(0, "Seed", "Seed of the sample order.", ge=0, le=2**31 - 1)
+    seed: int = _field(0, "Seed", "Seed of the sample order.", ge=0, le=2**31 - 1, rare=True)
 
 
 class ParallelTable(_Table):
@@ -170,7 +179,9 @@ class LimitsTable(_Table):
         ge=1,
         le=1_048_576,
     )
-    max_beam_width: int = _field(1, "Beam limit", "Most beams of a request; 1 is no beam search.", ge=1, le=64)
+    max_beam_width: int = _field(
+        1, "Beam limit", "Most beams of a request; 1 is no beam search.", ge=1, le=64, rare=True
+    )
 
     @model_validator(mode="after")
     def _input_fits_sequence(self) -> LimitsTable:
@@ -204,6 +215,7 @@ class RuntimeTable(_Table):
         unit="blocks",
         ge=2,
         le=100_000_000,
+        rare=True,
     )
     scheduler_policy: SchedulerPolicy = _field(
         "auto",
@@ -225,6 +237,7 @@ class RuntimeTable(_Table):
         unit="GiB",
         gt=0.0,
         le=16_384.0,
+        rare=True,
     )
     max_num_batched_tokens: int | None = _field(
         None,
@@ -233,6 +246,7 @@ class RuntimeTable(_Table):
         unit="tokens",
         ge=1,
         le=1_048_576,
+        rare=True,
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,102 @@
+"""A build that is being planned: what the command line and the window begin with before there is a plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.core.digest import FileStamp
+from workbench.core.gpu import GpuSpec
+from workbench.core.home import Home
+from workbench.core.host import HostSpec
+from workbench.core.model import ModelSpec
+from workbench.core.plan import Plan
+from workbench.core.preset import Preset
+from workbench.toolchains import get
+from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+from workbench.toolchains.environments import best_environment
+from workbench.toolchains.planner import (
+    Digests,
+    Report,
+    check,
+    chosen_precisions,
+    digest_of,
+    make_request,
+    plan_build,
+    refuse_blocked,
+    refuse_output,
+    until_kind,
+)
+from workbench.toolchains.sources import open_model
+
+
+def nothing_known(stamp: FileStamp) -> str | None:
+    """A digest cache that holds nothing."""
+    return None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What requests are made from. `detected`: this machine's GPUs, None asks the driver at each request."""
+
+    home: Home
+    host: HostSpec
+    preset: Preset
+    model: ModelSpec
+    toolchain: Toolchain
+    environment: Environment
+    detected: tuple[GpuSpec, ...] | None = None
+    paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: ()
+
+    def request(
+        self, precisions: Sequence[str] = (), *, until: str = "", out: Path | None = None, digest: str = ""
+    ) -> BuildRequest:
+        """Raises BadInputError for a precision or step that there is not."""
+        return make_request(
+            self.preset,
+            self.model,
+            precisions=chosen_precisions(self.preset, precisions),
+            home=self.home,
+            environment=self.environment,
+            host=self.host,
+            until=until_kind(until),
+            out=out,
+            digest=digest,
+            paths_with_key=self.paths_with_key if digest else lambda key: (),
+            detected=self.detected,
+        )
+
+    def report(self, precisions: Sequence[str] = (), *, until: str = "", digest: str = "") -> Report:
+        """Steps, numbers and advice, without reading a weight. Raises BadInputError, BlockedError."""
+        return check(self.toolchain, self.request(precisions, until=until, digest=digest))
+
+    def digest(self, digests: Digests) -> str:
+        """SHA-256 of the whole model folder; reads each file that the cache does not know."""
+        return digest_of(self.model, digests)
+
+    def plan(self, precisions: Sequence[str], digest: str, *, anyway: bool = False) -> Plan:
+        """The plan to start. Raises BlockedError with all that stands in the way, BadInputError for its folders."""
+        request = self.request(precisions, digest=digest)
+        refuse_blocked(check(self.toolchain, request), anyway=anyway)
+        plan = plan_build(self.toolchain, request, anyway=anyway)
+        refuse_output(plan, self.home)
+        return plan
+
+
+def open_draft(
+    preset: Preset,
+    model_folder: Path,
+    *,
+    home: Home,
+    host: HostSpec,
+    environ: Mapping[str, str] = os.environ,
+    config_only: bool = False,
+    paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
+) -> Draft:
+    """Read the model folder and find the toolchain's interpreter. Raises BadInputError, BlockedError."""
+    toolchain = get(preset.toolchain)
+    model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
+    environment = best_environment(toolchain, home, environ)
+    return Draft(home, host, preset, model, toolchain, environment, paths_with_key=paths_with_key)
