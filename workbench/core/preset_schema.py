@@ -403,6 +403,12 @@ class Preset(_Table):
 
         So one preset serves several precisions: `awq` and a group size mean nothing to an INT8 build of it.
         """
+        fields = PrecisionTable.model_fields
+        return self.precision.model_copy(update={name: fields[name].default for name in self.inapplicable_precision})
+
+    @property
+    def inapplicable_precision(self) -> tuple[str, ...]:
+        """Keys of [precision] that do nothing with these weights and this toolchain."""
         table = self.precision
         reset: list[str] = []
         if not table.weights.is_quantized or self.toolchain == "pytorch":
@@ -413,8 +419,7 @@ class Preset(_Table):
                 reset.append("group_size")
         if self.toolchain != "tensorrt_llm":
             reset.append("effective_bits")
-        fields = PrecisionTable.model_fields
-        return table.model_copy(update={name: fields[name].default for name in reset})
+        return tuple(reset)
 
     @property
     def unused_settings(self) -> tuple[str, ...]:

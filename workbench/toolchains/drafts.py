@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.core.digest import FileStamp
+from workbench.core.errors import WorkbenchError
 from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home
 from workbench.core.host import HostSpec
 from workbench.core.model import ModelSpec
-from workbench.core.plan import Plan
+from workbench.core.plan import Plan, Step
 from workbench.core.preset import Preset
+from workbench.core.preset_fields import overrides_between
 from workbench.toolchains import get
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
 from workbench.toolchains.environments import best_environment
@@ -30,11 +32,7 @@ from workbench.toolchains.planner import (
     until_kind,
 )
 from workbench.toolchains.sources import open_model
-
-
-def nothing_known(stamp: FileStamp) -> str | None:
-    """A digest cache that holds nothing."""
-    return None
+from workbench.toolchains.tensorrt_llm.flags import build_argv
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,9 @@ class Draft:
         """SHA-256 of the whole model folder; reads each file that the cache does not know."""
         return digest_of(self.model, digests)
 
-    def plan(self, precisions: Sequence[str], digest: str, *, anyway: bool = False) -> Plan:
+    def plan(self, precisions: Sequence[str], digest: str, *, until: str = "", anyway: bool = False) -> Plan:
         """The plan to start. Raises BlockedError with all that stands in the way, BadInputError for its folders."""
-        request = self.request(precisions, digest=digest)
+        request = self.request(precisions, until=until, digest=digest)
         refuse_blocked(check(self.toolchain, request), anyway=anyway)
         plan = plan_build(self.toolchain, request, anyway=anyway)
         refuse_output(plan, self.home)
@@ -100,3 +98,53 @@ def open_draft(
     model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
     environment = best_environment(toolchain, home, environ)
     return Draft(home, host, preset, model, toolchain, environment, paths_with_key=paths_with_key)
+
+
+def known_digest(draft: Draft, known: Callable[[FileStamp], str | None]) -> str:
+    """The model's digest if every file's is known, else "": for looks that may not read 100 GB."""
+
+    class _UnknownError(Exception):
+        pass
+
+    def sure(stamp: FileStamp) -> str | None:
+        found = known(stamp)
+        if found is None:
+            raise _UnknownError
+        return found
+
+    try:
+        return draft.digest(Digests(sure, lambda stamp, digest: None))
+    except (_UnknownError, WorkbenchError):
+        return ""
+
+
+def build_command(
+    name: str, preset: Preset, saved: Preset | None, model: str, precisions: Sequence[str] = (), until: str = ""
+) -> tuple[str, ...]:
+    """The argv of the command line that builds the same.
+
+    `name`: the preset's id or path; `saved` is what that names now.
+    """
+    argv = ["workbench", "build", name, "--model", model]
+    if precisions:
+        argv += ["--precision", ",".join(precisions)]
+    if until:
+        argv += ["--until", until]
+    for item in overrides_between(saved, preset) if saved is not None else ():
+        argv += ["--set", item]
+    return tuple(argv)
+
+
+def tool_commands(steps: Sequence[Step]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(title, argv) of the toolchain's own programs that the steps run, such as trtllm-build; paths as planned."""
+    found = []
+    folders = {step.id: step.output.path for step in steps if step.output is not None}
+    for step in steps:
+        flags = step.settings.get("argv_flags")
+        if not isinstance(flags, Mapping) or step.none_reason:
+            continue
+        checkpoint = folders.get(step.inputs[0].step or "", "") if step.inputs else ""
+        output = step.output.path if step.output else ""
+        argv = build_argv({**flags, "checkpoint_dir": checkpoint, "output_dir": output})
+        found.append((f"{step.title} {step.variant}".strip(), argv))
+    return tuple(found)

@@ -122,7 +122,7 @@ class Theme(QObject):
 
     def _apply(self) -> None:
         self._app.setPalette(self._palette())
-        self._app.setStyleSheet(_style(self._tokens[self._scheme]))
+        self._app.setStyleSheet(_style(self._tokens[self._scheme], self._scheme))
 
     def _palette(self) -> QPalette:
         palette = QPalette()
@@ -192,8 +192,10 @@ def theme() -> Theme:
     return found
 
 
-def _style(t: dict[str, str]) -> str:
+def _style(t: dict[str, str], scheme: str) -> str:
     """The style sheet: what a palette cannot say of Fusion's controls. Sizes are the 4 px grid's."""
+    # A style sheet takes pictures from files alone; those in use are of one grey, or a tick for each scheme.
+    drawn = resource("controls").as_posix()
     return f"""
 * {{ outline: none; }}
 QToolTip {{ background: {t["raised"]}; color: {t["text"]}; border: 1px solid {t["line2"]}; padding: 4px 8px; }}
@@ -217,11 +219,23 @@ QPushButton[primary="true"]:disabled {{
 }}
 QPushButton[small="true"], QToolButton[small="true"] {{ min-height: 22px; padding: 0 8px; font-size: {SMALL}px; }}
 QPushButton[small="true"]:focus, QToolButton[small="true"]:focus {{ min-height: 20px; padding: 0 7px; }}
+/* Qt adds 3 px to what a tool button holds. */
+QToolButton {{ min-height: 23px; }}
+QToolButton:focus {{ min-height: 21px; }}
+QToolButton[small="true"] {{ min-height: 19px; }}
+QToolButton[small="true"]:focus {{ min-height: 17px; }}
 QToolButton[flat="true"], QPushButton[flat="true"] {{ background: transparent; border-color: transparent; }}
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover {{ background: {t["raised"]}; }}
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus {{ border: 2px solid {t["accent"]}; }}
-QToolButton[icon="true"] {{ padding: 0 6px; }}
-QToolButton[icon="true"]:focus {{ padding: 0 5px; }}
+QPushButton[segment="true"] {{ border-radius: 0; margin-left: -1px; padding: 0 10px; background: {t["sunken"]}; }}
+QPushButton[segment="true"]:checked {{
+  background: {t["accent_bg"]}; border: 1px solid {t["accent_line"]}; border-bottom: 2px solid {t["accent"]};
+}}
+QPushButton[segment="true"]:focus {{ border: 2px solid {t["accent"]}; padding: 0 9px; }}
+QPushButton[segment="true"]:disabled {{ color: {t["disabled"]}; }}
+QToolButton[heading="true"] {{ font-weight: 600; padding: 0 8px; }}
+QToolButton[icon_only="true"] {{ padding: 0 4px; }}
+QToolButton[icon_only="true"]:focus {{ padding: 0 3px; }}
 QToolButton::menu-indicator {{ image: none; }}
 QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{
   background: {t["sunken"]}; color: {t["text"]}; border: 1px solid {t["line2"]}; border-radius: 4px;
@@ -239,7 +253,8 @@ QLineEdit[wrong="true"], QSpinBox[wrong="true"], QDoubleSpinBox[wrong="true"] {{
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
   width: 0; border: none;
 }}
-QComboBox::drop-down {{ border: none; width: 20px; }}
+QComboBox::drop-down {{ border: none; width: 24px; }}
+QComboBox::down-arrow {{ image: url("{drawn}/arrow-down.svg"); width: 14px; height: 14px; }}
 QComboBox QAbstractItemView {{
   background: {t["panel"]}; color: {t["text"]}; border: 1px solid {t["line2"]};
   selection-background-color: {t["accent_bg"]}; selection-color: {t["text"]};
@@ -248,7 +263,9 @@ QCheckBox {{ spacing: 8px; }}
 QCheckBox::indicator {{
   width: 14px; height: 14px; border: 1px solid {t["ctl"]}; border-radius: 3px; background: {t["sunken"]};
 }}
-QCheckBox::indicator:checked {{ background: {t["accent"]}; border-color: {t["accent"]}; }}
+QCheckBox::indicator:checked {{
+  background: {t["accent"]}; border-color: {t["accent"]}; image: url("{drawn}/check-{scheme}.svg");
+}}
 QCheckBox::indicator:focus {{ border: 2px solid {t["accent"]}; }}
 QTableView, QTreeView, QListView {{
   background: {t["panel"]}; alternate-background-color: {t["panel"]}; border: none; gridline-color: {t["line"]};
@@ -262,7 +279,17 @@ QHeaderView::section {{
   background: {t["panel"]}; color: {t["text3"]}; border: none; border-bottom: 1px solid {t["line"]};
   padding: 0 8px; font-size: {SMALL}px; font-weight: 600; min-height: 26px;
 }}
+JobsTable QHeaderView::section {{ padding: 0 12px; }}
+QHeaderView::up-arrow {{ image: url("{drawn}/arrow-up.svg"); }}
+QHeaderView::down-arrow {{ image: url("{drawn}/arrow-down.svg"); }}
+QHeaderView::up-arrow, QHeaderView::down-arrow {{
+  width: 8px; height: 8px; subcontrol-origin: margin; subcontrol-position: center right;
+}}
 QScrollArea {{ background: transparent; border: none; }}
+QMainWindow::separator {{ background: {t["line"]}; width: 1px; height: 1px; }}
+QStatusBar {{ background: {t["panel"]}; border-top: 1px solid {t["line"]}; }}
+QStatusBar::item {{ border: none; }}
+Rail {{ border-right: 1px solid {t["line"]}; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
 QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 0; }}
 QScrollBar::handle {{ background: {t["line2"]}; border-radius: 3px; min-height: 24px; min-width: 24px; margin: 2px; }}
@@ -281,6 +308,17 @@ QFrame[surface="bg"] {{ background: {t["bg"]}; }}
 QFrame[surface="card"] {{ background: {t["panel"]}; border: 1px solid {t["line"]}; border-radius: 6px; }}
 QFrame[surface="sunken"] {{ background: {t["sunken"]}; border: 1px solid {t["line"]}; border-radius: 6px; }}
 QFrame[line="true"] {{ background: {t["line"]}; border: none; }}
+QPushButton[segment] {{ border-radius: 0; border-right: none; }}
+QPushButton[segment="first"] {{ border-top-left-radius: 4px; border-bottom-left-radius: 4px; }}
+QPushButton[segment="last"] {{
+  border-top-right-radius: 4px; border-bottom-right-radius: 4px; border-right: 1px solid {t["line2"]};
+}}
+QPushButton[segment]:checked {{ border: 1px solid {t["accent_line"]}; border-bottom: 2px solid {t["accent"]}; }}
+QPushButton[segment]:focus {{ border: 2px solid {t["accent"]}; }}
+QPushButton[field="true"] {{
+  background: {t["sunken"]}; color: {t["text3"]}; text-align: left; padding: 0 10px;
+}}
+QPushButton[field="true"]:focus {{ padding: 0 9px; }}
 QLabel {{ background: transparent; }}
 QLabel[role="title"] {{ font-size: {LARGE}px; font-weight: 600; }}
 QLabel[role="name"] {{ font-weight: 600; }}
@@ -289,6 +327,8 @@ QLabel[role="text3"] {{ color: {t["text3"]}; }}
 QLabel[role="hint"] {{ color: {t["text3"]}; font-size: {SMALL}px; }}
 QLabel[role="small"] {{ color: {t["text2"]}; font-size: {SMALL}px; }}
 QLabel[role="heading"] {{ color: {t["text2"]}; font-size: {SMALL}px; font-weight: 600; }}
+QLabel[role="off"] {{ color: {t["disabled"]}; }}
+QLabel[role="mark"] {{ color: {t["accent"]}; font-size: 8px; }}
 QLabel[role="error"] {{ color: {t["err"]}; }}
 QLabel[chip="ok"] {{ color: {t["ok"]}; background: {t["ok_bg"]}; }}
 QLabel[chip="warn"] {{ color: {t["warn"]}; background: {t["warn_bg"]}; }}

@@ -1,10 +1,57 @@
-"""The pages of this version, in the order of the rail."""
+"""The pages of this version, in the order of the rail.
+
+Each is imported when it is first shown: what the pages stand on takes longer to import than a window to open.
+"""
 
 from __future__ import annotations
 
-from workbench.ui.pages.base import Page
-from workbench.ui.pages.doctor import DoctorPage
-from workbench.ui.pages.engines import EnginesPage
-from workbench.ui.pages.jobs import JobsPage
+from collections.abc import Callable
+from dataclasses import dataclass
 
-PAGES: tuple[type[Page], ...] = (JobsPage, EnginesPage, DoctorPage)
+from workbench.ui.pages.base import Page, PageKind
+from workbench.ui.session import Session
+
+
+@dataclass(frozen=True)
+class LaterPage:
+    """What the rail has to know of a page, and how it is made; name, title and icon are those of its class."""
+
+    name: str
+    title: str
+    icon_name: str
+    make: Callable[[Session], Page]
+
+    def __call__(self, session: Session) -> Page:
+        return self.make(session)
+
+
+def _build(session: Session) -> Page:
+    from workbench.ui.pages.build.page import BuildPage
+
+    return BuildPage(session)
+
+
+def _jobs(session: Session) -> Page:
+    from workbench.ui.pages.jobs import JobsPage
+
+    return JobsPage(session)
+
+
+def _engines(session: Session) -> Page:
+    from workbench.ui.pages.engines import EnginesPage
+
+    return EnginesPage(session)
+
+
+def _doctor(session: Session) -> Page:
+    from workbench.ui.pages.doctor import DoctorPage
+
+    return DoctorPage(session)
+
+
+PAGES: tuple[PageKind, ...] = (
+    LaterPage("build", "Build", "build", _build),
+    LaterPage("jobs", "Jobs", "jobs", _jobs),
+    LaterPage("engines", "Engines", "engines", _engines),
+    LaterPage("doctor", "Doctor", "doctor", _doctor),
+)

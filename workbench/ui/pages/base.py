@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from workbench.ui.session import Session
+
+
+class PageKind(Protocol):
+    """What the window has to know of a page before it makes it: a subclass of Page, or who makes one later."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def icon_name(self) -> str: ...
+    def __call__(self, session: Session) -> Page: ...
 
 
 class Page(QWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
     QFrame,
@@ -17,10 +17,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from workbench.ui.icons import icon
+from workbench.ui.icons import icon, pixmap
 from workbench.ui.theme import BASE, mono_font
 
 GAP, GAP_SMALL, GAP_LARGE, MARGIN = 8, 4, 16, 16
+ICON = 16
+_ICON_GAP = 4
 
 
 def label(text: str = "", role: str = "", *, wrap: bool = False, selectable: bool = False) -> QLabel:
@@ -80,7 +82,7 @@ def button(
     made.setProperty("primary", primary)
     made.setProperty("small", small)
     if icon_name:
-        _set_icon(made, icon_name, "on_accent" if primary else "text2")
+        set_icon(made, icon_name, "on_accent" if primary else "text2")
     made.setAccessibleName(name or text.replace("&", ""))
     if tip:
         made.setToolTip(tip)
@@ -89,23 +91,34 @@ def button(
     return made
 
 
-def _set_icon(made: QAbstractButton, name: str, token: str) -> None:
-    made.setIcon(icon(name, token))
-    made.setProperty("icon_of", [name, token])
+def set_icon(made: QAbstractButton, name: str, token: str = "text2") -> None:
+    """An icon in a token's colour, drawn anew when the theme changes."""
+    gap = _ICON_GAP if isinstance(made, QPushButton) and made.text() else 0
+    made.setIcon(icon(name, token, ICON, gap))
+    made.setIconSize(QSize(ICON + gap, ICON))
+    made.setProperty("icon_of", [name, token, ICON, gap])
+
+
+def set_sign(made: QLabel, name: str, token: str, size: int = ICON) -> None:
+    """A label that is an icon, drawn anew when the theme changes."""
+    made.setPixmap(pixmap(name, token, size, made.devicePixelRatioF()))
+    made.setProperty("icon_of", [name, token, size])
 
 
 def recolour(widget: QWidget) -> None:
-    """Draw a button's icon in the theme's colours of now."""
+    """Draw the icon of a button or a label in the theme's colours of now."""
     drawn = widget.property("icon_of")
     if drawn and isinstance(widget, QAbstractButton):
         widget.setIcon(icon(*drawn))
+    elif drawn and isinstance(widget, QLabel):
+        set_sign(widget, *drawn)
 
 
 def icon_button(icon_name: str, name: str, do: Callable[[], None] | None = None, *, flat: bool = True) -> QToolButton:
     """A button that shows an icon alone; `name` is its tool tip and accessible name."""
     made = QToolButton()
-    _set_icon(made, icon_name, "text2")
-    made.setProperty("icon", True)
+    set_icon(made, icon_name, "text2")
+    made.setProperty("icon_only", True)
     made.setProperty("flat", flat)
     made.setToolTip(name)
     made.setAccessibleName(name)
@@ -113,6 +126,14 @@ def icon_button(icon_name: str, name: str, do: Callable[[], None] | None = None,
     if do is not None:
         made.clicked.connect(lambda: do())
     return made
+
+
+def segments(buttons: Sequence[QPushButton]) -> QWidget:
+    """Buttons of which one is chosen, joined to one control. They want a QButtonGroup of their own."""
+    for place, made in enumerate(buttons):
+        made.setCheckable(True)
+        made.setProperty("segment", "first" if not place else "last" if place == len(buttons) - 1 else "inner")
+    return row(*buttons, gap=0)
 
 
 def rule(*, vertical: bool = False) -> QFrame:

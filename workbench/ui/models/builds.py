@@ -1,0 +1,105 @@
+"""Starting builds: what the Build page does off the GUI thread, in the steps that the command line takes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from workbench.core.errors import CancelledError
+from workbench.core.home import Home
+from workbench.core.plan import Plan
+from workbench.core.preset import Preset, save_preset
+from workbench.jobs import client
+from workbench.jobs.folder import JobFolder
+from workbench.store.store import Store
+from workbench.toolchains import get
+from workbench.toolchains.environments import choose_environment
+from workbench.toolchains.planner import Digests
+from workbench.toolchains.sources import demo_plan, fetch_plan, ready_folder
+from workbench.ui.models.preflight import Preflights, Question
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job that was started; `folder` instead where what it makes is there already."""
+
+    job_id: str = ""
+    folder: str = ""
+
+
+def start_build(
+    home: Home,
+    preflights: Preflights,
+    question: Question,
+    progress: Callable[[int, int], None],
+    stop: threading.Event,
+    *,
+    anyway: bool = False,
+) -> Started:
+    """Read the model's files where they are new, plan, and start the job.
+
+    `progress` gets (bytes read, in all). Raises BadInputError, BlockedError, CancelledError once `stop` is set.
+    """
+
+    def read(done: int, total: int) -> None:
+        if stop.is_set():
+            raise CancelledError("Nothing was started.")
+        progress(done, total)
+
+    with Store.open(home.make()) as store:
+        store.sync()
+        draft = replace(preflights.draft(question, config_only=False), paths_with_key=store.paths_with_key)
+        digest = draft.digest(Digests(store.known_digest, store.remember_digest, read))
+        plan = draft.plan(question.precisions, digest, until=question.until, anyway=anyway)
+    if stop.is_set():
+        raise CancelledError("Nothing was started.")
+    return _start(home, plan)
+
+
+def start_demo_fetch(home: Home) -> Started:
+    """Begin to fetch the demo model, or say where it is. Raises BlockedError."""
+    environment = choose_environment(get("openvino"), home, os.environ)
+    plan = demo_plan(home.make(), environment, os.environ)
+    folder = ready_folder(plan)
+    return Started(folder=str(folder)) if folder is not None else _start(home, plan)
+
+
+def start_download(home: Home, repository: str, revision: str | None) -> Started:
+    """Begin to download a repository by its name."""
+    return _start(home.make(), fetch_plan(repository, revision))
+
+
+def fetched_folder(job: Path) -> str:
+    """The model folder that a finished fetch made; "" when it says none."""
+    state = JobFolder(job).state()
+    result = state.steps[-1].result if state.steps else None
+    return state.artifacts[-1] if state.artifacts else str((result or {}).get("path", ""))
+
+
+def _start(home: Home, plan: Plan) -> Started:
+    return Started(job_id=client.start(home, plan).id)
+
+
+def save_own_preset(home: Home, preset: Preset, name: str) -> Preset:
+    """Write a preset into the person's own folder. Raises BadInputError."""
+    home.presets.mkdir(parents=True, exist_ok=True)
+    return save_preset(preset, home.presets / f"{name}.toml")
+
+
+def script_text(argv: tuple[str, ...], home: Home) -> str:
+    """A shell script that runs the command for the same home."""
+    return (
+        "#!/bin/sh\n# Written by Engine Workbench; builds what its window showed.\nset -eu\n"
+        f"export WORKBENCH_HOME={shlex.quote(str(home.root))}\n{shlex.join(argv)}\n"
+    )
+
+
+def save_script(path: Path, text: str) -> Path:
+    """Write a script that its owner may run. Raises OSError."""
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o700)
+    return path
