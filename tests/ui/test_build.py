@@ -186,7 +186,7 @@ def test_the_commands_build_what_the_form_says(qtbot: QtBot, page: BuildPage, mo
     assert page.form is not None and page.form.preset is not None
     assert ran.json["preset"] == page.form.preset.to_data(), ran.err
     assert [step["id"] for step in ran.json["steps"]] == [step.id for step in answer.report.steps]  # type: ignore[union-attr]
-    page.copy_commands()
+    page.verbs.copy()
     assert QGuiApplication.clipboard().text() == "\n".join(page.bottom.box.lines)
 
 
@@ -197,7 +197,7 @@ def test_a_script_is_saved_that_a_shell_runs(qtbot: QtBot, page: BuildPage, mode
 
     path = tmp_path / "with space" / "build.sh"
     path.parent.mkdir()
-    page.write_script(path, script_text(answer.commands[0].argv, page.session.home))
+    page.verbs.write_script(path, script_text(answer.commands[0].argv, page.session.home))
     qtbot.waitUntil(path.exists, timeout=5000)
     assert os.access(path, os.X_OK)
     bin_folder = tmp_path / "bin"
@@ -228,7 +228,7 @@ def test_several_precisions_are_one_job_of_the_same_plan(qtbot: QtBot, page: Bui
 def test_a_preset_is_saved_listed_and_chosen(qtbot: QtBot, page: BuildPage) -> None:
     choose(qtbot, page, "cpu-int8")
     type_into(qtbot, number(page, "limits", "max_batch_size"), "5")
-    page.save_preset()
+    page.verbs.save_preset()
     dialog = next(d for d in page.window().findChildren(QDialog) if isinstance(d, SavePresetDialog))
     dialog.name.setText("five-at-once")
     dialog.title.setText("Five at once")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.core.errors import CancelledError
+from workbench.core.errors import BadInputError, CancelledError
 from workbench.core.home import Home
 from workbench.core.plan import Plan
 from workbench.core.preset import Preset, save_preset
@@ -99,7 +99,12 @@ def script_text(argv: tuple[str, ...], home: Home) -> str:
 
 
 def save_script(path: Path, text: str) -> Path:
-    """Write a script that its owner may run. Raises OSError."""
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o700)
+    """Write a script that its owner may run. Raises BadInputError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o700)
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be written.", evidence=str(error), fix="Choose another folder.", code="not-written"
+        ) from error
     return path

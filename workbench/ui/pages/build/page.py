@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QFileSystemWatcher, Qt, QTimer
-from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
 from workbench.core.advice import Advice
 from workbench.core.errors import BadInputError, Failure
 from workbench.core.preset import Preset, find_preset, gallery_folders
-from workbench.ui.models.builds import save_own_preset, save_script, script_text
 from workbench.ui.models.gallery import Gallery, read_gallery
 from workbench.ui.models.preflight import Answer, Preflights, Question
 from workbench.ui.models.preflight_asker import Asker
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.build.bottom import BottomBar
-from workbench.ui.pages.build.dialogs import PrecisionsDialog, SavePresetDialog
 from workbench.ui.pages.build.flags_row import FlagsRow
 from workbench.ui.pages.build.form import Form
 from workbench.ui.pages.build.gallery import GalleryPane
 from workbench.ui.pages.build.model_bar import ModelBar
 from workbench.ui.pages.build.preflight_card import PreflightCard
+from workbench.ui.pages.build.preset_watch import PresetWatch
 from workbench.ui.pages.build.runner import Runner
+from workbench.ui.pages.build.verbs import Verbs
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import MARGIN, EmptyState, button, rule
 
@@ -51,18 +49,16 @@ class BuildPage(Page):
         self._preflights = Preflights(session.home)
         self.asker = Asker(self._preflights, self)
         self.runner = Runner(session, self._preflights, self)
-        self._watcher = QFileSystemWatcher(self)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(300)
+        self._watch = PresetWatch(session.home.presets, self)
+        self.verbs = Verbs(session, self, lambda: self._answer, self._preset_now, self._own_ids)
         self.form: Form | None = None
         self.gallery = GalleryPane()
         self.model = ModelBar()
         self.card = PreflightCard(self._lead)
         self.flags = FlagsRow(self._open_flags)
         self.bottom = BottomBar(
-            self.build, partial(self.build, anyway=True), self.build_several, self.save_preset, self.copy_commands,
-            self.save_script, self.runner.stop, self._edited,
+            self.build, partial(self.build, anyway=True), self.build_several, self.verbs.save_preset, self.verbs.copy,
+            self.verbs.save_script, self.runner.stop, self._edited,
         )  # fmt: skip
         self._presets_button = button("Presets", icon_name="menu", tip="Show or hide the presets")
         self._presets_button.setCheckable(True)
@@ -138,9 +134,8 @@ class BuildPage(Page):
         self.runner.failed.connect(self.session.notices.fail)
         self.runner.fetched.connect(self._fetched)
         self.session.events.build_with.connect(self.build_with)
-        self._watcher.fileChanged.connect(lambda _: self._settle.start())
-        self._watcher.directoryChanged.connect(lambda _: self._settle.start())
-        self._settle.timeout.connect(self._files_changed)
+        self._watch.changed.connect(self._files_changed)
+        self.verbs.kept.connect(self._kept)
 
     def _add_actions(self) -> None:
         add = self.session.actions.add
@@ -149,9 +144,9 @@ class BuildPage(Page):
         )
         add("build.demo", "Build the demo engine", self.build_demo, icon_name="play", group="Build:")
         add("build.several", "Build in several precisions…", self.build_several, group="Build:")
-        add("build.copy", "Copy the build's commands", self.copy_commands, icon_name="copy", group="Build:")
-        add("build.script", "Save the build as a script…", self.save_script, icon_name="script", group="Build:")
-        add("build.save_preset", "Save as preset…", self.save_preset, icon_name="save", group="Build:")
+        add("build.copy", "Copy the build's commands", self.verbs.copy, icon_name="copy", group="Build:")
+        add("build.script", "Save the build as a script…", self.verbs.save_script, icon_name="script", group="Build:")
+        add("build.save_preset", "Save as preset…", self.verbs.save_preset, icon_name="save", group="Build:")
         add("build.flags", "All build flags…", self._open_flags, group="Build:")
         add("build.model", "Choose the model folder…", self.model.choose, icon_name="folder", group="Build:")
         add("build.reset", "Reset to preset", self.reset, icon_name="refresh", group="Build:")
@@ -168,7 +163,7 @@ class BuildPage(Page):
     def _take_gallery(self, gallery: Gallery) -> None:
         self._gallery = gallery
         self.gallery.set_gallery(gallery)
-        self._watch()
+        self._watch.look()
         if self.form is None and not self.asker.waiting:
             wanted = str(self._wanted.get("preset", "")) or DEFAULT_PRESET
             self.choose_preset(wanted if gallery.card(wanted) else gallery.cards[0].id if gallery.cards else "")
@@ -206,7 +201,7 @@ class BuildPage(Page):
         self.say_subtitle(preset.title)
         if not self._wide:
             self._show_gallery(False)
-        self._watch()
+        self._watch.look(preset.source)
         self._edited()
         if self._then_build and preset.id == "demo":
             self._then_build = False
@@ -218,19 +213,7 @@ class BuildPage(Page):
             self.form.set_preset(self.form.base)
             self._edited()
 
-    def _watch(self) -> None:
-        """Look out for presets that are written while the window is open."""
-        wanted = {str(self.session.home.presets)} if self.session.home.presets.is_dir() else set()
-        if self.form is not None and self.form.base.source is not None:
-            wanted.add(str(self.form.base.source))
-        now = {*self._watcher.files(), *self._watcher.directories()}
-        if now - wanted:
-            self._watcher.removePaths(sorted(now - wanted))
-        if wanted - now:
-            self._watcher.addPaths(sorted(wanted - now))
-
     def _files_changed(self) -> None:
-        self._watch()  # a file that was replaced is another one; from now on, then read
         self._read_gallery()
         form = self.form
         if form is None or form.base.source is None:
@@ -348,16 +331,7 @@ class BuildPage(Page):
 
     def build_several(self) -> None:
         """Ask which precisions, and start them as one job."""
-        answer = self._answer
-        if answer is None or answer.report is None:
-            self.session.notices.say("info", "Choose a preset and a model first.")
-            return
-        question = answer.question
-        dialog = PrecisionsDialog(
-            answer, lambda chosen: self.runner.build(replace(question, precisions=chosen)), self.window()
-        )
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
+        self.verbs.ask_precisions(self.runner.build)
 
     def build_demo(self) -> None:
         """Fetch the demo model where it is not here, then build the demo engine."""
@@ -384,49 +358,15 @@ class BuildPage(Page):
         self.model.remember()
         self.session.events.show_job.emit(job_id)
 
-    def copy_commands(self) -> None:
-        """Put the commands on the clipboard."""
-        if self._answer is not None and self._answer.commands:
-            QGuiApplication.clipboard().setText("\n".join(command.text for command in self._answer.commands))
-            self.session.notices.say("info", "Copied the commands.")
+    def _preset_now(self) -> Preset | None:
+        return self.form.preset if self.form is not None else None
 
-    def save_script(self) -> None:
-        """Write a shell script that builds the same."""
-        if self._answer is None or not self._answer.commands:
-            self.session.notices.say("info", "Choose a preset and a model first.")
-            return
-        text = script_text(self._answer.commands[0].argv, self.session.home)
-        path, _ = QFileDialog.getSaveFileName(self, "Save as script", "build.sh", "Shell scripts (*.sh)")
-        if path:
-            self.write_script(Path(path), text)
+    def _own_ids(self) -> frozenset[str]:
+        return frozenset(card.id for card in self._gallery.cards if card.own)
 
-    def write_script(self, path: Path, text: str) -> None:
-        """Write it off the GUI thread and say so."""
-        self.session.tasks.run(
-            lambda: save_script(path, text),
-            lambda saved: self.session.notices.say("ok", f"Saved {saved.name}.", str(saved)),
-            self.session.notices.fail,
-        )
-
-    def save_preset(self) -> None:
-        """Ask for a name and keep the form as a preset."""
-        preset = self.form.preset if self.form is not None else None
-        if preset is None:
-            self.session.notices.say("info", "A setting is wrong; mend it first.")
-            return
-        own = frozenset(card.id for card in self._gallery.cards if card.own)
-        dialog = SavePresetDialog(preset, own, self._keep_preset, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
-
-    def _keep_preset(self, preset: Preset, name: str) -> None:
-        def kept(saved: Preset) -> None:
-            self.session.notices.say("ok", f"Saved {saved.id}.toml among your presets.")
-            self.show_preset(saved)
-            self._read_gallery()
-
-        home = self.session.home
-        self.session.tasks.run(lambda: save_own_preset(home, preset, name), kept, self.session.notices.fail)
+    def _kept(self, saved: Preset) -> None:
+        self.show_preset(saved)
+        self._read_gallery()
 
     def _open_flags(self) -> None:
         preset = self.form.preset if self.form is not None else None
@@ -491,6 +431,6 @@ class BuildPage(Page):
             self.gallery.restore(kept)
 
     def close_page(self) -> None:
-        self._settle.stop()
+        self._watch.stop()
         self.runner.stop()
         self.asker.close()
