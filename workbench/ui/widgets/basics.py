@@ -80,6 +80,7 @@ def button(
     """A push button; `name` is its accessible name where the text does not say enough."""
     made = QPushButton(text)
     made.setProperty("primary", primary)
+    made.setAutoDefault(primary)  # else a dialog takes each button that has the focus for its main one
     made.setProperty("small", small)
     if icon_name:
         set_icon(made, icon_name, "on_accent" if primary else "text2")

@@ -40,11 +40,9 @@ class BottomBar(QFrame):
         self.about = label("", "hint")
         self.copy = button("Copy", copy, icon_name="copy", small=True, name="Copy the commands")
         self.script = button("Save as script", save_script, icon_name="script", small=True)
-        for one in (self.copy, self.script):
-            one.setProperty("flat", True)
         self.box = CommandBox()
         self.box.setFont(mono_font(12))
-        self.save_preset = button("Save as preset", save_preset, icon_name="save")
+        self.save_preset = button("Save as preset", save_preset, icon_name="save", small=True)
         self.make = Choice()
         for words, until, tip in MAKES:
             self.make.addItem(words, until)
@@ -53,12 +51,14 @@ class BottomBar(QFrame):
         self.make.setToolTip("Where to stop")
         self.make.currentIndexChanged.connect(lambda _: make())
         self.several = button("Build in several precisions…", several)
-        self.anyway = button("Build anyway", anyway, tip="Only an estimate objects; you may know better")
+        self.anyway = button("Build anyway", anyway, small=True, tip="Only an estimate objects; you may know better")
         self.build: QPushButton = button("Build", build, icon_name="play", primary=True)
         self.build.setMinimumWidth(96)
         self.build.setToolTip("Ctrl+Return")
         self.why = label("", "small", wrap=True)
         self.why.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        for one in (self.copy, self.script, self.save_preset):
+            one.setProperty("flat", True)
         self.reading = label("", "text2")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -72,14 +72,18 @@ class BottomBar(QFrame):
         inner = QVBoxLayout()
         inner.setContentsMargins(MARGIN, GAP, MARGIN, 12)
         inner.setSpacing(6)
-        inner.addWidget(row(label("Commands", "heading"), self.about, None, self.copy, self.script))
+        inner.addWidget(row(label("Commands", "heading"), self.about, None, self.copy, self.script, self.save_preset))
         inner.addWidget(self.box)
         inner.addWidget(self.progress)
+        objection = QHBoxLayout()
+        objection.setSpacing(GAP)
+        objection.addWidget(self.why, 1)
+        objection.addWidget(self.anyway)
+        inner.addLayout(objection)
         verbs = QHBoxLayout()
         verbs.setSpacing(GAP)
-        verbs.addWidget(self.save_preset)
-        verbs.addWidget(self.why, 1)
-        for one in (self.several, self.make, self.anyway, self.build):
+        verbs.addStretch(1)
+        for one in (self.several, self.make, self.build):
             verbs.addWidget(one)
         inner.addLayout(verbs)
         layout.addLayout(inner)
@@ -111,6 +115,7 @@ class BottomBar(QFrame):
         self.several.setEnabled(ready or may_anyway)
         self.anyway.setVisible(may_anyway)
         self.why.setText(why_not)
+        self.why.setVisible(bool(why_not))
 
     def show_reading(self, done: int | None, total: int | None) -> None:
         """How far the model's files are read; None takes it away."""

@@ -89,7 +89,10 @@ class GalleryPane(QFrame):
 
     def set_model(self, model: ModelSpec | None) -> None:
         """Show what the weights of this model take, at the right of each card; None: nothing."""
+        seen = self.view.chosen_is_seen()
         self.cards.set_model(model)
+        if seen:
+            self.view.show_chosen()  # cards grew or shrank above it
 
     def choose(self, preset_id: str) -> None:
         """Mark a card as the chosen one and bring it into view; sends nothing. An id that is not here marks none."""

@@ -317,6 +317,11 @@ class CardView(QListView):
         if not self.currentIndex().isValid():
             self._start()
 
+    def chosen_is_seen(self) -> bool:
+        """Whether any of the chosen card is in view."""
+        chosen = self._cards.chosen_index()
+        return chosen.isValid() and self.visualRect(chosen).intersects(self.viewport().rect())
+
     def show_chosen(self) -> None:
         """Bring the chosen card into view and tell it to screen readers as selected."""
         chosen = self._cards.chosen_index()

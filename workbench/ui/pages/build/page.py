@@ -391,6 +391,8 @@ class BuildPage(Page):
     def _show_gallery(self, shown: bool) -> None:
         self._gallery_shown[self._wide] = shown
         self._arrange()
+        if shown:
+            self.gallery.view.show_chosen()
 
     def _arrange(self) -> None:
         """Gallery, form and card side by side where there is room; else the gallery or the card."""
