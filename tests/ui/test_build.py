@@ -71,9 +71,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def answered(qtbot: QtBot, page: BuildPage) -> Answer:
-    qtbot.waitUntil(lambda: not page.asker.waiting and page._answer is not None, timeout=10000)
-    assert page._answer is not None
-    return page._answer
+    qtbot.waitUntil(lambda: not page.asker.waiting and page.answer is not None, timeout=10000)
+    assert page.answer is not None
+    return page.answer
 
 
 def choose(qtbot: QtBot, page: BuildPage, preset: str) -> None:
@@ -304,7 +304,7 @@ def test_a_share_that_stalls_holds_nothing_up(qtbot: QtBot, page: BuildPage, mod
     assert answer.report is not None and answer.question.preset.limits.max_batch_size == 13
     share.go.set()
     qtbot.wait(100)
-    assert page._answer is answer, "the late answer is not shown"
+    assert page.answer is answer, "the late answer is not shown"
 
 
 def test_a_file_that_never_ends_is_no_model(qtbot: QtBot, page: BuildPage, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from workbench.ui.bridge import Tasks
 from workbench.ui.models.preflight import Answer, Preflights, Question
 
-PAUSE_MS = 50
+PAUSE_MS = 40
 """After the last keystroke."""
 SLOW_MS = 3000
 _CLOSE_S = 0.2

@@ -48,7 +48,9 @@ def figure(text: str = "", size: int = BASE, role: str = "", *, bold: bool = Fal
 
 
 def restyle(widget: QWidget, name: str, value: object) -> None:
-    """Set a property that the style sheet looks at, and have it looked at again."""
+    """Set a property that the style sheet looks at, and have it looked at again; nothing when it is so already."""
+    if widget.property(name) == value:
+        return
     widget.setProperty(name, value)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
@@ -133,7 +135,7 @@ def segments(buttons: Sequence[QPushButton]) -> QWidget:
     """Buttons of which one is chosen, joined to one control. They want a QButtonGroup of their own."""
     for place, made in enumerate(buttons):
         made.setCheckable(True)
-        made.setProperty("segment", "first" if not place else "last" if place == len(buttons) - 1 else "inner")
+        made.setProperty("joined", "first" if not place else "last" if place == len(buttons) - 1 else "inner")
     return row(*buttons, gap=0)
 
 

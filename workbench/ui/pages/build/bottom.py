@@ -114,8 +114,14 @@ class BottomBar(QFrame):
         self.build.setEnabled(ready)
         self.several.setEnabled(ready or may_anyway)
         self.anyway.setVisible(may_anyway)
+        self.anyway.setEnabled(may_anyway)
         self.why.setText(why_not)
         self.why.setVisible(bool(why_not))
+
+    def wait(self) -> None:
+        """An answer is awaited: nothing can be started, and what is said stays until then."""
+        for one in (self.build, self.several, self.anyway):
+            one.setEnabled(False)
 
     def show_reading(self, done: int | None, total: int | None) -> None:
         """How far the model's files are read; None takes it away."""

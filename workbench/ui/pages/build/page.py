@@ -41,7 +41,7 @@ class BuildPage(Page):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(session, parent)
         self._gallery = Gallery()
-        self._answer: Answer | None = None
+        self.answer: Answer | None = None
         self._wanted: dict[str, Any] = {}
         self._then_build = False
         self._gallery_shown = {True: True, False: False}
@@ -50,7 +50,7 @@ class BuildPage(Page):
         self.asker = Asker(self._preflights, self)
         self.runner = Runner(session, self._preflights, self)
         self._watch = PresetWatch(session.home.presets, self)
-        self.verbs = Verbs(session, self, lambda: self._answer, self._preset_now, self._own_ids)
+        self.verbs = Verbs(session, self, lambda: self.answer, self._preset_now, self._own_ids)
         self.form: Form | None = None
         self.gallery = GalleryPane()
         self.model = ModelBar()
@@ -248,7 +248,7 @@ class BuildPage(Page):
         self._edited()
 
     def _edited(self) -> None:
-        self._answer = None
+        self.answer = None
         self._reset_button.setEnabled(self.form is not None and self.form.changes > 0)
         first = not self.model.model and not self.model.recent
         self._middle.setCurrentIndex(1 if first else 0)
@@ -260,14 +260,16 @@ class BuildPage(Page):
         if question is None:
             self.card.show_words("not complete", "A setting is wrong.", self.form.wrong, "err")
             self.bottom.show_commands(())
+            self._show_ready()
         else:
             self.asker.ask(question)
-        self._show_ready()
+            self.bottom.wait()
+            self._build_action.setEnabled(False)
 
     def _take_answer(self, answer: Answer) -> None:
         if self.form is None or self.question != answer.question:
             return
-        self._answer = answer
+        self.answer = answer
         self.model.show_facts(answer.model, answer.repository)
         self.gallery.set_model(answer.model)
         self.form.set_facts(answer)
@@ -292,7 +294,7 @@ class BuildPage(Page):
         )  # fmt: skip
 
     def _show_ready(self) -> None:
-        report = self._answer.report if self._answer is not None else None
+        report = self.answer.report if self.answer is not None else None
         blocks = [*report.elsewhere, *report.blocks] if report is not None else []
         ready = report is not None and not blocks and not self.runner.busy
         anyway = bool(blocks) and all(b.estimate_only for b in blocks) and not self.runner.busy
@@ -371,7 +373,7 @@ class BuildPage(Page):
     def _open_flags(self) -> None:
         preset = self.form.preset if self.form is not None else None
         if preset is not None and self.form is not None:
-            answer = self._answer
+            answer = self.answer
             architecture = answer.model.architecture if answer is not None and answer.model is not None else None
             self.flags.open_table(preset, self.form.set_flags, answer.capability if answer else None, architecture)
 
