@@ -57,7 +57,8 @@ def act(action: list[Any], spec: StepSpec, channel: Channel, stream: int) -> Non
         case "exit":
             os._exit(args[0])
         case "error":
-            raise WorkerError(args[0], cause="line 7", hint="try again", code="planned")
+            code = args[1] if len(args) > 1 else "planned"
+            raise WorkerError(args[0], cause="line 7", hint="try again", code=code)
         case "raise":
             raise RuntimeError(args[0])
         case "child":

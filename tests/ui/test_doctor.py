@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
@@ -31,6 +33,17 @@ def page(session: Session, qtbot: QtBot) -> Iterator[DoctorPage]:
     made.show()
     yield made
     made.close_page()
+
+
+def processes_that_name(folder: Path) -> list[str]:
+    """Command lines of running processes that name a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            if str(folder) in words and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(words)
+    return found
 
 
 def rows_of(page: DoctorPage, group: str) -> list[DoctorRow]:
@@ -102,11 +115,18 @@ def test_an_environment_is_made_by_a_job_that_can_be_cancelled(
     with qtbot.waitSignal(page.session.events.show_job) as asked:
         page.making.log_button.click()
     assert asked.args == [job]
-    qtbot.waitUntil((app_home.environments / "modelopt" / "default" / "pyvenv.cfg").exists, timeout=WAIT_MS)
+    made = app_home.environments / "modelopt" / "default"
+    qtbot.waitUntil((made / "pyvenv.cfg").exists, timeout=WAIT_MS)
+    assert page.log_box.isVisible(), "the log is live on this page"
+    qtbot.waitUntil(lambda: page.log.reader is not None and page.log.reader.advance().lines > 0, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: processes_that_name(made) != [], timeout=WAIT_MS)
     page.making.cancel_button.click()
     qtbot.waitUntil(lambda: page.making.make_button.isVisible(), timeout=WAIT_MS)
     assert client.wait(find(app_home.jobs, job), 30).status == "cancelled"
-    assert not (app_home.environments / "modelopt" / "default").exists()
+    assert not made.exists() and processes_that_name(made) == []
+    assert page.log_box.isVisible() and "last" in page.log_words.text(), "it can still be read"
+    page.close_log()
+    assert not page.log_box.isVisible() and page.log.path is None
     qtbot.waitUntil(lambda: not page._looking, timeout=WAIT_MS)
 
 
@@ -115,3 +135,56 @@ def test_a_folder_without_wheels_is_refused_in_words(page: DoctorPage, qtbot: Qt
     page.making.make(tmp_path)
     qtbot.waitUntil(lambda: any("no wheels" in n.text for n in page.session.notices.kept), timeout=WAIT_MS)
     assert page.making.make_button.isEnabled() and not page.making.job
+
+
+@pytest.mark.slow
+def test_an_environment_from_a_folder_of_wheels_has_its_log_and_end_on_the_page(
+    page: DoctorPage, app_home: Home, qtbot: QtBot, tmp_path: Path
+) -> None:
+    make_wheel(tmp_path / "wheels", "something", "1.0")  # not what is wanted: pip's own words are the cause
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    page.making.show_for("modelopt")
+    page.making.make(tmp_path / "wheels")
+    qtbot.waitUntil(lambda: bool(page.making.job), timeout=WAIT_MS)
+    job = page.making.job
+    qtbot.waitUntil(lambda: not page.making.job, timeout=WAIT_MS)
+    assert find(app_home.jobs, job).state().status == "failed"
+    (said,) = [n for n in page.session.notices.kept if n.level == "error"]
+    assert "could not be installed" in said.text and "nvidia-modelopt" in said.detail
+    assert page.log.path == find(app_home.jobs, job).log_path
+    assert "--no-index" in page.log.path.read_text() and page.making.make_button.isVisibleTo(page.making)
+    qtbot.waitUntil(lambda: not page._looking, timeout=WAIT_MS)
+
+
+@pytest.mark.slow
+def test_imports_are_checked_for_real_and_the_index_is_asked(page: DoctorPage, qtbot: QtBot) -> None:
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    own = next(n for n, e in enumerate(page.model.entries) if isinstance(e, DoctorRow) and e.packages)
+    page.table.selectRow(own)
+    assert page.import_button.isVisible() and page.import_button.isEnabled()
+    page.import_button.click()
+    assert not page.import_button.isEnabled() and "import" in page.subtitle
+    qtbot.waitUntil(lambda: page.found.imported, timeout=4 * WAIT_MS)
+    assert page.import_words.text() == "Imported just now." and page.import_button.isEnabled()
+    (network,) = (row for row in rows_of(page, "Around them") if row.name == "Network")
+    assert "answers" in network.text or "does not answer" in network.text
+    usable = [row for row in rows_of(page, "Toolchains") if row.state == "ok"]
+    assert all("import not checked" not in row.text for row in usable)
+
+
+def test_without_a_network_the_folder_of_wheels_comes_first(
+    page: DoctorPage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    page.opened()
+    qtbot.waitUntil(lambda: page.stack.currentIndex() == 1, timeout=WAIT_MS)
+    names = [row.name for row in rows_of(page, "Around them")]
+    assert names == ["CUDA toolkit", "MPI", "Network"]
+    (network,) = (row for row in rows_of(page, "Around them") if row.name == "Network")
+    assert network.state == "warn" and "no package index" in network.what and "folder of wheels" in network.fix
+    page.making.show_for("modelopt")
+    assert page.making.wheels_button.property("primary") and not page.making.make_button.property("primary")
+    assert page.making.words.text().startswith("pip is set to use no package index. Choose a folder of wheels.")
+    assert "package index: none" in page.found.report

@@ -240,6 +240,19 @@ def doctor(
         run_doctor(context, imports=imports)
 
 
+@app.command()
+def gui() -> None:
+    """Open the window; where it is open already, it comes to the front.
+
+    \b
+    Example:
+      workbench gui
+    """
+    from workbench.cli.gui import run_gui
+
+    run_gui()
+
+
 @engines_app.callback()
 def engines(context: typer.Context, as_json: JsonFlag = False) -> None:
     """What was built: list, show, remove.

@@ -1,4 +1,4 @@
-"""What this machine has and lacks: GPUs, disk, each toolchain's interpreters, and the fix of each problem.
+"""What this machine has and lacks: GPUs, CUDA, MPI, network, disk, each toolchain's interpreters, and each fix.
 
 The command line and the window show the same report.
 """
@@ -20,6 +20,7 @@ from workbench.core.units import format_bytes
 from workbench.toolchains import get, names
 from workbench.toolchains.base import Environment, Toolchain
 from workbench.toolchains.environments import Wanted, find_environments, probe_worker
+from workbench.toolchains.surroundings import cuda_toolkit, cuda_version, mpi_report, network_report, offline_words
 
 _LOW_DISK_BYTES = 5 * 2**30
 _PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
@@ -36,27 +37,32 @@ def machine_report(
     imports: bool = False,
     say: Say = lambda text: None,
 ) -> dict[str, Any]:
-    """All but the store. `imports` also imports each toolchain's packages, which takes up to minutes; `say` is told
-    what is being done."""
+    """All but the store. `imports` also imports each toolchain's packages and asks the package index for an answer,
+    which takes up to minutes; `say` is told what is being done."""
+    if imports:
+        say("Asking the package index …")
     return {
         "workbench": __version__,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "home": str(home.root),
         "host": host.model_dump(mode="json"),
         "gpus": gpu_report(),
+        "cuda_toolkit": cuda_toolkit(environ),
+        "mpi": mpi_report(environ),
+        "network": network_report(environ, reach=imports),
         "disk": _disk(home),
         "toolchains": [row for name in names() for row in _toolchain(get(name), home, environ, imports, say)],
     }
 
 
 def gpu_report() -> dict[str, Any]:
-    """NVIDIA GPUs by NVML; `problem` says why there are none to report."""
+    """NVIDIA GPUs by NVML, the driver, and the newest CUDA that it runs; `problem` says why there are none."""
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return {"found": [], "driver": None, "problem": f"no NVIDIA driver: {error}"}
+        return {"found": [], "driver": None, "cuda": None, "problem": f"no NVIDIA driver: {error}"}
     try:
         found = []
         for index in range(pynvml.nvmlDeviceGetCount()):
@@ -70,9 +76,10 @@ def gpu_report() -> dict[str, Any]:
                     "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
                 }
             )
-        return {"found": found, "driver": pynvml.nvmlSystemGetDriverVersion(), "problem": ""}
+        cuda = cuda_version(pynvml.nvmlSystemGetCudaDriverVersion_v2())
+        return {"found": found, "driver": pynvml.nvmlSystemGetDriverVersion(), "cuda": cuda, "problem": ""}
     except pynvml.NVMLError as error:
-        return {"found": [], "driver": None, "problem": f"NVML answers with an error: {error}"}
+        return {"found": [], "driver": None, "cuda": None, "problem": f"NVML answers with an error: {error}"}
     finally:
         pynvml.nvmlShutdown()
 
@@ -123,17 +130,55 @@ def report_words(report: Mapping[str, Any], problems: Sequence[Mapping[str, str]
     if gpus["found"]:
         lines += [
             f"GPU {g['index']}   {g['name']}, compute capability {g['compute_capability']}, "
-            f"{format_bytes(g['memory_bytes'])}, driver {gpus['driver']}"
+            f"{format_bytes(g['memory_bytes'])}, driver {gpus['driver']} (CUDA {gpus['cuda'] or 'not reported'})"
             for g in gpus["found"]
         ]
     else:
         lines.append(f"GPU     none ({gpus['problem'] or 'the driver reports no device'}); OpenVINO engines need none")
+    lines += surroundings_words(report)
     for toolchain in report["toolchains"]:
         lines += _toolchain_words(toolchain)
     store = report["store"]
     lines.append(f"store   {store['artifacts']} artefacts, {store['jobs']} jobs")
     lines += [f"problem: {p['what']}\n  fix: {p['fix']}" for p in problems] or ["No problems found."]
     return lines
+
+
+def surroundings_words(report: Mapping[str, Any]) -> list[str]:
+    """CUDA toolkit, MPI and network, a line each."""
+    toolkit, mpi, network = report["cuda_toolkit"], report["mpi"], report["network"]
+    cuda = (
+        f"toolkit {toolkit['version'] or 'of a version that is not reported'} at {toolkit['path']}" if toolkit else ""
+    )
+    offline = offline_words(network)
+    mpi_words = f"{mpi['version'] or 'version not reported'}, {mpi['mpirun']}" if mpi["mpirun"] else "no mpirun"
+    if report["gpus"]["found"] and not mpi["mpirun"]:
+        mpi_words += f". {MPI_LACKS} {MPI_FIX}"
+    return [
+        f"CUDA    {cuda or 'no toolkit; the toolchains bring their own libraries'}",
+        f"MPI     {mpi_words}",
+        f"network {network_words(network)}" + (f" {offline} {OFFLINE_FIX}" if offline else ""),
+    ]
+
+
+MPI_LACKS = "TensorRT-LLM loads MPI's library even for one GPU."
+MPI_FIX = "Install Open MPI: on Debian and Ubuntu `apt-get install openmpi-bin libopenmpi-dev`."
+OFFLINE_FIX = (
+    "Without it environments are made from a folder of wheels: fill one with `pip download -r REQUIREMENTS -d FOLDER` "
+    "on a machine that has a network."
+)
+
+
+def network_words(network: Mapping[str, Any]) -> str:
+    """Where pip gets packages from, and whether it answers."""
+    index = ", ".join(network["indexes"]) or "pip's own"
+    words = [f"package index: {'none' if network['no_index'] else index}"]
+    words += [f"and wheels in {', '.join(network['find_links'])}"] if network["find_links"] else []
+    words += [f"{name} {value}" for name, value in network["proxies"].items()]
+    words.append({True: "it answers", False: f"it does not answer ({network['problem'] or 'no reason said'})"}.get(
+        network["reached"], "not asked whether it answers"
+    ))  # fmt: skip
+    return "; ".join(words) + "."
 
 
 def _toolchain_words(toolchain: Mapping[str, Any]) -> list[str]:

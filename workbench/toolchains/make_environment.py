@@ -11,9 +11,13 @@ from workbench.core.home import Home
 from workbench.core.plan import Plan, Step
 from workbench.toolchains.code import package_root
 
-REQUIREMENTS = {"modelopt": Path(__file__).parent / "tensorrt_llm" / "requirements-modelopt.txt"}
+_HERE = Path(__file__).parent
+REQUIREMENTS = {
+    "openvino": _HERE / "openvino" / "requirements.txt",
+    "modelopt": _HERE / "tensorrt_llm" / "requirements-modelopt.txt",
+}
 """What is installed, by the name of the toolchain or part."""
-_TITLES = {"modelopt": "NVIDIA ModelOpt"}
+_TITLES = {"openvino": "OpenVINO GenAI", "modelopt": "NVIDIA ModelOpt"}
 
 
 def can_make(toolchain: str) -> bool:
@@ -54,7 +58,8 @@ def environment_plan(
         raise BadInputError(
             "There are no wheels in the folder.",
             evidence=str(wheels),
-            fix="Fill it on a machine with a network: `pip download -r requirements-modelopt.txt -d FOLDER`.",
+            fix="Fill it on a machine with a network: "
+            f"`pip download -r {requirements or REQUIREMENTS[toolchain]} -d FOLDER`.",
             code="no-wheels",
         )
     folder = home.environments / toolchain / name

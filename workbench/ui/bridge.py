@@ -20,6 +20,9 @@ from workbench.core.errors import Failure, WorkbenchError
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _WAIT_S = 5.0
+_SLOW_S = 2.0
+"""A task that runs longer no longer counts among the threads that others may wait for."""
+_MOST_THREADS = 32
 
 
 class _Asked(NamedTuple):
@@ -44,7 +47,11 @@ class Tasks(QObject):
         super().__init__(parent)
         self._most = threads
         self._threads: list[threading.Thread] = []
-        self._todo: SimpleQueue[tuple[int, Callable[[], Any]] | None] = SimpleQueue()
+        self._todo: SimpleQueue[tuple[int, str, Callable[[], Any]] | None] = SimpleQueue()
+        self._since: dict[int, float] = {}
+        self._room = QTimer(self)
+        self._room.setInterval(int(_SLOW_S * 500))
+        self._room.timeout.connect(self._make_room)
         self._numbers = itertools.count(1)
         self._latest: dict[str, int] = {}
         self._open: dict[int, _Asked] = {}
@@ -71,19 +78,29 @@ class Tasks(QObject):
         if key:
             self._latest[key] = number
         self._open[number] = _Asked(key, done, failed)
-        if len(self._threads) < min(self._most, len(self._open)):
+        self._todo.put((number, key, function))
+        self._make_room()
+        if not self._room.isActive():
+            self._room.start()
+
+    @Slot()
+    def _make_room(self) -> None:
+        """A thread more when all are taken: up to `threads`, and one for each task that runs long or hangs."""
+        now = time.monotonic()
+        slow = sum(now - since > _SLOW_S for since in list(self._since.values()))
+        if len(self._threads) < min(self._most + slow, len(self._open), _MOST_THREADS):
             thread = threading.Thread(target=self._work, name=f"window-task-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._todo.put((number, function))
 
-    def close(self) -> bool:
+    def close(self, wait_s: float = _WAIT_S) -> bool:
         """Deliver nothing more and wait for what runs; False when something did not end in time."""
         self._closed = True
+        self._room.stop()
         self._open.clear()
         for _ in self._threads:
             self._todo.put(None)
-        ends = time.monotonic() + _WAIT_S
+        ends = time.monotonic() + wait_s
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
@@ -92,11 +109,13 @@ class Tasks(QObject):
         while (asked := self._todo.get()) is not None:
             if self._closed:
                 continue
-            number, function = asked
+            number, key, function = asked
             result: Any = None
             failure: Failure | None = None
+            self._since[number] = time.monotonic()
             try:
-                result = function()
+                if not key or self._latest.get(key) == number:  # else something newer was asked meanwhile
+                    result = function()
             except WorkbenchError as error:
                 failure = error.failure
             except Exception as error:
@@ -107,6 +126,8 @@ class Tasks(QObject):
                     evidence=f"{type(error).__name__}: {str(error)[:300]}",
                     fix="The full text is in the window's log; please report it.",
                 )
+            finally:
+                self._since.pop(number, None)
             if self._closed:
                 continue
             try:
@@ -126,6 +147,7 @@ class Tasks(QObject):
             elif asked.failed is not None:
                 asked.failed(failure)
         if not self._open:
+            self._room.stop()
             self.idle.emit()
 
 

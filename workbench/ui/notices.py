@@ -27,6 +27,8 @@ class Notice:
     do: Callable[[], None] | None = None
     at: float = 0.0
     """Seconds since the epoch."""
+    times: int = 1
+    """How often it was said in a row."""
 
 
 class Notices(QObject):
@@ -46,8 +48,10 @@ class Notices(QObject):
     def say(
         self, level: Level, text: str, detail: str = "", button: str = "", do: Callable[[], None] | None = None
     ) -> None:
-        notice = Notice(level, text, detail, button, do, time.time())
-        self._kept = [*self._kept, notice][-KEPT:]
+        last = self._kept[-1] if self._kept else None
+        again = last is not None and (last.level, last.text, last.detail) == (level, text, detail)
+        notice = Notice(level, text, detail, button, do, time.time(), last.times + 1 if last and again else 1)
+        self._kept = [*(self._kept[:-1] if again else self._kept), notice][-KEPT:]
         self.said.emit(notice)
 
     def fail(self, failure: Failure) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QIODevice, QObject, QSaveFile, Signal
 
+from workbench.core.errors import Failure
 from workbench.core.home import Home
 from workbench.core.host import HostSpec, read_host
 from workbench.ui.actions import Actions
@@ -22,36 +24,71 @@ STATE_SCHEMA = 1
 class State(QObject):
     """Geometry, page and forms between starts: one JSON file in the home, written whole.
 
-    A file that cannot be read is put aside and the window starts as new.
+    A file that cannot be read, or is of a newer version, is put aside, `problem` says so, and the window starts as new.
     """
 
     def __init__(self, path: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._path = path
         self._data: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._written = b""
+        self.problem: Failure | None = None
         try:
-            data = json.loads(path.read_text("utf-8"))
-            if isinstance(data, dict) and data.get("schema") == STATE_SCHEMA:
+            data = json.loads(path.read_bytes())
+            if not isinstance(data, dict) or not isinstance(schema := data.get("schema"), int):
+                raise ValueError("it holds no schema number")
+            if schema == STATE_SCHEMA:
                 self._data = data
+            else:
+                self._put_aside("newer" if schema > STATE_SCHEMA else "older", f"schema {schema}, not {STATE_SCHEMA}")
         except FileNotFoundError:
             pass
-        except (OSError, ValueError):
-            path.rename(path.with_suffix(".unreadable.json"))
+        except (OSError, ValueError, RecursionError) as error:
+            self._put_aside("unreadable", str(error)[:200])
+
+    def _put_aside(self, word: str, evidence: str) -> None:
+        kept = self._path.with_suffix(f".{word}.json")
+        try:
+            self._path.replace(kept)
+            fix = f"Nothing else was lost; the file is kept as {kept.name}."
+        except OSError as error:
+            fix = f"It cannot be moved away either ({error.strerror}): take it away by hand."
+        of = "is of another version of the program" if word != "unreadable" else "cannot be read"
+        what = f"The window starts as new: what it remembered, {self._path.name}, {of}."
+        self.problem = Failure(code="bad-state", what=what, evidence=f"{self._path}: {evidence}", fix=fix, exit_code=2)
 
     def get(self, key: str, default: Any = None) -> Any:
         return self._data.get(key, default)
+
+    def table(self, key: str) -> dict[str, Any]:
+        """A value that is a table; empty when it is absent or is something else."""
+        value = self._data.get(key)
+        return value if isinstance(value, dict) else {}
 
     def put(self, key: str, value: Any) -> None:
         """Remember a JSON value; `save` writes it."""
         self._data[key] = value
 
-    def save(self) -> bool:
-        """Write the file; a kill in the middle leaves the old one whole."""
-        file = QSaveFile(str(self._path))
-        if not file.open(QIODevice.OpenModeFlag.WriteOnly):
-            return False
-        file.write(json.dumps({**self._data, "schema": STATE_SCHEMA}, indent=1).encode())
-        return file.commit()
+    def snapshot(self) -> bytes:
+        """The file's content as it would be now. Call it on the GUI thread."""
+        return json.dumps({**self._data, "schema": STATE_SCHEMA}, indent=1).encode()
+
+    def save(self, content: bytes | None = None) -> bool:
+        """Write the file, in any thread; a kill or a full disk in the middle leaves the old one whole."""
+        content = self.snapshot() if content is None else content
+        with self._lock:
+            if content == self._written:
+                return True
+            file = QSaveFile(str(self._path))
+            if not file.open(QIODevice.OpenModeFlag.WriteOnly):
+                return False
+            if file.write(content) != len(content):
+                file.cancelWriting()
+            if not file.commit():
+                return False
+            self._written = content
+            return True
 
 
 class Events(QObject):

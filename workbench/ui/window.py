@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
 
-from PySide6.QtCore import QByteArray, Qt
+from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.telemetry.memory import MemorySample, MemorySampler, Ring
 from workbench.ui.bridge import Poll
-from workbench.ui.pages.base import Page
+from workbench.ui.pages.base import Page, PageKind
 from workbench.ui.session import Session
 from workbench.ui.shell.header import Header
 from workbench.ui.shell.monitor import SPANS, WIDTH, Monitor
@@ -21,17 +23,29 @@ from workbench.ui.shell.rail import Rail
 from workbench.ui.shell.status import StatusLine
 from workbench.ui.shell.strip import NoticeStrip
 from workbench.ui.theme import MODES, theme
-from workbench.ui.widgets.basics import recolour
+from workbench.ui.widgets.basics import icon_button, recolour, rule
+from workbench.ui.widgets.past_notices import PastNotices
 
 SIZE = (1280, 800)
 SAMPLE_MS = 1000
+SAVE_MS = 30_000
+_END_S = 4.0
+_log = logging.getLogger("workbench.ui")
 
 
 class Window(QMainWindow):
     """The window of one WORKBENCH_HOME. Pages are made when they are first shown."""
 
+    closing = Signal()
+    """The state is saved; only what still runs in the background is waited for."""
+
     def __init__(
-        self, session: Session, pages: Sequence[type[Page]], at_the_end: tuple[str, ...] = ("doctor",)
+        self,
+        session: Session,
+        pages: Sequence[PageKind],
+        at_the_end: tuple[str, ...] = ("doctor",),
+        *,
+        page_later: bool = False,
     ) -> None:
         super().__init__()
         self.session = session
@@ -47,6 +61,10 @@ class Window(QMainWindow):
         self._sampler = MemorySampler()
         self._poll: Poll[MemorySample] = Poll(session.tasks, self._sampler.sample, SAMPLE_MS, self)
         self._poll.answered.connect(self._take_sample)
+        self._saving = QTimer(self)
+        self._saving.setInterval(SAVE_MS)
+        self._saving.timeout.connect(self._save_now_and_then)
+        self._unsaved = False
 
         self.rail = Rail([(k.name, k.title, k.icon_name) for k in pages], at_the_end)
         self.header = Header(self.open_palette, self.toggle_monitor)
@@ -55,6 +73,8 @@ class Window(QMainWindow):
         self.stack = QStackedWidget()
         self.monitor = Monitor(session, self._ring)
         self.palette_dialog: Palette | None = None
+        self.past_dialog: PastNotices | None = None
+        self.past_button = icon_button("history", "Show past notices", self.open_past_notices)
         session.actions.belong_to(self)
         self._lay_out()
         self._add_actions()
@@ -64,7 +84,12 @@ class Window(QMainWindow):
         session.events.show_job.connect(lambda _: self.show_page("jobs"))
         session.events.jobs_changed.connect(lambda jobs: self.status.show_running(jobs.running_text(time.time())))
         theme().changed.connect(self._recolour)
-        self._restore()
+        self._first = self._restore()
+        if page_later:
+            self._show_frame(self._first)
+            self.header.show_page(self._kinds[self._first].title, "", [])
+        else:
+            self.show_page(self._first)
 
     # -- pages
 
@@ -77,12 +102,16 @@ class Window(QMainWindow):
             self._remember_monitor()
         self._now = name
         self.stack.setCurrentWidget(page)
-        self.rail.show_chosen(name)
+        self._show_frame(name)
         self.header.show_page(page.title, page.subtitle, page.header_widgets())
+        page.opened()
+
+    def _show_frame(self, name: str) -> None:
+        """What stands round a page, which need not be made yet."""
+        self.rail.show_chosen(name)
         shown = bool(self.session.state.get(f"monitor.{name}", True))
         self.monitor.setVisible(shown)
         self.header.monitor.setChecked(shown)
-        page.opened()
 
     def page(self, name: str) -> Page:
         """A page, made if need be. Raises KeyError."""
@@ -94,7 +123,10 @@ class Window(QMainWindow):
         self.stack.addWidget(page)
         page.subtitle_changed.connect(lambda text, own=page: self._say_subtitle(own, text))
         page.badge_changed.connect(partial(self.rail.set_badge, name))
-        page.restore(self.session.state.get(f"page.{name}", {}))
+        try:
+            page.restore(self.session.state.table(f"page.{name}"))
+        except Exception:  # a hand in the file, or an older version's: the page is as new
+            _log.exception("page %s cannot take back its state", name)
         return page
 
     def _say_subtitle(self, page: Page, text: str) -> None:
@@ -108,6 +140,7 @@ class Window(QMainWindow):
         middle.setContentsMargins(0, 0, 0, 0)
         middle.setSpacing(0)
         middle.addWidget(self.header)
+        middle.addWidget(rule())
         middle.addWidget(self.strip)
         middle.addWidget(self.stack, 1)
         whole = QWidget()
@@ -122,6 +155,7 @@ class Window(QMainWindow):
         line = self.statusBar()
         line.setSizeGripEnabled(False)
         line.addWidget(self.status, 1)
+        line.addPermanentWidget(self.past_button)
 
     def _add_actions(self) -> None:
         actions = self.session.actions
@@ -131,6 +165,7 @@ class Window(QMainWindow):
                 group="Go to",
             )  # fmt: skip
         actions.add("palette", "Search actions", self.open_palette, key="Ctrl+K", icon_name="search")
+        actions.add("notices", "Show past notices", self.open_past_notices, icon_name="history")
         actions.add("monitor", "Show or hide the monitor", self.toggle_monitor, key="Ctrl+M", icon_name="monitor")
         for mode in MODES:
             words = {"system": "Follow the system's colours", "dark": "Dark colours", "light": "Light colours"}[mode]
@@ -141,6 +176,12 @@ class Window(QMainWindow):
         if self.palette_dialog is None:
             self.palette_dialog = Palette(self.session.actions, self)
         self.palette_dialog.open_fresh()
+
+    def open_past_notices(self) -> None:
+        """What was said before, newest first."""
+        if self.past_dialog is None:
+            self.past_dialog = PastNotices(self.session.notices, self)
+        self.past_dialog.open_fresh()
 
     def toggle_monitor(self) -> None:
         shown = not self.monitor.isVisible()
@@ -165,8 +206,27 @@ class Window(QMainWindow):
     # -- samples
 
     def start(self) -> None:
-        """Begin to sample, and to watch the jobs; called once the window is shown."""
+        """Make the first page if it was left for later, begin to sample, and to watch the jobs; called once the window
+        is shown, and at work as soon as it is painted."""
+        if self._now:
+            self._begin()
+        else:
+            QTimer.singleShot(0, self._begin_when_painted)
+
+    def _begin_when_painted(self, looks: int = 50) -> None:
+        if not self.isVisible():
+            return  # closed already
+        handle = self.windowHandle()
+        if looks and not (handle is not None and handle.isExposed()):
+            QTimer.singleShot(4, partial(self._begin_when_painted, looks - 1))
+            return
+        if not self._now:
+            self.show_page(self._first)
+        self._begin()
+
+    def _begin(self) -> None:
         self._poll.start()
+        self._saving.start()
         if "jobs" in self._kinds:
             self.page("jobs")  # its badge and the status line tell of jobs on every page
 
@@ -178,32 +238,67 @@ class Window(QMainWindow):
 
     # -- between starts
 
-    def _restore(self) -> None:
+    def _restore(self) -> str:
+        """Take back geometry and monitor; the name of the page to show."""
         state = self.session.state
         if geometry := state.get("geometry"):
             self.restoreGeometry(QByteArray.fromBase64(str(geometry).encode()))
-        self.monitor.set_minutes(int(state.get("monitor.minutes", 5)))
+        minutes = state.get("monitor.minutes", 5)
+        self.monitor.set_minutes(minutes if minutes in SPANS else 5)
         first = str(state.get("page", ""))
-        self.show_page(first if first in self._kinds else next(iter(self._kinds)))
+        return first if first in self._kinds else next(iter(self._kinds))
 
     def remember(self) -> None:
-        """Put geometry, page and forms into the state and write it."""
+        """Put geometry, page and forms into the state; `save` writes it."""
         state = self.session.state
         self._remember_monitor()
         state.put("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
         state.put("monitor.minutes", self.monitor.minutes)
-        state.put("page", self._now)
+        state.put("page", self._now or self._first)
         for name, page in self._pages.items():
             state.put(f"page.{name}", page.state())
-        state.save()
+
+    def _save_now_and_then(self) -> None:
+        """Write what changed, so that little is lost when the display, or the process, goes away."""
+        self.remember()
+        state, content = self.session.state, self.session.state.snapshot()
+        self.session.tasks.run(lambda: state.save(content), self._saved, key="window.save")
+
+    def _saved(self, done: bool) -> None:
+        """Say once that nothing can be kept."""
+        if not done and not self._unsaved:
+            self.session.notices.say(
+                "warning",
+                "What the window remembers between starts could not be saved.",
+                f"Make room at {self.session.home.root}, or look at its owner and mode.",
+            )
+        self._unsaved = not done
+
+    def _save_at_the_end(self) -> None:
+        """In a thread, since the home may be on a share that hangs; the end does not wait for it longer than for
+        tasks."""
+        state, content = self.session.state, self.session.state.snapshot()
+        done: list[bool] = []
+        thread = threading.Thread(target=lambda: done.append(state.save(content)), name="window-save", daemon=True)
+        thread.start()
+        thread.join(_END_S)
+        if done != [True]:
+            _log.warning("the window's state was not saved: %s", "no answer" if not done else "disk full or no right")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Jobs go on without the window; only what belongs to it ends."""
         self.remember()
+        self._save_at_the_end()
+        self._saving.stop()
         self._poll.stop()
+        self.strip.close_notice()
         for page in self._pages.values():
             page.close_page()
-        self.session.tasks.close()
+        for dialog in self.findChildren(QDialog):
+            dialog.close()
+        self.hide()
+        self.closing.emit()
+        self.session.tasks.close(_END_S)
         self._sampler.close()
         super().closeEvent(event)
 

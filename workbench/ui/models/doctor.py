@@ -16,11 +16,22 @@ from workbench.store.report import store_problems, store_report
 from workbench.store.store import Store
 from workbench.toolchains import get
 from workbench.toolchains.base import Package
-from workbench.toolchains.doctor import is_meant, lacks, machine_problems, machine_report, report_words
+from workbench.toolchains.doctor import (
+    MPI_FIX,
+    MPI_LACKS,
+    OFFLINE_FIX,
+    is_meant,
+    lacks,
+    machine_problems,
+    machine_report,
+    network_words,
+    report_words,
+)
+from workbench.toolchains.surroundings import offline_words
 
 State = Literal["ok", "warn", "err", "none"]
 """`none`: it is not here, and nothing needs it."""
-GROUPS = ("GPU and driver", "Toolchains", "Memory and disk", "Store")
+GROUPS = ("GPU and driver", "Toolchains", "Around them", "Memory and disk", "Store")
 _TIGHT_MEMORY = 0.1
 
 
@@ -61,6 +72,8 @@ class DoctorRows:
     checked_at: float = 0.0
     """Seconds since the epoch; 0: not yet."""
     imported: bool = False
+    offline: str = ""
+    """Why packages cannot be had from an index, in a sentence; empty: they can, as far as is known."""
 
     def count(self, *states: State) -> int:
         return sum(row.state in states for row in self.rows)
@@ -78,13 +91,20 @@ def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
     with Store.open(home) as store:
         report["store"] = store_report(store, all_jobs(home))
     problems = machine_problems(report) + store_problems(report["store"])
-    rows = (*_gpus(report["gpus"]), *_toolchains(report["toolchains"]), *_machine(report, problems), *_store(report))
+    rows = (
+        *_gpus(report["gpus"]),
+        *_toolchains(report["toolchains"]),
+        *_surroundings(report),
+        *_machine(report, problems),
+        *_store(report),
+    )
     return DoctorRows(
         rows,
         tuple((each["what"], each["fix"]) for each in problems),
         "\n".join(report_words(report, problems)),
         time.time(),
         imports,
+        offline_words(report["network"]),
     )
 
 
@@ -103,7 +123,8 @@ def _gpus(gpus: Mapping[str, Any]) -> Iterator[DoctorRow]:
     for gpu in gpus["found"]:
         text = f"{format_bytes(gpu['memory_bytes'])}, compute capability {gpu['compute_capability']}"
         yield DoctorRow(group, f"{gpu['name']} ({gpu['index']})", "ok", text)
-    yield DoctorRow(group, "Driver", "ok", str(gpus["driver"] or "not reported"))
+    cuda = f"CUDA up to {gpus['cuda']}" if gpus["cuda"] else "CUDA version not reported"
+    yield DoctorRow(group, "Driver", "ok", f"{gpus['driver'] or 'not reported'}, {cuda}")
 
 
 def _toolchains(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
@@ -171,12 +192,48 @@ def _package(package: Package, row: Mapping[str, Any], *, meant: bool) -> Packag
     return PackageRow(package.name, found, wanted, state)
 
 
+def _surroundings(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
+    group, gpu = GROUPS[2], bool(report["gpus"]["found"])
+    toolkit, mpi, network = report["cuda_toolkit"], report["mpi"], report["network"]
+    yield DoctorRow(
+        group,
+        "CUDA toolkit",
+        "ok" if toolkit else "none",
+        (toolkit["version"] or "version not reported") if toolkit else "not installed; the toolchains bring their own",
+        place=toolkit["path"] if toolkit else "",
+    )
+    lacks_mpi = gpu and not mpi["mpirun"]
+    yield DoctorRow(
+        group,
+        "MPI",
+        "ok" if mpi["mpirun"] else "warn" if gpu else "none",
+        (mpi["version"] or "version not reported") if mpi["mpirun"] else "no mpirun",
+        place=mpi["mpirun"],
+        what=f"There is no mpirun. {MPI_LACKS}" if lacks_mpi else "",
+        fix="" if mpi["mpirun"] else MPI_FIX,
+    )
+    offline = offline_words(network)
+    unknown = "not asked whether the package index answers"
+    if network["route"]:
+        unknown = "there is a way out; the package index was not asked"
+    answers = {True: "the package index answers", False: "the package index does not answer"}
+    yield DoctorRow(
+        group,
+        "Network",
+        "warn" if offline else "ok" if network["reached"] or network["route"] else "none",
+        offline or answers.get(network["reached"], unknown),
+        what=offline,
+        fix=OFFLINE_FIX if offline else "",
+        details=tuple(network_words(network).rstrip(".").split("; ")),
+    )
+
+
 def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Iterator[DoctorRow]:
     host, disk = report["host"], report["disk"]
     free, total = host["memory_available_bytes"], host["memory_total_bytes"]
     tight = free is not None and free < _TIGHT_MEMORY * total
     yield DoctorRow(
-        GROUPS[2],
+        GROUPS[3],
         "Host memory",
         "warn" if tight else "ok",
         f"{format_bytes(free) if free is not None else 'not reported'} free of {format_bytes(total)}",
@@ -185,7 +242,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
     )
     low = next((p for p in problems if p["what"].startswith("Only ") and disk["path"] in p["what"]), None)
     yield DoctorRow(
-        GROUPS[2],
+        GROUPS[3],
         "Disk",
         "err" if low else "ok",
         f"{format_bytes(disk['free_bytes'])} free of {format_bytes(disk['total_bytes'])}",
@@ -195,7 +252,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
     )
     isa = ", ".join(host["isa"]) or "not reported"
     yield DoctorRow(
-        GROUPS[2],
+        GROUPS[3],
         "CPU",
         "ok",
         f"{host['cpu_name']}, {host['usable_cores']} cores",
@@ -206,7 +263,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
 def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     store = report["store"]
     yield DoctorRow(
-        GROUPS[3],
+        GROUPS[4],
         "Store",
         "warn" if store["notice"] else "ok",
         f"{store['artifacts']} artefacts, {store['jobs']} jobs",
@@ -216,7 +273,7 @@ def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     for problem in store_problems(store):
         lost = problem["what"].endswith("lost files.")
         yield DoctorRow(
-            GROUPS[3],
+            GROUPS[4],
             "Artefact" if lost else "Job",
             "err" if lost else "warn",
             problem["what"],

@@ -37,6 +37,12 @@ class ThinBar(QWidget):
         painter.fillRect(QRectF(0, 0, self.width() * self._share, self.height()), theme().colour("s_unsplit"))
 
 
+def _bar_rule() -> QFrame:
+    made = rule(vertical=True)
+    made.setFixedHeight(14)
+    return made
+
+
 class StatusLine(QFrame):
     """Told of samples and of what runs; shows them."""
 
@@ -46,10 +52,12 @@ class StatusLine(QFrame):
         self.setFixedHeight(HEIGHT)
         self._gpu, self._kind, self._memory = label("", "small"), label("RAM", "hint"), figure("", SMALL)
         self._bar, self._running = ThinBar(), label("Idle", "small")
+        # Words of any length take the room that is left, and no more.
+        self._running.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 0, 16, 0)
         layout.setSpacing(8)
-        for part in (self._gpu, rule(vertical=True), self._kind, self._bar, self._memory, rule(vertical=True)):
+        for part in (self._gpu, _bar_rule(), self._kind, self._bar, self._memory, _bar_rule()):
             layout.addWidget(part)
         layout.addWidget(self._running, 1)
         layout.addWidget(label(f"Engine Workbench {__version__}", "hint"))
@@ -69,3 +77,4 @@ class StatusLine(QFrame):
 
     def show_running(self, text: str) -> None:
         self._running.setText(text or "Idle")
+        self._running.setToolTip(self._running.text())

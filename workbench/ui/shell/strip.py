@@ -5,13 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel
 
-from workbench.ui.icons import pixmap
 from workbench.ui.notices import Notice
-from workbench.ui.widgets.basics import GAP, MARGIN, button, column, icon_button, label
+from workbench.ui.widgets.basics import GAP, MARGIN, button, column, icon_button, label, set_sign
 
 _SECONDS = {"info": 6, "ok": 6, "warning": 15, "error": 0}
 """How long a notice stays; 0: until it is closed."""
-_ICONS = {
+ICONS = {
     "info": ("info", "accent"),
     "ok": ("check-circle", "ok"),
     "warning": ("warn", "warn"),
@@ -42,11 +41,11 @@ class NoticeStrip(QFrame):
         self.hide()
 
     def show_notice(self, notice: Notice) -> None:
-        if self._now is not None and self._now.level == "error" and notice.level in ("info", "ok"):
+        if self._now is not None and self._now.level == "error" and notice.level != "error":
             return
         self._now = notice
-        name, token = _ICONS[notice.level]
-        self._icon.setPixmap(pixmap(name, token, 16, self.devicePixelRatioF()))
+        name, token = ICONS[notice.level]
+        set_sign(self._icon, name, token)
         self._text.setText(notice.text)
         self._detail.setText(notice.detail)
         self._detail.setVisible(bool(notice.detail))

@@ -10,12 +10,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from workbench.ui.icons import pixmap
+from workbench.core.failure_fixes import FailureFix
 from workbench.ui.models.jobs import JobRow, clock_text, grouped
 from workbench.ui.theme import SMALL, mono_font, theme
-from workbench.ui.widgets.basics import GAP, MARGIN, button, column, icon_button, label, row, rule, surface
+from workbench.ui.widgets.basics import GAP, MARGIN, button, column, icon_button, label, row, rule, set_sign, surface
 
 _SHOWN_CHARS = 400
+_MOST_FIXES = 2
 
 
 def breakable(text: str) -> str:
@@ -24,10 +25,18 @@ def breakable(text: str) -> str:
 
 
 class CauseCard(QFrame):
-    """Shows the failure of one job; `show_in_log`, `retry` and `copy` are what its buttons do."""
+    """Shows the failure of one job; `show_in_log`, `retry` and `copy` are what its buttons do, `retry_with` gets the
+    overrides of a fix."""
 
-    def __init__(self, show_in_log: Callable[[], None], retry: Callable[[], None], copy: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        show_in_log: Callable[[], None],
+        retry: Callable[[], None],
+        copy: Callable[[], None],
+        retry_with: Callable[[tuple[str, ...]], None] = lambda overrides: None,
+    ) -> None:
         super().__init__()
+        self._fixes: tuple[FailureFix, ...] = ()
         self.setProperty("surface", "card")
         self.setAccessibleName("Why the job failed")
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
@@ -42,6 +51,10 @@ class CauseCard(QFrame):
         self.in_log = button("Show in log", show_in_log, small=True)
         self.copy_button = button("Copy", copy, small=True, name="Copy what happened")
         self.retry = button("Retry", retry, icon_name="refresh", primary=True)
+        self.fix_buttons = tuple(
+            button("", lambda own=number: retry_with(self._fixes[own].overrides), icon_name="refresh", small=True)  # type: ignore[misc]
+            for number in range(_MOST_FIXES)
+        )
         self.close_button = icon_button("close", "Close this card", self._close)
         self._lay_out()
 
@@ -56,8 +69,10 @@ class CauseCard(QFrame):
         parts = (
             column(label("What happened", "heading"), self._what, None, gap=4),
             column(label("The line that shows it", "heading"), box, row(self.in_log, self.copy_button, None), None),
-            column(label("What to do", "heading"), self._fix, row(self.retry, None), None),
+            column(label("What to do", "heading"), self._fix, row(self.retry, None), *self.fix_buttons, None),
         )
+        for made in self.fix_buttons:
+            parts[2].layout().setAlignment(made, Qt.AlignmentFlag.AlignLeft)
         body = QWidget()
         across = QHBoxLayout(body)
         across.setContentsMargins(MARGIN, GAP, MARGIN, 12)
@@ -79,10 +94,12 @@ class CauseCard(QFrame):
             self._shown = None
             self.hide()
             return
+        if self._shown != (job.id, job.attempt):
+            self.show_fixes(())
         self._shown = job.id, job.attempt
         step = job.current
         name = f"{step.title} {step.variant}".strip() if step else "the job"
-        self._icon.setPixmap(pixmap("error", "err", 16, self.devicePixelRatioF()))
+        set_sign(self._icon, "error", "err")
         self._title.setText(f"{name} failed" if job.status == "failed" else "The job was interrupted")
         when = time.strftime("%H:%M:%S", time.localtime(job.finished_at)) if job.finished_at else ""
         after = clock_text(job.elapsed_s(time.time()))
@@ -98,6 +115,16 @@ class CauseCard(QFrame):
         self.retry.setAccessibleName(self.retry.text())
         self.setAccessibleDescription(" ".join(failure.lines()))
         self.show()
+
+    def show_fixes(self, fixes: tuple[FailureFix, ...]) -> None:
+        """Values that may be changed for another try: a button each."""
+        self._fixes = fixes[:_MOST_FIXES]
+        for place, made in enumerate(self.fix_buttons):
+            made.setVisible(place < len(self._fixes))
+            if place < len(self._fixes):
+                made.setText(f"Retry with {self._fixes[place].words}")
+                made.setAccessibleName(made.text())
+                made.setToolTip("A new job with " + " ".join(f"--set {item}" for item in self._fixes[place].overrides))
 
     def show_line(self, number: int | None) -> None:
         """The line of the log (from 1) that shows it; None: it is not in the log."""

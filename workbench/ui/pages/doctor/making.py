@@ -1,4 +1,4 @@
-"""Making a toolchain environment: starts the job, shows how far it is, and leads to its log in Jobs."""
+"""Making a toolchain environment: starts the job, shows how far it is, and has its log shown live."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.jobs.folder import JobFolder, find, job_ids, last_log_line
 from workbench.toolchains.make_environment import environment_plan, free_name
 from workbench.ui.bridge import Poll
 from workbench.ui.session import Session
-from workbench.ui.widgets.basics import GAP, button, label, row
+from workbench.ui.widgets.basics import GAP, button, label, restyle, row
 
 LOOK_MS = 700
 _NEWEST = 20
@@ -61,19 +61,23 @@ def look(home: Home, job: str) -> Making:
 
 
 class MakeEnvironment(QWidget):
-    """Two buttons while nothing runs; then a line, Cancel and Show log. `made` is called when a job is over."""
+    """Two buttons while nothing runs; then a line, Cancel and Open in Jobs. `followed` is called with a job's id when
+    one is followed, and with whether it still runs; `made` when it is over."""
 
-    def __init__(self, session: Session, made: Callable[[], None]) -> None:
+    def __init__(self, session: Session, made: Callable[[], None], followed: Callable[[str, bool], None]) -> None:
         super().__init__()
-        self._session, self._made = session, made
-        self._toolchain = ""
+        self._session, self._made, self._followed = session, made, followed
+        self._toolchain = self._offline = ""
         self.job = ""
         self._poll: Poll[Making] | None = None
         self.words = label("", "text2", wrap=True)
         self.make_button = button("Make an environment", self.make, icon_name="plus", primary=True)
-        self.wheels_button = button("From a folder of wheels", self.ask_wheels, icon_name="folder")
+        self.wheels_button = button(
+            "From wheels", self.ask_wheels, icon_name="folder", name="Make it from a folder of wheels",
+            tip="From a folder of wheels, where there is no network",
+        )  # fmt: skip
         self.cancel_button = button("Cancel", self.cancel, icon_name="stop", name="Cancel the making")
-        self.log_button = button("Show log", self.show_log, icon_name="jobs", name="Show the job's live log")
+        self.log_button = button("Open in Jobs", self.show_log, icon_name="jobs", name="Open the job in Jobs")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
@@ -84,6 +88,13 @@ class MakeEnvironment(QWidget):
     def show_for(self, toolchain: str) -> None:
         """The toolchain or part whose environment would be made."""
         self._toolchain = toolchain
+        self._show()
+
+    def show_offline(self, why: str) -> None:
+        """Why a package index cannot be had, in a sentence; empty when it can."""
+        self._offline = why
+        restyle(self.make_button, "primary", not why)
+        restyle(self.wheels_button, "primary", bool(why))
         self._show()
 
     def _show(self, line: str = "") -> None:
@@ -97,9 +108,10 @@ class MakeEnvironment(QWidget):
             self.words.setText(line or "The job was started.")
         else:
             place = self._session.home.environments / (self._toolchain or "toolchain")
+            first = f"{self._offline} Choose a folder of wheels. " if self._offline else ""
             self.words.setText(
-                f"Makes a virtual environment below {place} and installs the tested versions: several GB from the "
-                "package index, or from a folder of wheels where there is no network. Nothing else is changed."
+                f"{first}Makes a virtual environment below {place} and installs the tested versions: several GB from "
+                "the package index, or from a folder of wheels where there is no network. Nothing else is changed."
             )
 
     # -- the job
@@ -133,6 +145,7 @@ class MakeEnvironment(QWidget):
         self._poll.answered.connect(self._take)
         self._poll.failed.connect(self._fail)
         self._poll.start()
+        self._followed(job, True)
         self._show()
 
     def _take(self, now: Making) -> None:
@@ -154,7 +167,9 @@ class MakeEnvironment(QWidget):
 
     def _end(self) -> None:
         self.stop()
-        self.job = ""
+        job, self.job = self.job, ""
+        if job:
+            self._followed(job, False)
         self._show()
 
     def stop(self) -> None:

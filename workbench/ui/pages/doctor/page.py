@@ -10,15 +10,16 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
+from workbench.jobs.folder import JobFolder
 from workbench.toolchains.make_environment import can_make
-from workbench.ui.icons import pixmap
 from workbench.ui.models.doctor import DoctorRow, DoctorRows, read_doctor
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.doctor.making import MakeEnvironment
 from workbench.ui.pages.doctor.pane import DoctorPane
 from workbench.ui.pages.doctor.rows import SIGNS, DoctorModel, DoctorTable
+from workbench.ui.pages.jobs.log_panel import LogPanel
 from workbench.ui.session import Session
-from workbench.ui.widgets.basics import GAP, GAP_LARGE, MARGIN, button, column, label, rule
+from workbench.ui.widgets.basics import GAP, GAP_LARGE, MARGIN, button, column, icon_button, label, row, rule, set_sign
 
 STALE_SECONDS = 60.0
 """An older report is made anew when the page is opened."""
@@ -39,7 +40,9 @@ class DoctorPage(Page):
         )  # fmt: skip
         self.import_words = label("", "hint", wrap=True)
         self.importing = column(self.import_words, self._left(self.import_button), gap=GAP)
-        self.making = MakeEnvironment(session, self.check)
+        self.making = MakeEnvironment(session, self.check, self._show_making)
+        self.log = LogPanel(session)
+        self.log_words = label("", "name")
         self.pane = DoctorPane(column(self.making, self.importing, gap=GAP))
         self._lay_out()
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._choose())
@@ -69,7 +72,7 @@ class DoctorPage(Page):
         self._counts: dict[str, QLabel] = {}
         for state in ("err", "warn", "ok"):
             sign = QLabel()
-            sign.setPixmap(pixmap(*SIGNS[state], 16, self.devicePixelRatioF()))
+            set_sign(sign, *SIGNS[state])
             self._counts[state] = label("")
             line.addWidget(sign)
             line.addWidget(self._counts[state])
@@ -78,6 +81,7 @@ class DoctorPage(Page):
         self.usable = label("", "text2")
         line.addWidget(self.usable)
         scroll = QScrollArea()
+        scroll.setAccessibleName("What is chosen, in full")
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(self.pane)
@@ -88,7 +92,20 @@ class DoctorPage(Page):
         self.split.addWidget(self.table)
         self.split.addWidget(scroll)
         self.split.setSizes([600, 560])
-        full = column(bar, rule(), self.split, gap=0)
+        self.log_cancel = button("Cancel", self.making.cancel, icon_name="stop", small=True, name="Cancel the making")
+        head = row(self.log_words, None, self.log_cancel, icon_button("close", "Close this log", self.close_log))
+        self.log_box = column(head, self.log, gap=GAP, margins=(MARGIN, GAP, MARGIN, 12))
+        self.log_box.layout().setStretch(1, 1)
+        self.log_box.setMinimumHeight(160)
+        self.log_box.hide()
+        self.across = QSplitter(Qt.Orientation.Vertical)
+        self.across.setHandleWidth(1)
+        self.across.setChildrenCollapsible(False)
+        self.across.addWidget(self.split)
+        self.across.addWidget(self.log_box)
+        self.across.setStretchFactor(0, 3)
+        self.across.setStretchFactor(1, 2)
+        full = column(bar, rule(), self.across, gap=0)
         full.layout().setStretch(2, 1)
         self.waiting = label("Looking at this machine …", "text2")
         self.waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -113,6 +130,21 @@ class DoctorPage(Page):
 
     def close_page(self) -> None:
         self.making.stop()
+        self.log.close_panel()
+
+    # -- the log of what is being made
+
+    def _show_making(self, job: str, running: bool) -> None:
+        """The job's log, live while it runs; it stays to be read until it is closed."""
+        self.log_words.setText("Environment being made" if running else "Log of the environment that was made last")
+        self.log_cancel.setVisible(running)
+        self.log_box.show()
+        self.log.show_log(JobFolder(self.session.home.jobs / job).log_path, live=running)
+
+    def close_log(self) -> None:
+        """Hide the log; what is being made goes on."""
+        self.log_box.hide()
+        self.log.show_log(None, live=False)
 
     def state(self) -> dict[str, Any]:
         return {"split": self.split.sizes()}
@@ -154,6 +186,7 @@ class DoctorPage(Page):
             "Imported just now." if found.imported else "Versions are read without importing; an import shows more."
         )
         self.badge_changed.emit(problems)
+        self.making.show_offline(found.offline)
         self._select(chosen)
         self._choose()
 

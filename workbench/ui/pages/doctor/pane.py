@@ -8,11 +8,11 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHeaderView, QLabel, QTableView, QVBoxLayout, QWidget
 
-from workbench.ui.icons import icon, pixmap
+from workbench.ui.icons import icon
 from workbench.ui.models.doctor import DoctorRow, PackageRow
 from workbench.ui.pages.doctor.rows import SIGNS, WORDS
 from workbench.ui.theme import SMALL, mono_font, theme
-from workbench.ui.widgets.basics import GAP, MARGIN, button, label, row
+from workbench.ui.widgets.basics import GAP, MARGIN, button, label, row, set_sign
 
 _NOWHERE = QModelIndex()
 _TITLES = ("Package", "Found", "Wanted")
@@ -56,7 +56,7 @@ class PackagesModel(QAbstractTableModel):
                 "err" if package.state == "err" and column == 1 else "text" if column < 2 else "text2"
             )
         if role == Qt.ItemDataRole.ToolTipRole:
-            return package.problem or None
+            return package.problem or f"{package.name}: {package.found or 'none'} found, {package.wanted}"
         if role == Qt.ItemDataRole.AccessibleTextRole and column == 0:
             return f"{package.name}: {WORDS[package.state]}"
         return None
@@ -119,7 +119,7 @@ class DoctorPane(QFrame):
             self._sign.clear()
             return
         sign, colour = SIGNS[shown.state]
-        self._sign.setPixmap(pixmap(sign, colour, 16, self.devicePixelRatioF()))
+        set_sign(self._sign, sign, colour)
         self._sign.setAccessibleName(WORDS[shown.state])
         self.title.setText(shown.name)
         # A problem is said once: with its evidence where there is any, else as the row has it.

@@ -14,7 +14,7 @@ from workbench.core.errors import Failure
 from workbench.ui.models.jobs import grouped
 from workbench.ui.models.log import COPY_LINES, Filter, LogReader, LogWindow
 from workbench.ui.session import Session
-from workbench.ui.widgets.basics import GAP, button, fill, icon_button, label, restyle, rule, surface
+from workbench.ui.widgets.basics import GAP, button, fill, icon_button, label, restyle, rule, segments, surface
 from workbench.ui.widgets.log_view import LogView
 
 LIVE_MS = 120
@@ -66,7 +66,7 @@ class LogPanel(QWidget):
             self._levels.addButton(made)
             self._level_buttons[kind] = made
         self.field = QLineEdit()
-        self.field.setPlaceholderText("Search, regular expression")
+        self.field.setPlaceholderText("Search (regex)")
         self.field.setAccessibleName("Search the log, a regular expression")
         self.field.setMinimumWidth(150)
         self.field.setMaximumWidth(360)
@@ -104,11 +104,7 @@ class LogPanel(QWidget):
         across = QHBoxLayout(bar)
         across.setContentsMargins(12, 5, 8, 5)
         across.setSpacing(GAP)
-        levels = QWidget()
-        close = QHBoxLayout(levels)
-        close.setContentsMargins(0, 0, 0, 0)
-        close.setSpacing(2)
-        fill(close, list(self._level_buttons.values()))
+        levels = segments(list(self._level_buttons.values()))
         across.addWidget(label("Log", "name"))
         across.addWidget(levels)
         across.addWidget(self.field, 8)

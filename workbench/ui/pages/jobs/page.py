@@ -13,9 +13,11 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication, QHideEvent, QKeyEve
 from PySide6.QtWidgets import QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from workbench.core.errors import BadInputError
+from workbench.core.failure_fixes import FailureFix
 from workbench.jobs import client
 from workbench.jobs.folder import JobFolder
 from workbench.ui.bridge import Poll
+from workbench.ui.models.fixes import fixes_of, start_again
 from workbench.ui.models.jobs import JobRow, JobRows, JobsReader, grouped
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.jobs.detail import JobBar
@@ -28,6 +30,8 @@ from workbench.ui.widgets.cause_card import CauseCard
 BUSY_MS, IDLE_MS = 400, 800
 """How often the jobs are looked at: while one is unfinished, and else (one may be started elsewhere)."""
 _MORE_MS = 30
+_LEAST_LOG = 140
+"""Height in px that the log keeps when the table is fitted."""
 
 
 class JobsPage(Page):
@@ -46,11 +50,11 @@ class JobsPage(Page):
         self._line: int | None = None
         self._first = True
         self._split_by_hand = False
-        self._fitted = -1
+        self._fitted = -1, 0
         self._model = JobsModel()
         self.table = JobsTable(self._model)
         self.bar = JobBar(self._do)
-        self.card = CauseCard(self.show_in_log, lambda: self._do("retry"), self._copy_cause)
+        self.card = CauseCard(self.show_in_log, lambda: self._do("retry"), self._copy_cause, self._retry_with)
         self.log = LogPanel(session)
         self._clear_button = button("Clear finished", self.clear_finished, tip="Take finished jobs out of this list")
         self._lay_out()
@@ -187,15 +191,21 @@ class JobsPage(Page):
         self._show_chosen()
 
     def _fit(self, count: int) -> None:
-        """Give the table the room of its rows, up to two fifths of the page, until the person moves the split."""
-        if not self._split_by_hand and count != self._fitted and self.height() > 300:
-            self._fitted = count
-            wanted = min(HEAD_HEIGHT + min(count, 8) * ROW_HEIGHT + 2, self.height() * 2 // 5)
+        """Give the table the room of its rows, until the person moves the split.
+
+        At most two fifths of the page, and what the card below leaves of it beside a few lines of the log.
+        """
+        card = 0 if self.card.isHidden() else self.card.heightForWidth(self.width() - 2 * MARGIN) + GAP
+        if not self._split_by_hand and (count, card) != self._fitted and self.height() > 300:
+            self._fitted = count, card
+            rest = self.bar.sizeHint().height() + card + _LEAST_LOG + 2 * GAP + 12
+            wanted = min(HEAD_HEIGHT + min(count, 8) * ROW_HEIGHT + 2, self.height() * 2 // 5, self.height() - rest)
+            wanted = max(wanted, self.table.minimumHeight())
             self.splitter.setSizes([wanted, self.height() - wanted])
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._fitted = -1
+        self._fitted = -1, 0
         self._fit(len(self._model.rows))
 
     def _moved(self) -> None:
@@ -230,12 +240,14 @@ class JobsPage(Page):
     def _show_chosen(self) -> None:
         row = self.chosen
         self.card.show_job(row)
+        self._fit(len(self._model.rows))
         self.bar.show_job(row, busy=row is not None and row.id in self._asked, explained=not self.card.isHidden())
         self.log.show_log(JobFolder(row.folder).log_path if row else None, live=row is not None and not row.finished)
         self._enable_verbs()
         failed = row is not None and row.failure is not None and row.status in ("failed", "interrupted")
         if row is not None and failed and self._located != (row.id, row.attempt):
             self._located = row.id, row.attempt
+            self._find_fixes(row)
             self._locate(row)
 
     def _locate(self, row: JobRow) -> None:
@@ -258,6 +270,31 @@ class JobsPage(Page):
                 self.card.show_line(number)
 
         self.session.tasks.run(find, show, key="jobs.locate")
+
+    def _find_fixes(self, row: JobRow) -> None:
+        """Values whose change may mend the failure, from the job's own preset."""
+
+        def show(fixes: tuple[FailureFix, ...]) -> None:
+            if self._chosen == row.id:
+                self.card.show_fixes(fixes)
+                self._fit(len(self._model.rows))
+
+        self.session.tasks.run(partial(fixes_of, JobFolder(row.folder)), show, key="jobs.fixes")
+
+    def _retry_with(self, overrides: tuple[str, ...]) -> None:
+        """A new job: the plan is made and checked again with the values changed; finished steps are reused."""
+        row = self.chosen
+        if row is None or row.id in self._asked:
+            return
+        self._asked.add(row.id)
+        self._show_chosen()
+        work = partial(start_again, self.session.home, self.session.host, JobFolder(row.folder), overrides)
+
+        def started(job_id: str) -> None:
+            self._answered(row.id)
+            self.show_job(job_id)
+
+        self.session.tasks.run(work, started, lambda failure: self._answered(row.id, failure))
 
     def show_in_log(self) -> None:
         """Bring the line that shows the failure into view."""

@@ -146,7 +146,7 @@ def tip(row: JobRow, column: int, now: float) -> str:
     if column == JOB:
         attempt = f"\nattempt {row.attempt}" if row.attempt > 1 else ""
         return f"{row.title}\n{row.id}{attempt}\n{row.folder}"
-    return ""
+    return ", ".join(text for _, text in verbs(row))
 
 
 class JobDelegate(QStyledItemDelegate):
