@@ -219,8 +219,7 @@ def test_notes_are_kept_outside_the_engine(page: EnginesPage, app_home: Home, en
 
 def ask(page: EnginesPage, qtbot: QtBot, word: str) -> None:
     page.ask_delete()
-    box = page.findChild(QMessageBox, "delete-question")
-    assert isinstance(box, QMessageBox)
+    (box,) = (each for each in page.findChildren(QMessageBox, "delete-question") if each.isVisible())
     (answer,) = (each for each in box.buttons() if each.text().replace("&", "") == word)
     qtbot.mouseClick(answer, Qt.MouseButton.LeftButton)
 

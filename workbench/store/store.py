@@ -155,17 +155,25 @@ class Store:
 
     def artifacts(self, kind: str = "") -> list[StoredArtifact]:
         """All that the index knows, newest first, each looked at on the disk."""
+        found = []
+        for known in self.remembered(kind):
+            path, provenance = known.path, known.provenance
+            missing = "; ".join(problems(path, provenance)[:3]) if path.is_dir() else "the folder is gone"
+            found.append(StoredArtifact(path, provenance, missing))
+        return found
+
+    def remembered(self, kind: str = "", limit: int = -1) -> list[StoredArtifact]:
+        """The newest `limit` (-1: all) as the index remembers them: no folder is looked at, `missing` says nothing."""
         rows = self._run(
             lambda: self._db.execute(
-                "SELECT path, provenance FROM artifacts WHERE ? IN ('', kind) ORDER BY created_at DESC", (kind,)
+                "SELECT path, provenance FROM artifacts WHERE ? IN ('', kind) ORDER BY created_at DESC LIMIT ?",
+                (kind, limit),
             ).fetchall()
         )
         found = []
-        for path_text, text in rows:
+        for path, text in rows:
             with contextlib.suppress(ValidationError):
-                path, provenance = Path(path_text), Provenance.model_validate_json(text)
-                missing = "; ".join(problems(path, provenance)[:3]) if path.is_dir() else "the folder is gone"
-                found.append(StoredArtifact(path, provenance, missing))
+                found.append(StoredArtifact(Path(path), Provenance.model_validate_json(text)))
         return found
 
     # -- jobs

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from workbench.toolchains.gpus import detected_gpus
 CONFIG_FILES = ("config.json", "engine.json", "generation_config.json")
 _CONFIG_BYTES = 1 << 20
 _NEWEST_JOBS = 20
+FIRST_ROWS = 64
+"""How many engines, newest first, are shown from the index while the folders are looked at."""
 _TITLES = {"openvino": "OpenVINO", "tensorrt_llm": "TRT-LLM"}
 _MAIN_PACKAGES = ("tensorrt_llm", "tensorrt-llm", "openvino-genai", "openvino")
 _NO_NOTE = Note()
@@ -67,6 +69,8 @@ class EngineRow:
     preset_id: str
     model_path: str
     tags: tuple[str, ...] = ()
+    looked: bool = True
+    """False: it is as the index remembers it, and its folder is still to be looked at."""
 
     @property
     def usable(self) -> bool:
@@ -80,6 +84,8 @@ class EngineRows:
     rows: tuple[EngineRow, ...] = ()
     notice: str = ""
     notes_problem: str = ""
+    complete: bool = True
+    """False: the first of them, as the index remembers them."""
 
     @property
     def size_bytes(self) -> int:
@@ -97,6 +103,14 @@ class EngineDetail:
     """Name of a file (or "preset") and its JSON value."""
     note: Note
     missing_files: tuple[str, ...] = ()
+
+
+def read_first_rows(home: Home) -> EngineRows:
+    """The newest engines as the index remembers them: no folder is looked at and no driver is asked."""
+    with Store.open(home.make()) as store:
+        found, notice = store.remembered("engine", FIRST_ROWS), store.notice
+    rows = tuple(replace(make_row(each, each.provenance.machine.cpu_identity, None), looked=False) for each in found)
+    return EngineRows(rows, notice, complete=False)
 
 
 def read_rows(home: Home, cpu_identity: str) -> EngineRows:
@@ -124,12 +138,15 @@ def read_rows(home: Home, cpu_identity: str) -> EngineRows:
 
 
 def make_row(
-    stored: StoredArtifact, cpu_identity: str, capabilities: tuple[tuple[int, int], ...], tags: tuple[str, ...] = ()
+    stored: StoredArtifact,
+    cpu_identity: str,
+    capabilities: tuple[tuple[int, int], ...] | None,
+    tags: tuple[str, ...] = (),
 ) -> EngineRow:
-    """The row of an engine, from its provenance alone."""
+    """The row of an engine, from its provenance alone; without `capabilities` nobody asked yet whether it runs here."""
     p = stored.provenance
     result = p.result
-    runs, remark = runs_here(p, cpu_identity, capabilities)
+    runs, remark = (True, "") if capabilities is None else runs_here(p, cpu_identity, capabilities)
     limits = [_limit(p, name) for name in _LIMITS]
     versions = result.get("versions")
     if not isinstance(versions, dict):

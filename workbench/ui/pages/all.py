@@ -49,6 +49,14 @@ def _doctor(session: Session) -> Page:
     return DoctorPage(session)
 
 
+def import_pages() -> None:
+    """Import what the pages need, in a thread: then the first look at a page need not wait for it."""
+    import workbench.ui.pages.build.page
+    import workbench.ui.pages.doctor
+    import workbench.ui.pages.engines
+    import workbench.ui.pages.jobs  # noqa: F401
+
+
 PAGES: tuple[PageKind, ...] = (
     LaterPage("build", "Build", "build", _build),
     LaterPage("jobs", "Jobs", "jobs", _jobs),

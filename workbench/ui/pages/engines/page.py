@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QItemSelectionModel, Qt, QUrl
+from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
@@ -25,6 +25,7 @@ from workbench.ui.models.engines import (
     move_to_trash,
     read_detail,
     read_differences,
+    read_first_rows,
     read_rows,
 )
 from workbench.ui.pages.base import Page
@@ -37,6 +38,9 @@ from workbench.ui.widgets.basics import EmptyState, button, column, icon_button,
 LOOK_MS = 2000
 """How often the folders are looked at while the window is open; only `stat` calls."""
 
+AFTER_PAINT_MS = 80
+"""The folders are looked at so long after the engines that the index remembers are shown."""
+
 
 class EnginesPage(Page):
     name, title, icon_name = "engines", "Engines", "engines"
@@ -46,6 +50,11 @@ class EnginesPage(Page):
         self.rows = EngineRows()
         self.detail: EngineDetail | None = None
         self._paths: tuple[Path, ...] = ()
+        self._begun = self._closed = False
+        # Read while the widgets are made.
+        self._remembered: EngineRows | None = None
+        nothing = EngineRows()
+        session.tasks.run(partial(read_first_rows, session.home), self._remember, lambda _: self._remember(nothing))
         self._wanted = ""
         """Folder to choose once it is there."""
         self._question: QMessageBox | None = None
@@ -123,9 +132,40 @@ class EnginesPage(Page):
     # -- what is there
 
     def opened(self) -> None:
-        self._poll.now()
+        if self._begun:
+            self._poll.now()
+        self._begun = True
+        self._show_remembered()
+
+    def _remember(self, found: EngineRows) -> None:
+        self._remembered = found
+        if self._begun:
+            self._show_remembered()
+
+    def _show_remembered(self) -> None:
+        """What the index remembers is shown at once; the folders, which may be many or far, are looked at after it."""
+        found, self._remembered = self._remembered, None
+        if found is None or self._closed:
+            return
+        if found.rows:
+            self._take(found)
+        # Only when that is painted: the two would hold each other up.
+        QTimer.singleShot(AFTER_PAINT_MS if found.rows else 0, self, self._look)
+
+    def _look(self) -> None:
+        if not self._closed:
+            self._choose_one()
+            self._poll.now()
+
+    def _choose_one(self) -> None:
+        """Some engine is chosen whenever there is one."""
+        if not self.table.current_rows() and self.filter.rowCount():
+            self.table.selectRow(0)
+        else:
+            self._choose()
 
     def close_page(self) -> None:
+        self._closed = True
         self.pane.files.flush()
         self._poll.stop()
 
@@ -180,11 +220,9 @@ class EnginesPage(Page):
             (self.table if found.rows else self.empty.button or self).setFocus()
         self._select(chosen)
         self._choose_wanted()
-        if not self.table.current_rows() and self.filter.rowCount():
-            self.table.selectRow(0)
-        else:
-            self._choose()
-        self.session.events.engines_changed.emit(found)
+        if found.complete:
+            self._choose_one()
+            self.session.events.engines_changed.emit(found)
 
     def _filter(self) -> None:
         self.filter.ask(**self.bar.asked())

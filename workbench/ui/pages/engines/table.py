@@ -14,7 +14,7 @@ from PySide6.QtCore import (
     QSortFilterProxyModel,
     Qt,
 )
-from PySide6.QtGui import QFontMetrics, QPainter
+from PySide6.QtGui import QFont, QFontMetrics, QPainter
 from PySide6.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from workbench.core.units import format_duration
@@ -49,6 +49,8 @@ SORT_ROLE = Qt.ItemDataRole.UserRole + 2
 _SPARED = (PASS, KV, BUILD, BUILT_FOR, BATCH, SEQUENCE, TOOLCHAIN, MODEL, SIZE, DATE)
 """Columns that give way where the window is narrow, the first first; the details below have them all."""
 _PAD = 8
+_LEFT = int((Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value)
+_RIGHT = int((Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value)
 _NOWHERE = QModelIndex()
 
 
@@ -69,7 +71,9 @@ def date_words(epoch_seconds: float, now: float | None = None) -> str:
 
 
 def badge_words(row: EngineRow) -> tuple[str, str, str]:
-    """The badge's word, its kind (ok, warn, err) and the reason in full."""
+    """The badge's word, its kind (ok, warn, err; empty: nothing is known yet) and the reason in full."""
+    if not row.looked:
+        return "\N{HORIZONTAL ELLIPSIS}", "", "Its folder is being looked at"
     if row.missing:
         return "not whole", "err", row.missing
     if not row.runs:
@@ -94,6 +98,14 @@ class EnginesModel(QAbstractTableModel):
             self._rows = rows
             if rows:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(_COLUMNS) - 1))
+            return
+        more, old = len(rows) - len(self._rows), len(self._rows)
+        if old and more > 0 and [row.path for row in rows[:old]] == [row.path for row in self._rows]:
+            # What is chosen and where the table was scrolled to stays.
+            self.beginInsertRows(QModelIndex(), old, old + more - 1)
+            self._rows = rows
+            self.endInsertRows()
+            self.dataChanged.emit(self.index(0, 0), self.index(old - 1, len(_COLUMNS) - 1))
             return
         self.beginResetModel()
         self._rows = rows
@@ -221,44 +233,55 @@ class _Cells(QStyledItemDelegate):
         super().__init__(parent)
         self._name, self._text, self._figure = text_font(bold=True), text_font(), mono_font(12)
         self._small = text_font(SMALL)
+        # Made once: a table that opens measures and paints a thousand cells.
+        self._metrics = {id(f): QFontMetrics(f) for f in (self._name, self._text, self._figure, self._small)}
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
-        text = str(index.data())
-        if index.column() == RUNS:
-            return QSize(QFontMetrics(self._small).horizontalAdvance(text) + 16 + 2 * _PAD + 18, ROW_HEIGHT)
-        return QSize(QFontMetrics(self._font(index)).horizontalAdvance(text) + 2 * _PAD + 2, ROW_HEIGHT)
+        return QSize(self.width(index.data(ROW_ROLE), index.column()), ROW_HEIGHT)
 
-    def _font(self, index: Index) -> Any:
-        if index.column() == NAME:
+    def width(self, row: EngineRow, column: int) -> int:
+        """Pixels that a cell needs."""
+        font, more = (self._small, 34) if column == RUNS else (self._font(column), 2)
+        return self._metrics[id(font)].horizontalAdvance(cell(row, column)) + 2 * _PAD + more
+
+    def _font(self, column: int) -> QFont:
+        if column == NAME:
             return self._name
-        return self._figure if _COLUMNS[index.column()][1] else self._text
+        return self._figure if _COLUMNS[column][1] else self._text
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         row: EngineRow = index.data(ROW_ROLE)
+        column = index.column()
         look = theme()
         painter.save()
         rect: QRect = option.rect  # type: ignore[attr-defined]
         state = option.state  # type: ignore[attr-defined]
         if state & QStyle.StateFlag.State_Selected:
             painter.fillRect(rect, look.colour("accent_bg"))
-            if index.column() == NAME:
+            if column == NAME:
                 painter.fillRect(QRect(rect.left(), rect.top(), 2, rect.height()), look.colour("accent"))
         painter.fillRect(QRect(rect.left(), rect.bottom(), rect.width(), 1), look.colour("line"))
         inner = rect.adjusted(_PAD, 0, -_PAD, 0)
-        if index.column() == RUNS:
+        if column == RUNS:
             self._paint_badge(painter, inner, row)
         else:
-            font = self._font(index)
+            font = self._font(column)
             painter.setFont(font)
-            painter.setPen(look.colour("text" if row.usable and index.column() != MODEL else "text2"))
-            text = QFontMetrics(font).elidedText(str(index.data()), Qt.TextElideMode.ElideRight, inner.width())
-            painter.drawText(inner, int(index.data(Qt.ItemDataRole.TextAlignmentRole).value), text)
+            painter.setPen(look.colour("text" if row.usable and column != MODEL else "text2"))
+            metrics = self._metrics[id(font)]
+            text = metrics.elidedText(cell(row, column), Qt.TextElideMode.ElideRight, inner.width())
+            painter.drawText(inner, _RIGHT if _COLUMNS[column][1] else _LEFT, text)
         painter.restore()
 
     def _paint_badge(self, painter: QPainter, inner: QRect, row: EngineRow) -> None:
         text, kind, _ = badge_words(row)
         look = theme()
-        metrics = QFontMetrics(self._small)
+        metrics = self._metrics[id(self._small)]
+        if not kind:
+            painter.setFont(self._small)
+            painter.setPen(look.colour("text3"))
+            painter.drawText(inner, _RIGHT, text)
+            return
         width = min(metrics.horizontalAdvance(text) + 34, inner.width())
         place = QRect(inner.right() - width + 1, inner.center().y() - 10, width, 21)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -299,11 +322,6 @@ class EnginesTable(QTableView):
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setMinimumSectionSize(40)
-        # In the padding at the left: at the right it would stand on the title of a column of figures.
-        header.setStyleSheet(
-            "QHeaderView::up-arrow, QHeaderView::down-arrow {"
-            " subcontrol-origin: margin; subcontrol-position: center left; width: 7px; height: 7px; }"
-        )
         self.setSortingEnabled(True)
         self.sortByColumn(DATE, Qt.SortOrder.DescendingOrder)
         self._widths: list[int] = []
@@ -313,12 +331,13 @@ class EnginesTable(QTableView):
         model = self.model()
         count = min(model.rowCount(), 60)  # the first of a long list stand for all
         delegate = self.itemDelegate()
-        option = QStyleOptionViewItem()
+        assert isinstance(delegate, _Cells)
+        rows: list[EngineRow] = [model.index(row, NAME).data(ROW_ROLE) for row in range(count)]
         self._widths = []
         metrics = QFontMetrics(text_font(SMALL, bold=True))
         for column in range(model.columnCount()):
             head = metrics.horizontalAdvance(_COLUMNS[column][0]) + 34
-            cells = [delegate.sizeHint(option, model.index(row, column)).width() for row in range(count)]
+            cells = [delegate.width(row, column) for row in rows]
             most = {NAME: 280, MODEL: 220, BUILT_FOR: 130, TOOLCHAIN: 190}.get(column, 400)
             self._widths.append(min(max([head, *cells]), most))
         self._share()

@@ -20,7 +20,7 @@ class EnginesBar(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.search = QLineEdit()
-        self.search.setPlaceholderText("Search name, model or tag")
+        self.search.setPlaceholderText("Name, model or tag")
         self.search.setAccessibleName("Search engines by name, model or tag")
         self.search.setClearButtonEnabled(True)
         self.search.setMinimumWidth(150)
@@ -85,6 +85,9 @@ class EnginesBar(QFrame):
 
     def say_count(self, shown: int, found: EngineRows) -> None:
         every = len(found.rows)
+        if not found.complete:
+            self.count.setText("looking at the folders")
+            return
         engines = f"{every} engine{'' if every == 1 else 's'}"
         words = engines if shown == every else f"{shown} of {engines}"
         self.count.setText(f"{words}, {format_bytes(found.size_bytes)}")
