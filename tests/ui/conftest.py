@@ -1,4 +1,4 @@
-"""The real window, offscreen, over a home of its own; Qt's warnings fail a test."""
+"""The real window, offscreen, over a home of its own. Qt's warnings, and what a test leaves behind, fail it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from tests.ui.checks import Watch
 from workbench.core.home import Home, home_from
 from workbench.ui.actions import Actions
 from workbench.ui.app import make_application
@@ -19,7 +20,12 @@ from workbench.ui.notices import Notices
 from workbench.ui.session import STATE_FILE, Session, State
 from workbench.ui.theme import Theme
 
-HARMLESS = ("propagateSizeHints",)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # pytest-qt takes its handler of Qt's messages away before the fixtures end, and ours with it.
+    for item in items:
+        if "qapp" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.no_qt_log)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +34,17 @@ def qapp(qapp_args: list[str]) -> QApplication:
     if app.findChild(Theme) is None:
         Theme(app, "dark")
     return app
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
+    """First set up, so last to end: qtbot and the other fixtures have closed what is theirs."""
+    watch = Watch()
+    yield
+    found = watch.findings()
+    watch.close()
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def edit(dialog: FlagsDialog, name: str, qtbot: QtBot) -> QWidget:
         child
         for kind in (QLineEdit, QComboBox)
         for child in dialog.table.viewport().findChildren(kind)
-        if child.accessibleName() == f"Value of {name}"
+        if child.accessibleName() == f"Value of {name}" and child.isVisible()  # an older one may go yet
     )
     return editor
 

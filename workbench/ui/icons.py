@@ -12,24 +12,26 @@ from workbench.core.data import resource
 from workbench.ui.theme import theme
 
 
-def icon(name: str, colour: str = "text2", size: int = 16) -> QIcon:
-    """An icon by its file's name, in the colour of a token, at `size` px; sharp at scale 1 and 2."""
+def icon(name: str, colour: str = "text2", size: int = 16, gap: int = 0) -> QIcon:
+    """An icon by its file's name, in the colour of a token, at `size` px; sharp at scale 1 and 2.
+
+    `gap` px right of it stay empty: Qt puts a button's text too close to its icon.
+    """
     found = QIcon()
     for scale in (1.0, 2.0):
-        found.addPixmap(pixmap(name, colour, size, scale))
-    disabled = pixmap(name, "disabled", size, 1.0)
-    found.addPixmap(disabled, QIcon.Mode.Disabled)
+        found.addPixmap(pixmap(name, colour, size, scale, gap))
+        found.addPixmap(pixmap(name, "disabled", size, scale, gap), QIcon.Mode.Disabled)
     return found
 
 
-def pixmap(name: str, colour: str = "text2", size: int = 16, scale: float = 1.0) -> QPixmap:
-    """The icon as a pixmap of `size` px at a device pixel ratio of `scale`."""
-    image = QPixmap(int(size * scale), int(size * scale))
+def pixmap(name: str, colour: str = "text2", size: int = 16, scale: float = 1.0, gap: int = 0) -> QPixmap:
+    """The icon as a pixmap of `size` px at a device pixel ratio of `scale`, with `gap` empty px at the right."""
+    image = QPixmap(int((size + gap) * scale), int(size * scale))
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     QSvgRenderer(QByteArray(_svg(name, theme().hex(colour)).encode())).render(
-        painter, QRectF(0, 0, image.width(), image.height())
+        painter, QRectF(0, 0, image.height(), image.height())
     )
     painter.end()
     image.setDevicePixelRatio(scale)

@@ -2,7 +2,8 @@
 
     python -m workbench.ui.screens --out DIR [--home DIR] [--size 1600x1000]
 
-Shows what the home holds (WORKBENCH_HOME, or --home). Qt reads its scale once, so each scale is a process of its own.
+Shows what the home holds (WORKBENCH_HOME, or --home); where no engine was built there, recorded ones (ui.recorded).
+Qt reads its scale once, so each scale is a process of its own.
 """
 
 from __future__ import annotations
@@ -51,11 +52,25 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int) -> lis
         for kind in PAGES:
             window.show_page(kind.name)
             settle()
+            if focused := app.focusWidget():
+                focused.clearFocus()
             path = out / f"{kind.name}-{scheme}-{scale}x.png"
             window.grab().save(str(path))
             written.append(path)
     window.close()
     return written
+
+
+def _with_engines(named: Path | None, spare: Path) -> Path:
+    """The home to show: the one that is named, else the person's own, else recorded objects written to `spare`."""
+    from workbench.core.home import Home, home_from
+    from workbench.ui.recorded import has_engines, recorded_home
+
+    home = Home(named) if named is not None else home_from(os.environ)
+    if has_engines(home):
+        return home.root
+    sys.stderr.write(f"No engine was built in {home.root}: recorded objects are shown.\n")
+    return recorded_home(spare).root
 
 
 def main() -> int:
@@ -71,9 +86,8 @@ def main() -> int:
         for path in take(given.out, (width, height), given.home, given.scale):
             sys.stdout.write(f"{path}\n")
         return 0
-    with tempfile.TemporaryDirectory(prefix="workbench-screens-") as empty:
-        named = given.home or os.environ.get("WORKBENCH_HOME")
-        home = Path(named) if named else Path(empty)
+    with tempfile.TemporaryDirectory(prefix="workbench-screens-") as place:
+        home = _with_engines(given.home, Path(place) / "recorded")
         for scale in SCALES:
             argv = [sys.executable, "-m", "workbench.ui.screens", "--out", str(given.out), "--home", str(home)]
             done = subprocess.run(

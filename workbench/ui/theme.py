@@ -219,11 +219,11 @@ QPushButton[primary="true"]:disabled {{
 }}
 QPushButton[small="true"], QToolButton[small="true"] {{ min-height: 22px; padding: 0 8px; font-size: {SMALL}px; }}
 QPushButton[small="true"]:focus, QToolButton[small="true"]:focus {{ min-height: 20px; padding: 0 7px; }}
-/* Qt adds 3 px to what a tool button holds. */
-QToolButton {{ min-height: 23px; }}
-QToolButton:focus {{ min-height: 21px; }}
-QToolButton[small="true"] {{ min-height: 19px; }}
-QToolButton[small="true"]:focus {{ min-height: 17px; }}
+/* Qt adds 3 px to what a tool button asks for. */
+QToolButton {{ min-height: 26px; max-height: 26px; }}
+QToolButton:focus {{ min-height: 24px; max-height: 24px; }}
+QToolButton[small="true"] {{ min-height: 22px; max-height: 22px; }}
+QToolButton[small="true"]:focus {{ min-height: 20px; max-height: 20px; }}
 QToolButton[flat="true"], QPushButton[flat="true"] {{ background: transparent; border-color: transparent; }}
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover {{ background: {t["raised"]}; }}
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus {{ border: 2px solid {t["accent"]}; }}
@@ -280,10 +280,11 @@ QHeaderView::section {{
   padding: 0 8px; font-size: {SMALL}px; font-weight: 600; min-height: 26px;
 }}
 JobsTable QHeaderView::section {{ padding: 0 12px; }}
+/* The arrow of a sorted column stands in the padding at the left: at the right Qt cuts the title for it. */
 QHeaderView::up-arrow {{ image: url("{drawn}/arrow-up.svg"); }}
 QHeaderView::down-arrow {{ image: url("{drawn}/arrow-down.svg"); }}
 QHeaderView::up-arrow, QHeaderView::down-arrow {{
-  width: 8px; height: 8px; subcontrol-origin: margin; subcontrol-position: center right;
+  width: 8px; height: 8px; subcontrol-origin: margin; subcontrol-position: center left;
 }}
 QScrollArea {{ background: transparent; border: none; }}
 QMainWindow::separator {{ background: {t["line"]}; width: 1px; height: 1px; }}
@@ -308,13 +309,13 @@ QFrame[surface="bg"] {{ background: {t["bg"]}; }}
 QFrame[surface="card"] {{ background: {t["panel"]}; border: 1px solid {t["line"]}; border-radius: 6px; }}
 QFrame[surface="sunken"] {{ background: {t["sunken"]}; border: 1px solid {t["line"]}; border-radius: 6px; }}
 QFrame[line="true"] {{ background: {t["line"]}; border: none; }}
-QPushButton[segment] {{ border-radius: 0; border-right: none; }}
-QPushButton[segment="first"] {{ border-top-left-radius: 4px; border-bottom-left-radius: 4px; }}
-QPushButton[segment="last"] {{
+QPushButton[joined] {{ border-radius: 0; border-right: none; }}
+QPushButton[joined="first"] {{ border-top-left-radius: 4px; border-bottom-left-radius: 4px; }}
+QPushButton[joined="last"] {{
   border-top-right-radius: 4px; border-bottom-right-radius: 4px; border-right: 1px solid {t["line2"]};
 }}
-QPushButton[segment]:checked {{ border: 1px solid {t["accent_line"]}; border-bottom: 2px solid {t["accent"]}; }}
-QPushButton[segment]:focus {{ border: 2px solid {t["accent"]}; }}
+QPushButton[joined]:checked {{ border: 1px solid {t["accent_line"]}; border-bottom: 2px solid {t["accent"]}; }}
+QPushButton[joined]:focus {{ border: 2px solid {t["accent"]}; }}
 QPushButton[field="true"] {{
   background: {t["sunken"]}; color: {t["text3"]}; text-align: left; padding: 0 10px;
 }}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
 
+from workbench.ui.theme import SMALL, mono_font
 from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label
 
-HEIGHT = 48
+HEIGHT = 47
+"""With the hairline under it 48."""
+_FIND_WIDTH = 196
 
 
 class Header(QFrame):
@@ -20,7 +24,16 @@ class Header(QFrame):
         self.setFixedHeight(HEIGHT)
         self._title, self._subtitle = label("", "title"), label("", "text3")
         self._own: list[QWidget] = []
-        find_button = button("Search actions   Ctrl+K", find, icon_name="search", name="Search actions")
+        find_button = button("Search actions", find, icon_name="search", tip="Every action by name (Ctrl+K)")
+        find_button.setProperty("field", True)
+        find_button.setFixedWidth(_FIND_WIDTH)
+        key = label("Ctrl+K", "text3")
+        key.setFont(mono_font(SMALL))
+        key.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        inside = QHBoxLayout(find_button)
+        inside.setContentsMargins(0, 0, 10, 0)
+        inside.addStretch(1)
+        inside.addWidget(key)
         self.monitor: QToolButton = icon_button(
             "monitor", "Show or hide the monitor (Ctrl+M)", toggle_monitor, flat=False
         )

@@ -8,14 +8,20 @@ from PySide6.QtWidgets import QButtonGroup, QDockWidget, QPushButton, QScrollAre
 
 from workbench.telemetry.memory import MemorySample, Ring
 from workbench.ui.session import Session
+from workbench.ui.shell.header import HEIGHT
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
-from workbench.ui.widgets.basics import column, label, row, rule, surface
+from workbench.ui.widgets.basics import column, figure, icon_button, label, row, rule, segments, surface
 
 WIDTH = 360
 SPANS = (1, 5, 15, 60)
 """Minutes that can be shown."""
-_GUTTER, _PLOT, _HEIGHT = 34, 186, 148
+_GUTTER, _PLOT, _PLOT_HEIGHT = 34, 186, 148
 _GIB = 2**30
+
+
+def _gib(size: float) -> str:
+    """There is room for four figures beside the name."""
+    return f"{size / _GIB:.1f}" if size < 100 * _GIB else f"{size / _GIB:.0f}"
 
 
 class MemoryPlot(QWidget):
@@ -25,7 +31,9 @@ class MemoryPlot(QWidget):
         super().__init__()
         self._ring, self._gpu = ring, gpu
         self.minutes = 5
-        self.setFixedHeight(_HEIGHT + 24)
+        self.total = figure("", SMALL, "text2")
+        """`0.6 of 23.5 GiB`, for the panel's heading."""
+        self.setFixedHeight(_PLOT_HEIGHT + 28)
         self.setAccessibleName("Host memory" if gpu is None else f"Memory of GPU {gpu}")
 
     def refresh(self) -> None:
@@ -34,7 +42,13 @@ class MemoryPlot(QWidget):
             parts, total = self._parts(newest)
             words = ", ".join(f"{name} {size / _GIB:.1f} GiB" for name, _, size in parts)
             self.setAccessibleDescription(f"{words} of {total / _GIB:.1f} GiB")
+            self.total.setText(self._total_words(parts, total))
         self.update()
+
+    @staticmethod
+    def _total_words(parts: list[tuple[str, str, float]], total: float) -> str:
+        used = sum(size for _, token, size in parts if token != "track")
+        return f"{used / _GIB:.1f} of {total / _GIB:.1f} GiB" if parts else "not reported"
 
     def _parts(self, sample: MemorySample) -> tuple[list[tuple[str, str, float]], float]:
         """(name, token, bytes) from below, and the total. Parts that nobody splits are one part."""
@@ -58,13 +72,17 @@ class MemoryPlot(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter, colours = QPainter(self), theme()
-        plot = QRectF(_GUTTER, 10, _PLOT, _HEIGHT)
+        plot = QRectF(_GUTTER, 8, _PLOT, _PLOT_HEIGHT)
         painter.fillRect(plot, colours.colour("sunken"))
         samples = list(self._ring)
         total = max((self._parts(sample)[1] for sample in samples), default=0.0)
         if not samples or not total:
             self._gap(painter, plot, "not reported")
             return
+        painter.setPen(colours.colour("line"))
+        for share in (0.5, 1.0):
+            y = plot.bottom() - share * plot.height()
+            painter.drawLine(QPointF(plot.left(), y), QPointF(plot.right(), y))
         self._areas(painter, plot, samples, total)
         painter.setFont(mono_font(SMALL))
         painter.setPen(colours.colour("text3"))
@@ -73,6 +91,8 @@ class MemoryPlot(QWidget):
             painter.drawText(
                 QRectF(0, y - 8, _GUTTER - 4, 16), Qt.AlignmentFlag.AlignRight, f"{share * total / _GIB:.0f}"
             )
+        for at, side in ((-self.minutes, Qt.AlignmentFlag.AlignLeft), (0, Qt.AlignmentFlag.AlignRight)):
+            painter.drawText(QRectF(plot.left(), plot.bottom() + 3, _PLOT, 16), side, f"{at} min" if at else "now")
         painter.setPen(colours.colour("line2"))
         painter.drawLine(plot.bottomLeft(), plot.bottomRight())
         painter.drawLine(plot.topLeft(), plot.bottomLeft())
@@ -122,9 +142,7 @@ class MemoryPlot(QWidget):
             painter.drawText(QRectF(left + 14, y, 70, 16), Qt.AlignmentFlag.AlignLeft, name)
             painter.setFont(mono_font(SMALL))
             painter.setPen(colours.colour("text"))
-            painter.drawText(
-                QRectF(left, y, self.width() - left, 16), Qt.AlignmentFlag.AlignRight, f"{size / _GIB:.1f}"
-            )
+            painter.drawText(QRectF(left, y, self.width() - left, 16), Qt.AlignmentFlag.AlignRight, _gib(size))
             y += 22
 
     def _gap(self, painter: QPainter, plot: QRectF, words: str) -> None:
@@ -152,6 +170,7 @@ class Monitor(QDockWidget):
         inside = surface("panel")
         inside.setLayout(self._body)
         scroll = QScrollArea()
+        scroll.setAccessibleName("Panels of the monitor")
         scroll.setWidget(inside)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -159,13 +178,29 @@ class Monitor(QDockWidget):
         layout = QVBoxLayout(frame)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(row(label("Monitor", "name"), 8, *self._span_buttons(), 6, label("min", "hint"), None,
-                             margins=(16, 8, 8, 8), gap=0))  # fmt: skip
+        self.float_button = icon_button("open", "Take the monitor out of the window", self._float)
+        head = row(
+            label("Monitor", "name"), 12, segments(self._span_buttons()), 8, label("min", "hint"), None,
+            self.float_button, margins=(16, 0, 12, 0), gap=0,
+        )  # fmt: skip
+        head.setFixedHeight(HEIGHT)
+        layout.addWidget(head)
         layout.addWidget(rule())
         layout.addWidget(scroll, 1)
         self.setWidget(frame)
         self.setMinimumWidth(WIDTH)
         self.setTitleBarWidget(QWidget())
+        self.topLevelChanged.connect(self._floats)
+
+    def _float(self) -> None:
+        self.setFloating(not self.isFloating())
+
+    def _floats(self, floating: bool) -> None:
+        """Out of the window it needs the system's title bar to be moved by."""
+        self.setTitleBarWidget(None if floating else QWidget())  # type: ignore[arg-type]
+        words = "Put the monitor back into the window" if floating else "Take the monitor out of the window"
+        self.float_button.setToolTip(words)
+        self.float_button.setAccessibleName(words)
 
     @property
     def minutes(self) -> int:
@@ -193,11 +228,11 @@ class Monitor(QDockWidget):
         made = []
         for place, minutes in enumerate(SPANS):
             span = QPushButton(str(minutes))
-            span.setCheckable(True)
-            span.setChecked(minutes == 5)
             span.setProperty("small", True)
             span.setAccessibleName(f"Show {minutes} minutes")
             span.setFixedWidth(36)
+            span.setCheckable(True)
+            span.setChecked(minutes == 5)
             self._spans.addButton(span, place)
             span.clicked.connect(lambda _=False, m=minutes: self.set_minutes(m))
             made.append(span)
@@ -219,6 +254,7 @@ class Monitor(QDockWidget):
             plot = MemoryPlot(self._ring, gpu)
             plot.minutes = self.minutes
             self._plots.append(plot)
-            head = row(label(title, "name"), None, label(named.name if named else "GiB", "hint"))
+            plot.total.setToolTip(named.name if named else "")
+            head = row(label(title, "name"), None, plot.total)
             self._body.addWidget(column(8, head, plot, gap=4))
         self._body.addStretch(1)

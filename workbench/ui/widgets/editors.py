@@ -28,7 +28,7 @@ from workbench.ui.widgets.search_box import Choice
 from workbench.ui.widgets.switch import Switch
 
 THIN_SPACE = "\u202f"
-_MOST_SEGMENTS, _MOST_LETTERS = 4, 30
+_MOST_SEGMENTS, _MOST_LETTERS = 4, 26
 _BLANKS = re.compile(r"[\s_'\u2019\u202f\u00a0]")
 
 _COMMAS = re.compile(r"(?<=\d),(?=\d{3}\b)")
