@@ -9,6 +9,7 @@ import resource as limits
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from workbench.core.home import HOME_VARIABLE, Home
 from workbench.core.intake.json import read_json
 from workbench.jobs import client
 from workbench.jobs.folder import find, job_ids
-from workbench.ui.app import home_problem, make_window
+from workbench.ui.app import home_problem, make_window, socket_place
 from workbench.ui.bridge import Tasks
 from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.doctor import DoctorPage
@@ -84,11 +85,18 @@ _MAIN = "\nimport sys\nfrom workbench.ui.start import main\nsys.exit(main(['engi
 
 
 @pytest.fixture
-def start(app_home: Home, tmp_path: Path) -> Iterator[Callable[..., Started]]:
+def runtime() -> Iterator[Path]:
+    """A folder with a short name, as that of a session is: sockets stand in it."""
+    with tempfile.TemporaryDirectory(prefix="ew-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def start(app_home: Home, runtime: Path) -> Iterator[Callable[..., Started]]:
     made: list[Started] = []
 
-    def start_one(before: str = "") -> Started:
-        made.append(Started(app_home, tmp_path / "run", before))
+    def start_one(before: str = "", home: Home = app_home) -> Started:
+        made.append(Started(home, runtime, before))
         return made[-1]
 
     yield start_one
@@ -186,9 +194,11 @@ def test_a_home_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -
     assert home_problem(Home(tmp_path / "fine")) is None and not [p for p in (tmp_path / "fine").glob("tmp*")]
 
 
-def test_a_window_over_a_home_that_cannot_be_made_opens_says_so_and_ends(tmp_path: Path) -> None:
+def test_a_window_over_a_home_that_cannot_be_made_opens_says_so_and_ends(
+    start: Callable[..., Started], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    started = Started(Home(tmp_path / "file" / "home"), tmp_path / "run")
+    started = start(home=Home(tmp_path / "file" / "home"))
     until(started.is_open)
     code, said = started.end(signal.SIGTERM)
     assert code == 128 + signal.SIGTERM and "Traceback" not in said
@@ -223,6 +233,13 @@ def test_a_theme_file_with_an_error_leaves_the_shipped_colours_and_is_said(
 
 
 # -- signals, kills, and two windows
+
+
+def test_a_runtime_folder_with_a_long_name_has_its_sockets_elsewhere(tmp_path: Path) -> None:
+    assert socket_place(Path("/run/user/1000")) == Path("/run/user/1000")
+    short = socket_place(tmp_path / ("long" * 20))
+    assert short.stat().st_mode & 0o077 == 0 and short.stat().st_uid == os.getuid()
+    assert socket_place(tmp_path / ("long" * 20)) == short
 
 
 @pytest.mark.slow

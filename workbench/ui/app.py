@@ -7,6 +7,7 @@ import hashlib
 import logging
 import logging.handlers
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ _RAISE, _RAISED = b"raise\n", b"raised\n"
 _REACH_MS = 1000
 _PATIENCE_S = 8.0
 """How long a second start waits for the first, which may be starting or ending, before it gives up."""
+_LONGEST_PLACE = 56
 _log = logging.getLogger("workbench.ui")
 
 
@@ -100,6 +102,18 @@ def home_problem(home: Home) -> Failure | None:
     return None
 
 
+def socket_place(place: Path) -> Path:
+    """A folder whose sockets have names that the kernel takes (107 bytes; Qt makes a folder of its own in between)."""
+    if len(os.fsencode(place)) <= _LONGEST_PLACE:
+        return place
+    short = Path(tempfile.gettempdir()) / f"engine-workbench-{os.getuid()}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    seen = short.lstat()
+    if seen.st_uid != os.getuid() or seen.st_mode & 0o077 or not stat.S_ISDIR(seen.st_mode):
+        return place  # somebody else's: then a second start is not answered, and says so
+    return short
+
+
 class OneInstance(QObject):
     """Holds the home's lock, and raises the window when a second start knocks."""
 
@@ -109,7 +123,7 @@ class OneInstance(QObject):
         tag = hashlib.sha256(str(home.root.resolve()).encode()).hexdigest()[:12]
         self._lock = QLockFile(str(place / f"engine-workbench-{tag}.lock"))
         self._lock.setStaleLockTime(0)
-        self._name = str(place / f"engine-workbench-{tag}.sock")
+        self._name = str(socket_place(place) / f"engine-workbench-{tag}.sock")
         self._server: QLocalServer | None = None
 
     def first(self) -> bool:

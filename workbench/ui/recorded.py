@@ -40,4 +40,13 @@ def recorded_home(folder: Path) -> Home:
             if not file.exists():
                 with file.open("wb") as empty:
                     empty.truncate(entry.bytes)
+    _model(home)
     return home
+
+
+def _model(home: Home) -> None:
+    """The source model's folder as its configuration alone, for the Build page."""
+    config = next((home.artifacts / "engines").glob("*/config.json"))
+    folder = home.artifacts / "models" / "SmolLM2-135M-Instruct"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_bytes(config.read_bytes())

@@ -42,10 +42,16 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int) -> lis
         calm_since = time.monotonic()
         while time.monotonic() < ends and time.monotonic() - calm_since < _SETTLE_S:
             QApplication.processEvents()
-            if window.session.tasks.busy:
+            if window.session.tasks.busy or any(page.busy for page in window.made_pages):
                 calm_since = time.monotonic()
             time.sleep(0.01)
 
+    settle()
+    if models := sorted((home.artifacts / "models").glob("*/config.json")):
+        window.show_page("build")
+        settle()
+        window.session.events.build_with.emit("cpu-int4-awq", str(models[0].parent))
+        settle()
     written = []
     for scheme in SCHEMES:
         theme().set_mode("dark" if scheme == "dark" else "light")

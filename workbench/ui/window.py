@@ -117,6 +117,11 @@ class Window(QMainWindow):
         """A page, made if need be. Raises KeyError."""
         return self._pages.get(name) or self._make(name)
 
+    @property
+    def made_pages(self) -> tuple[Page, ...]:
+        """Pages that were shown so far."""
+        return tuple(self._pages.values())
+
     def _make(self, name: str) -> Page:
         page = self._kinds[name](self.session)
         self._pages[name] = page

@@ -49,6 +49,11 @@ class Page(QWidget):
         """Buttons that stand in the header while the page is shown."""
         return []
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer of its own background work is awaited."""
+        return False
+
     def opened(self) -> None:
         """The page is shown: look again at what may have changed."""
 

@@ -410,6 +410,10 @@ class BuildPage(Page):
 
     # -- between starts
 
+    @property
+    def busy(self) -> bool:
+        return self.form is None or self.asker.waiting
+
     def opened(self) -> None:
         self._read_gallery()
 
