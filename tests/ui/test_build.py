@@ -20,7 +20,7 @@ from pytestqt.qtbot import QtBot
 from tests.cli.command import workbench
 from tests.fakes.models import make_config_folder, make_tiny_folder
 from workbench.core.home import Home
-from workbench.core.preset import find_preset, load_preset, save_preset
+from workbench.core.preset import apply_overrides, find_preset, load_preset, save_preset
 from workbench.core.preset_fields import preset_groups
 from workbench.ui.app import make_window
 from workbench.ui.models.preflight import Answer, Preflights, Question
@@ -77,6 +77,8 @@ def answered(qtbot: QtBot, page: BuildPage) -> Answer:
 
 
 def choose(qtbot: QtBot, page: BuildPage, preset: str) -> None:
+    if page.form is not None and page.form.base.id == preset:
+        return  # choosing it again would take back what is typed meanwhile
     page.choose_preset(preset)
     qtbot.waitUntil(lambda: page.form is not None and page.form.base.id == preset, timeout=10000)
 
@@ -193,11 +195,12 @@ def test_the_commands_build_what_the_form_says(qtbot: QtBot, page: BuildPage, mo
 def test_a_script_is_saved_that_a_shell_runs(qtbot: QtBot, page: BuildPage, model: Path, tmp_path: Path) -> None:
     page.model.set_model(str(model))
     answer = answered(qtbot, page)
+    assert answer.build is not None
     from workbench.ui.models.builds import script_text
 
     path = tmp_path / "with space" / "build.sh"
     path.parent.mkdir()
-    page.verbs.write_script(path, script_text(answer.commands[0].argv, page.session.home))
+    page.verbs.write_script(path, script_text(answer.build.argv, page.session.home))
     qtbot.waitUntil(path.exists, timeout=5000)
     assert os.access(path, os.X_OK)
     bin_folder = tmp_path / "bin"
@@ -208,7 +211,7 @@ def test_a_script_is_saved_that_a_shell_runs(qtbot: QtBot, page: BuildPage, mode
     ran = subprocess.run(
         [str(path)], env={**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}, capture_output=True, text=True
     )
-    assert ran.stdout.splitlines() == [str(page.session.home.root), *answer.commands[0].argv[1:]], ran.stderr
+    assert ran.stdout.splitlines() == [str(page.session.home.root), *answer.build.argv[1:]], ran.stderr
 
 
 def test_several_precisions_are_one_job_of_the_same_plan(qtbot: QtBot, page: BuildPage, model: Path) -> None:
@@ -371,3 +374,141 @@ def test_a_70b_is_planned_for_gpus_that_are_not_here(qtbot: QtBot, page: BuildPa
     assert "--until quantize" in page.bottom.box.toPlainText()
     assert all(row.advice.code != "no-gpu" for row in page.card.rows)
     assert json.loads(json.dumps(page.state()))["model"] == str(folder)
+
+
+def test_what_is_typed_is_asked_about_whatever_was_used_before(qtbot: QtBot, page: BuildPage, tmp_path: Path) -> None:
+    first, longer = make_tiny_folder(tmp_path / "llama"), make_tiny_folder(tmp_path / "llama-fp8")
+    page.model.set_recent([str(longer)])
+    type_into(qtbot, page.model.edit, str(first))
+    assert answered(qtbot, page).question.model == str(first) == page.model.model
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("2.5", 2.5), ("1 000", 1000.0), ("2,5", None), ("0,25", None), ("1e999", None), ("", 0)]
+)
+def test_a_decimal_comma_is_not_read_as_thousands(
+    qtbot: QtBot, page: BuildPage, text: str, value: float | None
+) -> None:
+    type_into(qtbot, number(page, "runtime", "kv_cache_gib"), text)
+    assert page.form is not None
+    if value is None:
+        assert page.form.preset is None and page.form.rows["runtime", "kv_cache_gib"].problem.text()
+    else:
+        assert page.form.preset is not None and page.form.preset.runtime.kv_cache_gib == (value or None)
+
+
+def test_no_command_names_a_preset_that_is_another_by_now(qtbot: QtBot, page: BuildPage, model: Path) -> None:
+    home = page.session.home
+    home.presets.mkdir(exist_ok=True)
+    limits = find_preset("cpu-int8").limits.model_copy(update={"max_batch_size": 3})
+    save_preset(find_preset("cpu-int8").model_copy(update={"limits": limits}), home.presets / "cpu-int8.toml")
+    page.choose_preset("cpu-int8")
+    qtbot.waitUntil(lambda: page.form is not None and page.form.base.limits.max_batch_size == 3, timeout=10000)
+    page.model.set_model(str(model))
+    answered(qtbot, page)
+    assert page.bottom.box.lines[0].startswith("workbench build cpu-int8 ")
+    (home.presets / "cpu-int8.toml").unlink()
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "4")
+    answer = answered(qtbot, page)
+    assert answer.build is None and not page.bottom.script.isEnabled()
+    assert "Save as preset" in page.bottom.about.text()
+
+
+def test_a_flag_that_was_taken_out_is_said_in_the_command(
+    qtbot: QtBot, page: BuildPage, model: Path, tmp_path: Path
+) -> None:
+    base = apply_overrides(
+        find_preset("trtllm-fp8"), ["build.flags.gemm_plugin=auto", "build.flags.paged_state=disable"]
+    )
+    path = tmp_path / "flags.toml"
+    page.choose_preset(str(save_preset(base, path).source))
+    qtbot.waitUntil(lambda: page.form is not None and page.form.base.id == "flags", timeout=10000)
+    page.model.set_model(str(model))
+    assert page.form is not None
+    page.form.set_flags({"paged_state": "disable"})
+    answer = answered(qtbot, page)
+    assert answer.build is not None and "build.flags.gemm_plugin=" in answer.build.argv
+    items = [answer.build.argv[at + 1] for at, word in enumerate(answer.build.argv) if word == "--set"]
+    assert page.form.preset is not None
+    assert apply_overrides(load_preset(path), items).to_data() == page.form.preset.to_data()
+
+
+def test_a_download_that_ends_takes_nobodys_model_away(
+    qtbot: QtBot, page: BuildPage, model: Path, tmp_path: Path
+) -> None:
+    page.model.set_model(str(model))
+    page.runner.fetched.emit(str(tmp_path / "other"), False, "somebody/other")
+    assert page.model.model == str(model) and page.session.notices.kept[-1].button == "Use it"
+    page.model.set_model("somebody/other")
+    page.runner.fetched.emit(str(tmp_path / "other"), False, "somebody/other")
+    assert page.model.model == str(tmp_path / "other")
+
+
+def test_changes_are_put_aside_and_can_be_taken_back(qtbot: QtBot, page: BuildPage) -> None:
+    choose(qtbot, page, "cpu-int8")
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "9")
+    choose(qtbot, page, "cpu-int4")
+    notice = page.session.notices.kept[-1]
+    assert notice.text == "1 change to CPU INT8 was put aside." and notice.do is not None
+    notice.do()
+    assert page.form is not None and page.form.preset is not None
+    assert page.form.base.id == "cpu-int8" and page.form.preset.limits.max_batch_size == 9
+
+
+def test_one_wrong_value_at_the_end_does_not_lose_the_others(qtbot: QtBot, page: BuildPage) -> None:
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "6")
+    type_into(qtbot, number(page, "limits", "max_seq_len"), "0")
+    page.bottom.set_until("quantize")
+    kept = page.state()
+    assert kept["form"]["limits"]["max_batch_size"] == 6 and kept["until"] == "quantize"
+    page.restore({"folds": [], "form": 3, "until": 7, "recent": "x", "model": None, "gallery": []})
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("../evil", False), ("/abs/evil", False), ("we ird", False), ("é", False), ("fine.toml", True), ("", False)],
+)
+def test_a_name_for_a_preset_is_judged_while_it_is_typed(qtbot: QtBot, page: BuildPage, name: str, right: bool) -> None:
+    page.verbs.save_preset()
+    dialog = next(d for d in page.window().findChildren(QDialog) if isinstance(d, SavePresetDialog))
+    dialog.name.setText(name)
+    assert dialog.ok.isEnabled() is right and dialog.said.text()
+    assert not right or dialog.preset_id == "fine"
+    dialog.name.setText("cpu-int4")
+    assert "hides the shipped one" in dialog.said.text()
+    dialog.reject()
+
+
+def test_the_focus_stays_on_the_card_when_its_button_did_something(
+    qtbot: QtBot, page: BuildPage, tmp_path: Path
+) -> None:
+    folder = make_config_folder(tmp_path / "Llama-70B", **LLAMA_70B)
+    choose(qtbot, page, "cpu-int8")
+    page.model.set_model(str(folder))
+    type_into(qtbot, number(page, "limits", "max_seq_len"), "200000")
+    answered(qtbot, page)
+    line = next(row for row in page.card.rows if row.advice.code == "sequence-over-model")
+    line.button.setFocus()
+    qtbot.keyClick(line.button, Qt.Key.Key_Space)
+    answered(qtbot, page)
+    assert page.card.rows[0].button.hasFocus()
+
+
+def test_names_that_no_file_system_takes_are_said(qtbot: QtBot, page: BuildPage) -> None:
+    for name in ("a\0b", "a" * 300 + "/b", "~nobody-of-that-name/x"):
+        page.model.set_model(name)
+        failure = answered(qtbot, page).failure
+        assert failure is not None and failure.code == "bad-model", name
+        page.answer = None
+
+
+def test_two_megabytes_in_a_field_leave_the_window_alive(qtbot: QtBot, page: BuildPage, model: Path) -> None:
+    page.model.set_model(str(model))
+    answered(qtbot, page)
+    assert page.form is not None
+    editor = page.form.rows["verify", "prompts"].editor
+    editor.set_value(["x" * 2_000_000])
+    editor.changed.emit()
+    answer = answered(qtbot, page)
+    assert answer.build is None and "too long" in answer.no_build
+    assert answer.took_ms < 5000

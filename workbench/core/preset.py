@@ -54,6 +54,7 @@ __all__ = [
     "apply_overrides",
     "find_preset",
     "gallery_folders",
+    "is_preset_id",
     "list_presets",
     "load_preset",
     "parse_preset",
@@ -64,6 +65,11 @@ __all__ = [
 
 MAX_PRESET_BYTES = 256 * 1024
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def is_preset_id(name: str) -> bool:
+    """Whether a preset can have this id: its file's name without `.toml`."""
+    return _ID.fullmatch(name) is not None
 
 
 def parse_preset(text: str, source: str | Path, *, preset_id: str = "") -> Preset:
@@ -249,8 +255,9 @@ def find_preset(id_or_path: str | Path, folders: Sequence[Path] | None = None) -
 def apply_overrides(preset: Preset, overrides: Sequence[str]) -> Preset:
     """The preset with `key=value` items put over it, as in `precision.weights=int4`; the last of a key wins.
 
-    A value is read as TOML, then as bare text, whichever its key takes; `none` clears an optional key. A
-    relative calibration.file is taken from the working folder, where it was typed. Raises BadInputError.
+    A value is read as TOML, then as bare text, whichever its key takes; `none` clears an optional key, and nothing
+    after the `=` takes a flag of [build.flags] out. A relative calibration.file is taken from the working folder,
+    where it was typed. Raises BadInputError.
     """
     data = preset.to_data()
     del data["schema"]
@@ -290,7 +297,7 @@ def _check_settable(path: KeyPath) -> None:
 
 def _override_value(data: dict[str, Any], path: KeyPath, raw: str) -> Any:
     """The first reading of `raw` that the key takes. Rules among several keys are left for later."""
-    if raw.lower() in ("none", "null", "") and is_optional(path):
+    if (raw.lower() in ("none", "null", "") and is_optional(path)) or (not raw and is_free(path)):
         return None
     readings: list[Any] = []
     if "\n" not in raw and "\r" not in raw:

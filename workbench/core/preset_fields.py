@@ -207,6 +207,7 @@ def overrides_between(before: Preset, after: Preset) -> tuple[str, ...]:
             name = ".".join(field.path)
             if field.kind == "flags":
                 items += [f"{name}.{flag}={words(value)}" for flag, value in now.items() if was.get(flag) != value]
+                items += [f"{name}.{flag}=" for flag in was if flag not in now]
             else:
                 items.append(f"{name}={now if isinstance(now, str) else words(now)}")
     return tuple(items)

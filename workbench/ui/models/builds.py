@@ -86,7 +86,14 @@ def _start(home: Home, plan: Plan) -> Started:
 
 def save_own_preset(home: Home, preset: Preset, name: str) -> Preset:
     """Write a preset into the person's own folder. Raises BadInputError."""
-    home.presets.mkdir(parents=True, exist_ok=True)
+    if Path(name).name != name:
+        raise BadInputError(f"{name} is not a name for a preset.", fix="Leave out slashes.", code="bad-preset-name")
+    try:
+        home.presets.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(
+            f"{home.presets} cannot be made.", evidence=str(error), fix="Check its owner and mode.", code="not-written"
+        ) from error
     return save_preset(preset, home.presets / f"{name}.toml")
 
 

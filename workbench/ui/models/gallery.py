@@ -176,6 +176,7 @@ def make_gallery(found: PresetList, gpus: Sequence[GpuSpec], lacking: Mapping[st
     able = [card for card in cards if card.runs_here]
     here = {gpu.name for gpu in gpus}
     cards = [card if card.runs_here else _with_nearest(card, able, here) for card in cards]
+    cards.sort(key=lambda card: not card.runs_here)  # what can be taken at once stands first in its group
     groups = (Group(goal, title, tuple(c for c in cards if c.goal == goal)) for goal, title in GOALS)
     return Gallery(
         tuple(group for group in groups if group.cards),

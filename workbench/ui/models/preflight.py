@@ -27,6 +27,8 @@ from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.planner import Report, step_states
 from workbench.toolchains.sources import is_repository_name, open_model
 
+LONGEST_ARGUMENT = 100_000
+"""In characters; Linux takes 128 KiB."""
 _FRESH_S = 20.0
 """How long an interpreter's packages and the list of GPUs are taken as they were."""
 
@@ -63,8 +65,12 @@ class Answer:
     model: ModelSpec | None = None
     report: Report | None = None
     failure: Failure | None = None
-    commands: tuple[Command, ...] = ()
-    """First the command line that builds the same, then the toolchain's own programs that it runs."""
+    build: Command | None = None
+    """The command line that builds the same; None when there is none."""
+    no_build: str = ""
+    """Why there is none, in words."""
+    tools: tuple[Command, ...] = ()
+    """The toolchain's own programs that the build runs."""
     states: Mapping[str, str] = field(default_factory=dict)
     """Step id -> "reused", "to do" or "none"; empty while the model's files were never read."""
     host: HostSpec | None = None
@@ -74,6 +80,10 @@ class Answer:
     repository: str = ""
     """The model is a repository's name and has to be downloaded first."""
     took_ms: float = 0.0
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (*((self.build,) if self.build else ()), *self.tools)
 
 
 class Preflights:
@@ -92,6 +102,15 @@ class Preflights:
             made = self._answer(question)
         except WorkbenchError as error:
             made = Answer(question, failure=error.failure)
+        except (OSError, ValueError) as error:  # a name that no file system takes, such as one with a NUL byte
+            failure = Failure(
+                code="bad-model",
+                what="This is not the name of a folder.",
+                evidence=str(error)[:300],
+                fix="Choose the model's folder.",
+                exit_code=2,
+            )
+            made = Answer(question, failure=failure)
         return replace(made, took_ms=(time.perf_counter() - began) * 1000)
 
     def draft(self, question: Question, *, config_only: bool) -> Draft:
@@ -117,24 +136,21 @@ class Preflights:
             return Answer(question, repository=question.model)
         draft = self.draft(question, config_only=True)
         model = draft.model
-        name, saved = self._saved(question.preset)
-        commands = [Command("The whole build", build_command(
-            name, question.preset, saved, str(model.path), question.precisions, question.until
-        ))]  # fmt: skip
+        build, no_build = self._build_command(question, str(model.path))
         place = self._home.root
         while not place.exists():
             place = place.parent
         known = Answer(
-            question, model=model, commands=tuple(commands), host=draft.host,
+            question, model=model, build=build, no_build=no_build, host=draft.host,
             disk_free_bytes=shutil.disk_usage(place).free,
         )  # fmt: skip
         try:
             report, states = self._report(draft, question)
         except WorkbenchError as error:
             return replace(known, failure=error.failure)
-        commands += [Command(title, argv) for title, argv in tool_commands(report.steps)]
+        tools = tuple(Command(title, argv) for title, argv in tool_commands(report.steps))
         capability = report.gpus[0].compute_capability if report.gpus else None
-        return replace(known, report=report, states=states, commands=tuple(commands), capability=capability)
+        return replace(known, report=report, states=states, tools=tools, capability=capability)
 
     def _report(self, draft: Draft, question: Question) -> tuple[Report, Mapping[str, str]]:
         digest, report = "", None
@@ -148,14 +164,22 @@ class Preflights:
             report = draft.report(question.precisions, until=question.until)
         return report, step_states(report.steps) if digest else {}
 
-    def _saved(self, preset: Preset) -> tuple[str, Preset | None]:
-        """How the command line names the preset, and what that says now; a gallery's by its id, another by its path."""
+    def _build_command(self, question: Question, model: str) -> tuple[Command | None, str]:
+        """The command line that builds the same, or why there is none.
+
+        A preset of the gallery is named by its id, another by its path; what the form changed is said by --set.
+        """
+        preset = question.preset
         for name in dict.fromkeys((preset.id, str(preset.source or ""))):
             with contextlib.suppress(WorkbenchError):
-                found = find_preset(name, [self._home.presets, *gallery_folders()])
-                if found.source == preset.source:
-                    return name, found
-        return preset.id, None
+                saved = find_preset(name, [self._home.presets, *gallery_folders()])
+                if saved.source != preset.source:
+                    continue
+                argv = build_command(name, preset, saved, model, question.precisions, question.until)
+                if max(map(len, argv)) > LONGEST_ARGUMENT:
+                    return None, "A value is too long for a command line. Save as preset first."
+                return Command("The whole build", argv), ""
+        return None, "The preset's file is gone or cannot be read. Save as preset to have a command."
 
     def _environment(self, name: str) -> Environment:
         with self._lock:

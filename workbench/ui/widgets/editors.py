@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QWheelEvent
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -31,6 +31,7 @@ THIN_SPACE = "\u202f"
 _MOST_SEGMENTS, _MOST_LETTERS = 4, 26
 _BLANKS = re.compile(r"[\s_'\u2019\u202f\u00a0]")
 
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+")
 _COMMAS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
@@ -55,7 +56,10 @@ class Editor(QWidget):
         raise NotImplementedError
 
     def show_problem(self, words: str) -> None:
-        """Mark the value as wrong; "" takes the mark away."""
+        """Mark the value as wrong and tell so to screen readers; "" takes the mark away."""
+        if (proxy := self.focusProxy()) is not None:
+            proxy.setAccessibleDescription(words or self.field.help)
+            restyle(proxy, "wrong", bool(words))
 
     def _name(self, widget: QWidget) -> None:
         unit = f", {self.field.unit}" if self.field.unit else ""
@@ -85,9 +89,6 @@ class TextEditor(Editor):
         if text != self.edit.text():
             self.edit.setText(text)
 
-    def show_problem(self, words: str) -> None:
-        restyle(self.edit, "wrong", bool(words))
-
     def _choose(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, self.field.title, self.edit.text())
         if path:
@@ -114,7 +115,10 @@ class NumberEditor(Editor):
         self.line.addWidget(self.edit)
 
     def value(self) -> Any:
-        text = _BLANKS.sub("", self.edit.text()).replace(",", "")
+        text = _BLANKS.sub("", self.edit.text())
+        if "," in text and (self.field.kind == "number" or not _GROUPED.fullmatch(text)):
+            raise ValueError(f"{self.field.title}: decimals are written with a point.")
+        text = text.replace(",", "")
         if not text:
             if self.field.optional:
                 return None
@@ -136,9 +140,6 @@ class NumberEditor(Editor):
         text = number_words(value)
         if _BLANKS.sub("", text) != _BLANKS.sub("", self.edit.text()):
             self.edit.setText(text)
-
-    def show_problem(self, words: str) -> None:
-        restyle(self.edit, "wrong", bool(words))
 
     def _tidy(self) -> None:
         with contextlib.suppress(ValueError):  # what is wrong stays as it was typed, and is marked
@@ -176,13 +177,6 @@ class SwitchEditor(Editor):
         self.switch.setChecked(bool(value))
 
 
-class _Combo(Choice):
-    """The wheel scrolls the page and changes no setting that it passes over."""
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        event.ignore()
-
-
 class ChoiceEditor(Editor):
     """A few short choices side by side, else a list. A choice that cannot be taken is grey and says why."""
 
@@ -195,7 +189,7 @@ class ChoiceEditor(Editor):
         if short:
             self._make_segments(words)
         else:
-            self.combo = _Combo()
+            self.combo = Choice()
             for text in words:
                 self.combo.addItem(text)
             self.combo.activated.connect(lambda _: self.changed.emit())
@@ -279,7 +273,7 @@ def number_words(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:,.6g}".replace(",", THIN_SPACE)
+        return f"{value:,}".removesuffix(".0").replace(",", THIN_SPACE)  # exact: what is shown is read again
     return f"{value:,}".replace(",", THIN_SPACE)
 
 

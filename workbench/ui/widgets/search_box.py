@@ -1,8 +1,8 @@
-"""A search box with its sign and a choice with its arrow: what the style sheet's own controls lack."""
+"""A search box with its sign and a choice that the wheel passes over."""
 
 from __future__ import annotations
 
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QLineEdit
 
 from workbench.ui.icons import pixmap
@@ -28,12 +28,7 @@ class SearchBox(QLineEdit):
 
 
 class Choice(QComboBox):
-    """A combo box whose arrow is drawn in the theme's colour."""
+    """A combo box. The wheel scrolls the page and changes no choice."""
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        super().paintEvent(event)
-        token = "text3" if self.isEnabled() else "disabled"
-        painter = QPainter(self)
-        arrow = pixmap("chevron-down", token, 12, self.devicePixelRatioF())
-        painter.drawPixmap(self.width() - 18, (self.height() - 12) // 2, arrow)
-        painter.end()
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()

@@ -98,16 +98,16 @@ class BottomBar(QFrame):
     def set_until(self, until: str) -> None:
         self.make.setCurrentIndex(max(self.make.findData(until), 0))
 
-    def show_commands(self, commands: Sequence[Command]) -> None:
+    def show_commands(self, commands: Sequence[Command], why_none: str = "") -> None:
         """The command line that builds the same, and the tools that it runs."""
-        tools = len(commands) - 1
+        tools = len(commands) - 1 if not why_none else 0
         words = (
             f"runs {tools} of the toolchain's own programs" if tools > 1 else "runs this program" if tools == 1 else ""
         )
-        self.about.setText(words)
+        self.about.setText(why_none or words)
         self.box.set_lines([command.text for command in commands])
-        for one in (self.copy, self.script):
-            one.setEnabled(bool(commands))
+        self.copy.setEnabled(bool(commands))
+        self.script.setEnabled(bool(commands) and not why_none)
 
     def show_ready(self, ready: bool, why_not: str, *, may_anyway: bool) -> None:
         """Whether Build can start, and else why not, in a few words."""
@@ -120,7 +120,7 @@ class BottomBar(QFrame):
 
     def wait(self) -> None:
         """An answer is awaited: nothing can be started, and what is said stays until then."""
-        for one in (self.build, self.several, self.anyway):
+        for one in (self.build, self.several, self.anyway, self.copy, self.script):
             one.setEnabled(False)
 
     def show_reading(self, done: int | None, total: int | None) -> None:

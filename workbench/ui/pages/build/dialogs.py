@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QDialog, QGridLayout, QLineEdit, QPlain
 from workbench.core.estimate import weight_bytes
 from workbench.core.model import ModelSpec
 from workbench.core.precision import Precision, supported
-from workbench.core.preset import Preset
+from workbench.core.preset import Preset, is_preset_id
 from workbench.ui.models.preflight import Answer
 from workbench.ui.widgets.basics import GAP, MARGIN, button, figure, label, row
 
@@ -77,12 +77,17 @@ class SavePresetDialog(QDialog):
     """Name, title and description of a preset of one's own."""
 
     def __init__(
-        self, preset: Preset, taken: frozenset[str], save: Callable[[Preset, str], None], parent: QWidget
+        self,
+        preset: Preset,
+        taken: frozenset[str],
+        shipped: frozenset[str],
+        save: Callable[[Preset, str], None],
+        parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Save as preset")
         self.setModal(True)
-        self._preset, self._taken, self._save = preset, taken, save
+        self._preset, self._taken, self._shipped, self._save = preset, taken, shipped, save
         self.name = QLineEdit(preset.id if preset.id in taken else f"my-{preset.id}" if preset.id else "my-preset")
         self.name.setMaxLength(100)
         self.title = QLineEdit(preset.title)
@@ -108,11 +113,22 @@ class SavePresetDialog(QDialog):
         self.name.textChanged.connect(lambda _: self._say())
         self._say()
 
+    @property
+    def preset_id(self) -> str:
+        """What was typed, without an ending."""
+        return self.name.text().strip().removesuffix(".toml")
+
     def _say(self) -> None:
-        name = self.name.text().strip()
+        name = self.preset_id
+        if name and not is_preset_id(name):
+            self.said.setText("Use letters, digits, dots, dashes and underscores, and begin with a letter or digit.")
+            self.ok.setEnabled(False)
+            return
         self.said.setText(
             f"{name}.toml is one of your presets; it will be replaced, its comments are kept."
             if name in self._taken
+            else f"Kept as {name}.toml among your presets; it hides the shipped one of that name."
+            if name in self._shipped
             else f"Kept as {name}.toml among your presets."
             if name
             else "A preset needs a name."
@@ -122,4 +138,4 @@ class SavePresetDialog(QDialog):
     def _done(self) -> None:
         values = {"title": self.title.text().strip() or self._preset.title, "description": self.text.toPlainText()}
         self.accept()
-        self._save(self._preset.model_copy(update=values), self.name.text().strip())
+        self._save(self._preset.model_copy(update=values), self.preset_id)

@@ -146,6 +146,11 @@ class Form(QWidget):
         return self._preset
 
     @property
+    def last(self) -> Preset:
+        """What the form said when it last was a preset."""
+        return self._last
+
+    @property
     def base(self) -> Preset:
         """The preset that was chosen."""
         return self._base
@@ -249,6 +254,9 @@ class Form(QWidget):
         for path, row in self.rows.items():
             if path[0] == "calibration":
                 row.set_used(needs, "" if needs else "This precision is made without calibration text.")
+            if path[0] == "parallel":
+                whole = preset.toolchain == "openvino" and getattr(preset.parallel, path[1]) == 1
+                row.set_used(not whole, "OpenVINO engines run in one piece." if whole else "")
 
     def set_facts(self, answer: Answer) -> None:
         """Grey out precisions that this toolchain, GPU or architecture cannot have."""

@@ -27,6 +27,7 @@ class ModelBar(QWidget):
         self.setAcceptDrops(True)
         self.field = Choice()
         self.field.setEditable(True)
+        self.field.setCompleter(None)  # it would put a folder that was used before in the place of what is typed
         self.field.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.field.setMinimumContentsLength(16)

@@ -43,14 +43,13 @@ class BuildPage(Page):
         self._gallery = Gallery()
         self.answer: Answer | None = None
         self._wanted: dict[str, Any] = {}
-        self._then_build = False
         self._gallery_shown = {True: True, False: False}
         """By whether there is room for gallery, form and card side by side."""
         self._preflights = Preflights(session.home)
         self.asker = Asker(self._preflights, self)
         self.runner = Runner(session, self._preflights, self)
         self._watch = PresetWatch(session.home.presets, self)
-        self.verbs = Verbs(session, self, lambda: self.answer, self._preset_now, self._own_ids)
+        self.verbs = Verbs(session, self, lambda: self.answer, self._preset_now, self._known_ids)
         self.form: Form | None = None
         self.gallery = GalleryPane()
         self.model = ModelBar()
@@ -166,7 +165,9 @@ class BuildPage(Page):
         self._watch.look()
         if self.form is None and not self.asker.waiting:
             wanted = str(self._wanted.get("preset", "")) or DEFAULT_PRESET
-            self.choose_preset(wanted if gallery.card(wanted) else gallery.cards[0].id if gallery.cards else "")
+            if not gallery.card(wanted):
+                wanted = str(self._wanted.get("source", "")) or (gallery.cards[0].id if gallery.cards else "")
+            self.choose_preset(wanted)
 
     def choose_preset(self, wanted: str) -> None:
         """Read a preset by its id or path and show it; settings of the one before are left."""
@@ -179,7 +180,9 @@ class BuildPage(Page):
 
     def _preset_failed(self, failure: Failure) -> None:
         self.session.notices.fail(failure)
-        if self.form is None and self._gallery.card(DEFAULT_PRESET):
+        if self.form is not None:
+            self.gallery.choose(self.form.base.id)
+        elif self._gallery.card(DEFAULT_PRESET):
             self._wanted = {}
             self.choose_preset(DEFAULT_PRESET)
 
@@ -191,11 +194,13 @@ class BuildPage(Page):
             self._form_place.addWidget(self.form)
             if isinstance(kept := self._wanted.get("form"), dict) and self._wanted.get("preset") == preset.id:
                 self.form.try_values(kept)
-            for title, is_open in (self._wanted.get("folds") or {}).items():
+            folds = self._wanted.get("folds")
+            for title, is_open in (folds if isinstance(folds, dict) else {}).items():
                 if title in self.form.folds:
                     self.form.folds[title].set_open(bool(is_open))
             self._wanted = {}
         else:
+            self._put_aside(self.form, preset)
             self.form.set_preset(preset)
         self.gallery.choose(preset.id)
         self.say_subtitle(preset.title)
@@ -203,13 +208,27 @@ class BuildPage(Page):
             self._show_gallery(False)
         self._watch.look(preset.source)
         self._edited()
-        if self._then_build and preset.id == "demo":
-            self._then_build = False
-            self.runner.build(Question(preset, self.model.model))
+
+    def _put_aside(self, form: Form, preset: Preset) -> None:
+        """Offer to take back what was changed, before another preset takes its place."""
+        count, base, changed = form.changes, form.base, form.last
+        if count and preset.to_data() != changed.to_data():
+            words = (
+                f"{count} change{'s' if count > 1 else ''} to {base.title} {'were' if count > 1 else 'was'} put aside."
+            )
+            self.session.notices.say("info", words, "", "Take back", partial(self._take_back, base, changed))
+
+    def _take_back(self, base: Preset, changed: Preset) -> None:
+        if self.form is not None:
+            self.form.set_preset(base)
+            self.show_preset(base)
+            self.form.show_preset(changed)
+            self._edited()
 
     def reset(self) -> None:
         """Take back what was changed in the form."""
         if self.form is not None:
+            self._put_aside(self.form, self.form.base)
             self.form.set_preset(self.form.base)
             self._edited()
 
@@ -245,6 +264,7 @@ class BuildPage(Page):
     def _model_changed(self) -> None:
         self.model.show_facts(None, waiting="Reading …" if self.model.model else "")
         self.gallery.set_model(None)
+        self.bottom.show_commands(())
         self._edited()
 
     def _edited(self) -> None:
@@ -267,13 +287,16 @@ class BuildPage(Page):
             self._build_action.setEnabled(False)
 
     def _take_answer(self, answer: Answer) -> None:
-        if self.form is None or self.question != answer.question:
+        if self.form is None or self.question is None:
+            return
+        if self.question != answer.question:
+            self.asker.ask(self.question)
             return
         self.answer = answer
         self.model.show_facts(answer.model, answer.repository)
         self.gallery.set_model(answer.model)
         self.form.set_facts(answer)
-        self.bottom.show_commands(answer.commands)
+        self.bottom.show_commands(answer.commands, answer.no_build)
         if answer.failure is not None:
             self.card.show_failure(answer.failure)
         elif answer.report is not None:
@@ -340,14 +363,29 @@ class BuildPage(Page):
         self.session.events.show_page.emit(self.name)
         self.runner.fetch_demo()
 
-    def _fetched(self, folder: str, is_demo: bool) -> None:
-        self.model.set_model(folder)
-        self.model.remember()
+    def _fetched(self, folder: str, is_demo: bool, asked: str) -> None:
         if is_demo:
-            self._then_build = True
-            self.choose_preset("demo")
+            folders = [self.session.home.presets, *gallery_folders()]
+            self.session.tasks.run(
+                lambda: find_preset("demo", folders), partial(self._build_fetched, folder), self.session.notices.fail
+            )
+        elif self.model.model == asked:
+            self.model.set_model(folder)
+            self.model.remember()
+            self.session.notices.say("ok", f"{asked} is here.", folder, "Show", self._show_page)
         else:
-            self.session.notices.say("ok", "The model is here.", folder, "Show", self._show_page)
+            self.session.notices.say("ok", f"{asked} is here.", folder, "Use it", partial(self._use, folder))
+
+    def _build_fetched(self, folder: str, preset: Preset) -> None:
+        """Build the demo, whatever stands in the form; show it there if nothing of a person's own does."""
+        if not self.model.model:
+            self.model.set_model(folder)
+            self.show_preset(preset)
+        self.runner.build(Question(preset, folder))
+
+    def _use(self, folder: str) -> None:
+        self._show_page()
+        self.model.set_model(folder)
 
     def _show_page(self) -> None:
         self.session.events.show_page.emit(self.name)
@@ -363,8 +401,10 @@ class BuildPage(Page):
     def _preset_now(self) -> Preset | None:
         return self.form.preset if self.form is not None else None
 
-    def _own_ids(self) -> frozenset[str]:
-        return frozenset(card.id for card in self._gallery.cards if card.own)
+    def _known_ids(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The person's own presets, with those that cannot be read, and the shipped ones."""
+        own = {card.id for card in self._gallery.cards if card.own} | {b.path.stem for b in self._gallery.broken}
+        return frozenset(own), frozenset(card.id for card in self._gallery.cards if not card.own)
 
     def _kept(self, saved: Preset) -> None:
         self.show_preset(saved)
@@ -420,16 +460,20 @@ class BuildPage(Page):
     def state(self) -> dict[str, Any]:
         kept: dict[str, Any] = {"model": self.model.model, "recent": self.model.recent, "gallery": self.gallery.state()}
         if self.form is not None:
-            preset = self.form.preset or self.form.base
+            preset = self.form.last
             kept |= {
                 "preset": preset.id,
+                "source": str(preset.source or ""),
                 "form": preset.to_data(),
+                "until": self.bottom.until,
                 "folds": {title: fold.is_open for title, fold in self.form.folds.items()},
             }
         return kept
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._wanted = {key: state[key] for key in ("preset", "form", "folds") if key in state}
+        self._wanted = {key: state[key] for key in ("preset", "source", "form", "folds") if key in state}
+        if isinstance(until := state.get("until"), str):
+            self.bottom.set_until(until)
         recent = state.get("recent")
         if isinstance(recent, list):
             self.model.set_recent([one for one in recent if isinstance(one, str)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
 
 from workbench.core.advice import Advice
 from workbench.core.engine_estimate import EngineEstimate
@@ -38,6 +38,7 @@ class PreflightCard(QFrame):
         self.setAccessibleName("Preflight")
         self._lead = lead
         self._shown: object = None
+        self._had_focus = False
         self.state, self.look_at = chip(""), chip("", "warn")
         head = row(label("Preflight", "name"), None, self.state, self.look_at, margins=(MARGIN, GAP, MARGIN, GAP))
         head.setFixedHeight(40)
@@ -125,6 +126,7 @@ class PreflightCard(QFrame):
 
     def _chips(self, text: str, kind: str) -> None:
         set_chip(self.state, text, kind)
+        self.setAccessibleDescription(text)
         self.state.setVisible(bool(text))
         self.look_at.hide()
 
@@ -133,6 +135,8 @@ class PreflightCard(QFrame):
         if key == self._shown:
             return False
         self._shown = key
+        focused = QApplication.focusWidget()
+        self._had_focus = focused is not None and self._body.isAncestorOf(focused)
         self.rows = []
         while (item := self._layout.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
@@ -144,6 +148,8 @@ class PreflightCard(QFrame):
         self.rows = [AdviceRow(one, self._lead) for one in advice]
         for made in self.rows:
             self._layout.addWidget(made)
+        if self._had_focus and self.rows:  # the button that was pressed is gone; the next one is at hand
+            self.rows[0].button.setFocus()
 
 
 def _padded(*parts: QWidget) -> QWidget:
@@ -219,7 +225,7 @@ def _needs(report: Report, answer: Answer) -> QWidget:
     rows: list[tuple[str, Range, str]] = [
         ("Host memory peak", numbers.host_memory_peak, memory),
         ("Disk", numbers.disk, disk),
-        ("Time", numbers.seconds, f"{reused} steps reused" if reused else ""),
+        ("Time", numbers.seconds, f"{reused} step{'s' if reused > 1 else ''} reused" if reused else ""),
     ]
     for at, (title, value, beside) in enumerate(rows):
         shown = figure(str(value))

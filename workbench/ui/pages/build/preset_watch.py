@@ -39,6 +39,9 @@ class PresetWatch(QObject):
             self._watcher.addPaths(sorted(wanted - now))
 
     def stop(self) -> None:
+        """Watch nothing more."""
+        if paths := [*self._watcher.files(), *self._watcher.directories()]:
+            self._watcher.removePaths(paths)
         self._settle.stop()
 
     def _say(self) -> None:

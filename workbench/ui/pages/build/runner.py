@@ -24,15 +24,15 @@ class Runner(QObject):
     """A job's id."""
     failed = Signal(object)
     """Failure: nothing was started."""
-    fetched = Signal(str, bool)
-    """A model folder that a fetch made, and whether it was the demo's."""
+    fetched = Signal(str, bool, str)
+    """A model folder that a fetch made, whether it was the demo's, and the repository that was asked for."""
     _read = Signal(object, object)
 
     def __init__(self, session: Session, preflights: Preflights, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._session, self._preflights = session, preflights
         self._stop: threading.Event | None = None
-        self._fetches: dict[str, bool] = {}
+        self._fetches: dict[str, tuple[bool, str]] = {}
         self._read.connect(self._show_reading, Qt.ConnectionType.QueuedConnection)
         session.events.jobs_changed.connect(self._look_at_fetches)
 
@@ -65,18 +65,18 @@ class Runner(QObject):
 
     def fetch_demo(self) -> None:
         """Fetch the demo model where it is not here; `fetched` gives its folder."""
-        self._fetch(lambda: start_demo_fetch(self._session.home), is_demo=True)
+        self._fetch(lambda: start_demo_fetch(self._session.home), True, "")
 
     def download(self, repository: str, revision: str | None) -> None:
         """Download a repository by a job; `fetched` gives its folder."""
-        self._fetch(lambda: start_download(self._session.home, repository, revision), is_demo=False)
+        self._fetch(lambda: start_download(self._session.home, repository, revision), False, repository)
 
-    def _fetch(self, start: Callable[[], Started], *, is_demo: bool) -> None:
+    def _fetch(self, start: Callable[[], Started], is_demo: bool, asked: str) -> None:
         def begun(started: Started) -> None:
             if started.folder:
-                self.fetched.emit(started.folder, is_demo)
+                self.fetched.emit(started.folder, is_demo, asked)
                 return
-            self._fetches[started.job_id] = is_demo
+            self._fetches[started.job_id] = is_demo, asked
             self.started.emit(started.job_id)
 
         self._session.tasks.run(start, begun, self.failed.emit)
@@ -86,13 +86,13 @@ class Runner(QObject):
             row = jobs.row(job_id)
             if row is None or not row.finished:
                 continue
-            is_demo = self._fetches.pop(job_id)
+            is_demo, asked = self._fetches.pop(job_id)
             if row.status == "done":
-                self._session.tasks.run(partial(fetched_folder, row.folder), partial(self._say_fetched, is_demo))
+                self._session.tasks.run(partial(fetched_folder, row.folder), partial(self._say_fetched, is_demo, asked))
 
-    def _say_fetched(self, is_demo: bool, folder: str) -> None:
+    def _say_fetched(self, is_demo: bool, asked: str, folder: str) -> None:
         if folder:
-            self.fetched.emit(folder, is_demo)
+            self.fetched.emit(folder, is_demo, asked)
 
     def _show_reading(self, done: int, total: int) -> None:
         if self.busy:

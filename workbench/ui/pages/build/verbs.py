@@ -17,6 +17,7 @@ from workbench.ui.pages.build.dialogs import PrecisionsDialog, SavePresetDialog
 from workbench.ui.session import Session
 
 _CHOOSE_FIRST = "Choose a preset and a model first."
+_WAIT = "Preflight is still at work; ask again when it has answered."
 
 
 class Verbs(QObject):
@@ -31,26 +32,29 @@ class Verbs(QObject):
         owner: QWidget,
         answer: Callable[[], Answer | None],
         preset: Callable[[], Preset | None],
-        own_ids: Callable[[], frozenset[str]],
+        known_ids: Callable[[], tuple[frozenset[str], frozenset[str]]],
     ) -> None:
         super().__init__(owner)
         self._session, self._owner = session, owner
-        self._answer, self._preset, self._own_ids = answer, preset, own_ids
+        self._answer, self._preset, self._known_ids = answer, preset, known_ids
 
     def copy(self) -> None:
         """Put the commands on the clipboard."""
         answer = self._answer()
-        if answer is not None and answer.commands:
+        if answer is None or not answer.commands:
+            self._session.notices.say("info", _CHOOSE_FIRST if answer else _WAIT)
+        else:
             QGuiApplication.clipboard().setText("\n".join(command.text for command in answer.commands))
             self._session.notices.say("info", "Copied the commands.")
 
     def save_script(self) -> None:
         """Write a shell script that builds the same."""
         answer = self._answer()
-        if answer is None or not answer.commands:
-            self._session.notices.say("info", _CHOOSE_FIRST)
+        if answer is None or answer.build is None:
+            words = (answer.no_build or _CHOOSE_FIRST) if answer is not None else _WAIT
+            self._session.notices.say("info", words)
             return
-        text = script_text(answer.commands[0].argv, self._session.home)
+        text = script_text(answer.build.argv, self._session.home)
         path, _ = QFileDialog.getSaveFileName(self._owner, "Save as script", "build.sh", "Shell scripts (*.sh)")
         if path:
             self.write_script(Path(path), text)
@@ -69,7 +73,7 @@ class Verbs(QObject):
         if preset is None:
             self._session.notices.say("info", "A setting is wrong; mend it first.")
             return
-        self._open(SavePresetDialog(preset, self._own_ids(), self._keep, self._owner.window()))
+        self._open(SavePresetDialog(preset, *self._known_ids(), self._keep, self._owner.window()))
 
     def _keep(self, preset: Preset, name: str) -> None:
         def kept(saved: Preset) -> None:
