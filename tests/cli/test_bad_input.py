@@ -226,6 +226,7 @@ def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
     assert ran.code == 2 and "WORKBENCH_HOME" in ran.err
 
 
+@pytest.mark.slow
 def test_no_interpreter_holds_the_toolchain(home: Home, tmp_path: Path) -> None:
     """A bare virtual environment has no OpenVINO, and is asked for it for real."""
     subprocess.run(["python3", "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
@@ -242,6 +243,7 @@ def test_errors_as_json_are_one_object(home: Home, tmp_path: Path) -> None:
     assert set(ran.json["error"]) == {"code", "what", "evidence", "fix", "exit_code"}
 
 
+@pytest.mark.slow
 def test_a_damaged_store_is_kept_aside_said_and_rebuilt(home: Home) -> None:
     assert workbench("engines").code == 0
     home.database.write_bytes(b"this is not a database " * 1000)
@@ -252,6 +254,7 @@ def test_a_damaged_store_is_kept_aside_said_and_rebuilt(home: Home) -> None:
     assert again.code == 0 and "damaged" not in again.err
 
 
+@pytest.mark.slow
 def test_removing_takes_an_engines_own_files_and_nothing_else(home: Home, tmp_path: Path) -> None:
     out = tmp_path / "made"
     step = scripted_step(home, "build", [["write", "sub/w", "x"]], kind="build", out=out)
@@ -270,6 +273,7 @@ def test_removing_takes_an_engines_own_files_and_nothing_else(home: Home, tmp_pa
     assert again.code == 2
 
 
+@pytest.mark.slow
 def test_an_artefact_that_is_no_model_is_told_apart(home: Home, tmp_path: Path) -> None:
     out = tmp_path / "made"
     step = scripted_step(home, "convert", [["write", "w", "x"]], out=out)

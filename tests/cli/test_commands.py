@@ -50,6 +50,7 @@ def test_presets_are_listed_with_broken_ones_said(home: Home) -> None:
     assert "mine.toml" in ran.err and "titel" in ran.err
 
 
+@pytest.mark.slow
 def test_check_says_what_it_needs(home: Home, tmp_path: Path) -> None:
     folder = make_weightless_folder(tmp_path / "Llama-8B")
     ran = workbench("check", "cpu-int8", "--model", str(folder), "--set", "limits.max_seq_len=4096", "--json")
@@ -63,6 +64,7 @@ def test_check_says_what_it_needs(home: Home, tmp_path: Path) -> None:
     assert "128 KiB" in workbench("check", "cpu-int8", "--model", str(folder)).out
 
 
+@pytest.mark.slow
 def test_check_plans_for_gpus_and_weights_that_are_elsewhere(home: Home, tmp_path: Path) -> None:
     folder = gallery_folder(tmp_path, "llama-3.3-70b-fp8-8xh200")
     ran = workbench("check", "llama-3.3-70b-fp8-8xh200", "--model", str(folder))
@@ -74,6 +76,7 @@ def test_check_plans_for_gpus_and_weights_that_are_elsewhere(home: Home, tmp_pat
     assert built.code == 2 and "no weights" in built.err
 
 
+@pytest.mark.slow
 def test_flags_are_searched_and_gone_ones_answered(home: Home) -> None:
     ran = workbench("flags", "paged")
     assert ran.code == 0 and "--use_paged_context_fmha" in ran.out and "--gemm_plugin" not in ran.out
@@ -86,6 +89,7 @@ def test_flags_are_searched_and_gone_ones_answered(home: Home) -> None:
     assert none.code == 2 and "lists all" in none.err and "Take it out" not in none.err
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -> None:
     folder = str(make_tiny_folder(tmp_path / "tiny"))
     arguments = ["build", "cpu-int8", "--model", folder, "--precision", "fp16,int8,int4", "--dry-run"]
@@ -102,6 +106,7 @@ def test_a_dry_run_prints_steps_and_writes_nothing(home: Home, tmp_path: Path) -
     assert "workbench.workers.openvino.convert" in text and "to do" in text
 
 
+@pytest.mark.slow
 def test_keys_change_with_what_decides_the_output_and_only_with_that(home: Home, tmp_path: Path) -> None:
     folder = make_tiny_folder(tmp_path / "tiny")
 
@@ -122,12 +127,14 @@ def test_keys_change_with_what_decides_the_output_and_only_with_that(home: Home,
     assert keys()["convert"] != plain["convert"], "the model's own files"
 
 
+@pytest.mark.slow
 def test_doctor_reports_as_json_and_words(home: Home) -> None:
     report = workbench("doctor", "--json").json
     assert report["host"]["memory_total_bytes"] > 0 and report["toolchains"][0]["name"] == "openvino"
     assert "OpenVINO GenAI" in workbench("doctor").out
 
 
+@pytest.mark.slow
 def test_a_model_by_name_is_downloaded_by_a_job_of_its_own(home: Home, tmp_path: Path) -> None:
     with running_hub(tmp_path / "source") as hub:
         env = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
@@ -146,6 +153,7 @@ def test_a_model_by_name_is_downloaded_by_a_job_of_its_own(home: Home, tmp_path:
     assert list((tmp_path / "hf").rglob("model.safetensors")) and not list((tmp_path / "hf").rglob("*.bin"))
 
 
+@pytest.mark.slow
 def test_one_preset_serves_several_precisions(home: Home, tmp_path: Path) -> None:
     """Four bits without zero points made a small model answer nonsense, so INT4 must not inherit INT8's choice."""
     folder = str(make_tiny_folder(tmp_path / "tiny"))

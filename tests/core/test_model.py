@@ -629,6 +629,7 @@ FIELDS = sorted(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     family=st.sampled_from([family for family in KNOWN if family.model_type != "mistral3"]),

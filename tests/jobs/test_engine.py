@@ -128,6 +128,7 @@ def test_abort_ends_an_answer_and_keeps_what_came(client: EngineClient) -> None:
     generation.abort()  # nothing to do any more
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_there_yet_times_out_and_goes_on(client: EngineClient) -> None:
     generation = client.submit(prompt="x", sampling=Sampling(max_tokens=50))
     with pytest.raises(StepFailedError) as caught:
@@ -204,6 +205,7 @@ def test_close_ends_the_host_and_its_children(log: Path) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_close_kills_a_host_that_ignores_everything(log: Path) -> None:
     client = EngineClient.start(command(ignore_end=True, child=True), log, timeout_s=30)
     assert client.hello is not None
@@ -272,6 +274,7 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
         EngineClient.start(command(), tmp_path / "missing" / "host.log")
 
 
+@pytest.mark.slow
 def test_not_ready_in_time(log: Path) -> None:
     with pytest.raises(StepFailedError) as caught:
         EngineClient.start(command(never_ready=True, stderr="still loading"), log, timeout_s=1.0)
@@ -320,6 +323,7 @@ def test_a_flood_of_tokens_ends_the_host(log: Path) -> None:
         assert gone(pid_of(client))
 
 
+@pytest.mark.slow
 def test_a_host_that_goes_silent_is_ended(log: Path) -> None:
     with EngineClient.start(command(go_silent_after=3), log, timeout_s=30, silence_s=1.0) as client:
         answer = client.submit(prompt="x").result(10)
@@ -327,6 +331,7 @@ def test_a_host_that_goes_silent_is_ended(log: Path) -> None:
         assert answer.output_tokens == 3
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_read_blocks_nobody(log: Path) -> None:
     client = EngineClient.start(command(stop_reading=True), log, timeout_s=30)
     begin = time.monotonic()

@@ -51,6 +51,7 @@ def wait_gone(folder: JobFolder) -> list[psutil.Process]:
     return orphans(folder.path)
 
 
+@pytest.mark.slow
 def test_a_job_makes_its_artefacts_one_after_the_other(home: Home) -> None:
     first = scripted_step(home, "convert", [["phase", "read", 1, 2], ["write", "a/w.bin", "x", 1000], ["log", "hello"]])
     second = scripted_step(home, "build", [["write", "engine", "y"]], after="convert", kind="build")
@@ -67,6 +68,7 @@ def test_a_job_makes_its_artefacts_one_after_the_other(home: Home) -> None:
     assert not leftovers(home) and not wait_gone(folder)
 
 
+@pytest.mark.slow
 def test_equal_steps_are_reused_and_changed_ones_are_not(home: Home, tmp_path: Path) -> None:
     counter = tmp_path / "runs"
     step = scripted_step(home, "convert", [["append", str(counter), "ran"], ["write", "w", "x"]])
@@ -82,6 +84,7 @@ def test_equal_steps_are_reused_and_changed_ones_are_not(home: Home, tmp_path: P
     assert counter.read_text().count("ran") == 2
 
 
+@pytest.mark.slow
 def test_an_artefact_that_lost_a_file_is_put_aside_and_made_again(home: Home) -> None:
     step = scripted_step(home, "convert", [["write", "w", "x"]])
     _, first = run(home, step)
@@ -96,6 +99,7 @@ def test_an_artefact_that_lost_a_file_is_put_aside_and_made_again(home: Home) ->
     assert not (aside[0] / "provenance.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_person_named_is_never_put_aside(home: Home, tmp_path: Path) -> None:
     out = tmp_path / "out"
     step = scripted_step(home, "convert", [["write", "w", "x"]], out=out)
@@ -106,6 +110,7 @@ def test_a_folder_that_the_person_named_is_never_put_aside(home: Home, tmp_path:
     assert "nothing that exists is overwritten" in second.failure.what and second.failure.exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_record_is_kept_inside_the_artefact_and_reused(home: Home) -> None:
     build = scripted_step(home, "build", [["write", "e", "x"]], kind="build")
     verify = scripted_step(
@@ -119,6 +124,7 @@ def test_a_record_is_kept_inside_the_artefact_and_reused(home: Home) -> None:
     assert second.steps[1].result == {"actions": 1}
 
 
+@pytest.mark.slow
 def test_a_named_output_folder_gets_a_copy_of_an_equal_artefact(home: Home, tmp_path: Path) -> None:
     _, first = run(home, scripted_step(home, "convert", [["write", "w", "x"]]))
     out = tmp_path / "mine" / "engine"
@@ -158,12 +164,14 @@ def test_a_worker_that_goes_wrong_leaves_words_and_nothing_else(
     assert not wait_gone(folder)
 
 
+@pytest.mark.slow
 def test_unknown_messages_are_logged_and_ignored(home: Home) -> None:
     folder, state = run(home, scripted_step(home, "convert", [["unknown_type"], ["write", "w", "x"]]))
     assert state.status == "done"
     assert "weather" in folder.log_path.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended_and_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBENCH_STALL_SECONDS", "1")
     folder, state = run(home, scripted_step(home, "convert", [["phase", "stuck here", 1, 2], ["hang"]]))
@@ -172,6 +180,7 @@ def test_a_worker_that_hangs_is_ended_and_said(home: Home, monkeypatch: pytest.M
     assert not wait_gone(folder)
 
 
+@pytest.mark.slow
 def test_raw_output_of_any_length_is_kept_whole(home: Home) -> None:
     folder, state = run(home, scripted_step(home, "convert", [["flood", 200_000], ["write", "w", "x"]]))
     assert state.status == "done"
@@ -204,6 +213,7 @@ def test_cancel_ends_the_worker_and_its_children(
     assert not client.cancel(folder), "a finished job cannot be cancelled"
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_its_worker_along_and_retry_goes_on(home: Home, tmp_path: Path) -> None:
     mark, go = tmp_path / "mark", tmp_path / "go"
     first = scripted_step(home, "convert", [["write", "w", "x"]])
@@ -230,6 +240,7 @@ def test_a_killed_supervisor_takes_its_worker_along_and_retry_goes_on(home: Home
         client.retry(folder)
 
 
+@pytest.mark.slow
 def test_only_one_supervisor_runs_a_job(home: Home, tmp_path: Path) -> None:
     go = tmp_path / "go"
     folder = client.start(
@@ -241,6 +252,7 @@ def test_only_one_supervisor_runs_a_job(home: Home, tmp_path: Path) -> None:
     assert client.wait(folder, SECONDS).status == "done"
 
 
+@pytest.mark.slow
 def test_two_jobs_that_make_the_same_thing_end_with_one_artefact(home: Home, tmp_path: Path) -> None:
     counter = tmp_path / "runs"
     step = scripted_step(home, "convert", [["append", str(counter), "ran"], ["sleep", 0.5], ["write", "w", "x"]])
@@ -258,6 +270,7 @@ def slow_pair(home: Home, letter: str, out: Path) -> Step:
     return scripted_step(home, "convert", actions, out=out, lanes=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("homes", [1, 2])
 def test_two_different_builds_into_one_folder_one_wins_the_other_is_told(
     home: Home, tmp_path: Path, homes: int
@@ -284,6 +297,7 @@ def test_a_folder_of_the_persons_that_is_called_partial_is_left_alone(home: Home
     assert state.status == "done" and (mine / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_a_model_that_changes_while_its_job_waits_is_noticed(home: Home, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
@@ -309,6 +323,7 @@ def test_a_model_that_changes_while_its_job_waits_is_noticed(home: Home, tmp_pat
     assert not leftovers(home) and "waits for cpu" in folder.log_path.read_text()
 
 
+@pytest.mark.slow
 def test_what_a_step_took_is_without_its_wait(home: Home, tmp_path: Path) -> None:
     with held(home.lanes, "cpu"):
         folder = client.start(home, scripted_plan(scripted_step(home, "convert", [["write", "w", "x"]])))
@@ -352,6 +367,7 @@ def test_ids_sort_by_time_also_within_a_second(home: Home) -> None:
     assert job_ids(home.jobs) == made
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small full disk needs a mount")
 def test_a_full_home_is_said_and_not_called_an_interruption(tmp_path: Path) -> None:
     small = tmp_path / "small"
@@ -368,6 +384,7 @@ def test_a_full_home_is_said_and_not_called_an_interruption(tmp_path: Path) -> N
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.slow
 def test_jobs_are_found_by_a_part_of_their_id(home: Home) -> None:
     folder, _ = run(home, scripted_step(home, "convert", [["write", "w", "x"]]))
     assert find(home.jobs, folder.id[-4:]).id == folder.id

@@ -39,6 +39,7 @@ def holder(lanes: Path, order: Path, name: str, seconds: float) -> subprocess.Po
     return process
 
 
+@pytest.mark.slow
 def test_order_of_arrival_across_processes(tmp_path: Path) -> None:
     order = tmp_path / "order"
     waiting = [holder(tmp_path / "lanes", order, name, 0.2) for name in "abcd"]

@@ -51,6 +51,7 @@ def test_artefacts_that_lost_files_or_went_are_said(home: Home) -> None:
         assert store.artifacts()[0].missing == "the folder is gone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["header", "middle", "empty-pages"])
 def test_a_damaged_store_is_kept_aside_and_rebuilt(home: Home, tmp_path: Path, where: str) -> None:
     _, path = one_job(home, out=tmp_path / "outside")
@@ -119,6 +120,7 @@ with Store.open(Home(Path(sys.argv[1]))) as store:
 """
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_store(home: Home) -> None:
     one_job(home)
     home.database.unlink(missing_ok=True)
@@ -134,6 +136,7 @@ def test_several_processes_share_a_store(home: Home) -> None:
         assert out.split() == ["1"]
 
 
+@pytest.mark.slow
 def test_a_job_that_was_cancelled_and_retried_is_found_again(home: Home, tmp_path: Path) -> None:
     go = tmp_path / "go"
     step = scripted_step(home, "convert", [["wait_for", str(go)], ["write", "w", "x"]], out=tmp_path / "out")
@@ -150,6 +153,7 @@ def test_a_job_that_was_cancelled_and_retried_is_found_again(home: Home, tmp_pat
         assert [a.path for a in store.artifacts()] == [tmp_path / "out"]
 
 
+@pytest.mark.slow
 def test_another_artefact_at_a_known_path_is_read_again(home: Home, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Store.open(home) as store:

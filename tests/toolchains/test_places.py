@@ -99,6 +99,7 @@ def prefix(folder: Path, program: str = "docker", *more: str) -> str:
     return " ".join([str(folder / "docker"), "run", "-i", "--rm", "--gpus", "all", *more, IMAGE, "python3"])
 
 
+@pytest.mark.slow
 def test_tensorrt_llm_is_found_in_an_image(home: Home, docker: Path) -> None:
     environ = {"WORKBENCH_TENSORRT_LLM_PREFIX": prefix(docker)}
     found = find_environments(get("tensorrt_llm"), home, environ)[0]
@@ -182,6 +183,7 @@ def build_spec(tmp_path: Path) -> StepSpec:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["docker", "ssh"])
 def test_an_engine_is_built_there(home: Home, tmp_path: Path, docker: Path, program: str) -> None:
     write_ssh(docker, path=f"{docker}:{trtllm.BIN}:/usr/bin:/bin")
@@ -195,6 +197,7 @@ def test_an_engine_is_built_there(home: Home, tmp_path: Path, docker: Path, prog
     assert json.loads((tmp_path / "engine" / "config.json").read_text())["version"] == "1.2.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "way"), [("docker", "SIGTERM"), ("docker", "SIGKILL"), ("ssh", "SIGKILL"), ("ssh", "end of file")]
 )

@@ -368,6 +368,7 @@ def test_visible_gpus_as_cuda_reads_the_variable() -> None:
 # --- through the real command
 
 
+@pytest.mark.slow
 def test_check_and_dry_run_answer_without_a_gpu_and_build_is_refused(home: Home, tmp_path: Path) -> None:
     folder = str(make_tiny_folder(tmp_path / "tiny"))
     ran = workbench("check", "llama-3.1-8b-fp8-h100", "--model", folder, env=NO_GPU)

@@ -194,6 +194,7 @@ def test_a_home_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -
     assert home_problem(Home(tmp_path / "fine")) is None and not [p for p in (tmp_path / "fine").glob("tmp*")]
 
 
+@pytest.mark.slow
 def test_a_window_over_a_home_that_cannot_be_made_opens_says_so_and_ends(
     start: Callable[..., Started], tmp_path: Path
 ) -> None:
@@ -377,6 +378,7 @@ def stalled(tmp_path: Path) -> Iterator[Path]:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_tasks_that_hang_do_not_hold_up_the_others(qapp: QApplication, qtbot: QtBot, stalled: Path) -> None:
     tasks = Tasks()
     for _ in range(6):

@@ -145,6 +145,7 @@ def test_a_wrong_value_is_said_beside_its_field_and_stops_build(qtbot: QtBot, pa
     assert "counts prompt and answer together" in page.form.rows["limits", "max_input_len"].problem.text()
 
 
+@pytest.mark.slow
 def test_an_advice_line_changes_what_it_says(qtbot: QtBot, page: BuildPage, tmp_path: Path) -> None:
     folder = make_config_folder(tmp_path / "Llama-70B", **LLAMA_70B)
     choose(qtbot, page, "cpu-int8")
@@ -176,6 +177,7 @@ def test_what_the_toolchain_cannot_have_is_grey_and_says_why(qtbot: QtBot, page:
     assert not page.form.rows["calibration", "samples"].editor.isEnabled(), "nor calibration"
 
 
+@pytest.mark.slow
 def test_the_commands_build_what_the_form_says(qtbot: QtBot, page: BuildPage, model: Path) -> None:
     choose(qtbot, page, "cpu-int4-awq")
     page.model.set_model(str(model))
@@ -244,6 +246,7 @@ def test_a_preset_is_saved_listed_and_chosen(qtbot: QtBot, page: BuildPage) -> N
     assert page.form is not None and page.form.changes == 0
 
 
+@pytest.mark.slow
 def test_a_preset_that_is_edited_on_disk_is_taken_or_offered(qtbot: QtBot, page: BuildPage) -> None:
     home = page.session.home
     home.presets.mkdir(exist_ok=True)
@@ -293,6 +296,7 @@ class StalledShare(Preflights):
         return super().answer(question)
 
 
+@pytest.mark.slow
 def test_a_share_that_stalls_holds_nothing_up(qtbot: QtBot, page: BuildPage, model: Path, tmp_path: Path) -> None:
     share = StalledShare(page.session.home, str(tmp_path / "away"))
     page.asker._preflights = share
@@ -502,6 +506,7 @@ def test_names_that_no_file_system_takes_are_said(qtbot: QtBot, page: BuildPage)
         page.answer = None
 
 
+@pytest.mark.slow
 def test_two_megabytes_in_a_field_leave_the_window_alive(qtbot: QtBot, page: BuildPage, model: Path) -> None:
     page.model.set_model(str(model))
     answered(qtbot, page)

@@ -91,6 +91,7 @@ def test_packages_are_shown_as_found_and_wanted(app_home: Home) -> None:
     assert "import not checked" in own.text or own.state != "ok"
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_the_store_is_said(app_home: Home) -> None:
     folder = client.start(app_home.make(), scripted_plan(scripted_step(app_home, "convert", [["write", "w", "x"]])))
     state = client.wait(folder, 60)

@@ -205,6 +205,7 @@ def test_two_chosen_engines_show_what_differs(page: EnginesPage, engines: Path, 
     assert not page.rebuild_button.isEnabled() and not page.delete_button.isEnabled()
 
 
+@pytest.mark.slow
 def test_notes_are_kept_outside_the_engine(page: EnginesPage, app_home: Home, engines: Path, qtbot: QtBot) -> None:
     folder = make_engine(engines, "one")
     before = sorted(path.name for path in folder.iterdir())
@@ -224,6 +225,7 @@ def ask(page: EnginesPage, qtbot: QtBot, word: str) -> None:
     qtbot.mouseClick(answer, Qt.MouseButton.LeftButton)
 
 
+@pytest.mark.slow
 def test_delete_asks_first_and_moves_to_the_trash(
     page: EnginesPage, app_home: Home, engines: Path, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +248,7 @@ def test_delete_asks_first_and_moves_to_the_trash(
     assert len(kept) == 1, "it can be taken back"
 
 
+@pytest.mark.slow
 def test_a_thousand_engines_open_at_once(page: EnginesPage, app_home: Home, engines: Path, qtbot: QtBot) -> None:
     for number in range(1000):
         make_engine(engines, f"e{number:04}", created_at=1e9 + number)

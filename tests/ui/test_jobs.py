@@ -107,6 +107,7 @@ def test_before_the_first_build_the_page_says_what_to_do(window: Window, qtbot: 
     assert window.stack.currentWidget().objectName() == "page-build"
 
 
+@pytest.mark.slow
 def test_a_job_started_elsewhere_appears_runs_and_ends(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     told: list[str] = []
@@ -142,6 +143,7 @@ def test_a_job_started_elsewhere_appears_runs_and_ends(window: Window, qtbot: Qt
     assert told[-1] == ""
 
 
+@pytest.mark.slow
 def test_a_failure_is_explained_found_in_the_log_and_retried(window: Window, qtbot: QtBot) -> None:
     page = open_page(window)
     home = window.session.home
@@ -173,6 +175,7 @@ def test_a_failure_is_explained_found_in_the_log_and_retried(window: Window, qtb
     assert words_of("Quantize", row.cells("quantize"))[0] == "Quantize reused", "what was done is not done again"
 
 
+@pytest.mark.slow
 def test_cancel_by_key_and_what_cannot_be_done_is_off(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home, actions = window.session.home, window.session.actions
@@ -189,6 +192,7 @@ def test_cancel_by_key_and_what_cannot_be_done_is_off(window: Window, qtbot: QtB
     assert not actions["jobs.retry"].isEnabled(), "the verbs are for the page that is shown"
 
 
+@pytest.mark.slow
 def test_a_painted_cancel_is_clicked(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home = window.session.home
@@ -202,6 +206,7 @@ def test_a_painted_cancel_is_clicked(window: Window, qtbot: QtBot, tmp_path: Pat
     wait_for(qtbot, page, job.id, "cancelled")
 
 
+@pytest.mark.slow
 def test_a_verb_that_comes_too_late_says_so(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home, hold = window.session.home, tmp_path / "go"
@@ -216,6 +221,7 @@ def test_a_verb_that_comes_too_late_says_so(window: Window, qtbot: QtBot, tmp_pa
     assert notice.text == "The job is not running." and "done" in notice.detail
 
 
+@pytest.mark.slow
 def test_finished_jobs_are_cleared_from_the_view_and_come_back(window: Window, qtbot: QtBot) -> None:
     page = open_page(window)
     home = window.session.home
@@ -231,6 +237,7 @@ def test_finished_jobs_are_cleared_from_the_view_and_come_back(window: Window, q
     assert page.table.chosen_id() == job.id, "a job that is asked for is shown"
 
 
+@pytest.mark.slow
 def test_the_folder_of_what_was_made_is_opened(window: Window, qtbot: QtBot) -> None:
     class Opener(QObject):
         def __init__(self) -> None:
@@ -258,6 +265,7 @@ def test_the_folder_of_what_was_made_is_opened(window: Window, qtbot: QtBot) -> 
         QDesktopServices.unsetUrlHandler("file")
 
 
+@pytest.mark.slow
 def test_an_end_is_said_when_another_page_is_shown(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home, hold = window.session.home, tmp_path / "go"
@@ -272,6 +280,7 @@ def test_an_end_is_said_when_another_page_is_shown(window: Window, qtbot: QtBot,
     assert window.stack.currentWidget() is page and page.table.chosen_id() == job.id
 
 
+@pytest.mark.slow
 def test_several_precisions_split_the_bar_and_have_a_strip_each(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home = window.session.home
@@ -296,6 +305,7 @@ def test_several_precisions_split_the_bar_and_have_a_strip_each(window: Window, 
     assert not page.grab().isNull()
 
 
+@pytest.mark.slow
 def test_old_jobs_are_read_once_and_changes_are_seen(app_home: Home) -> None:
     app_home.make()
     job = client.start(app_home, scripted_plan(scripted_step(app_home, "convert", [["write", "a", "x"]])))
@@ -325,6 +335,7 @@ def test_old_jobs_are_read_once_and_changes_are_seen(app_home: Home) -> None:
     assert len(reader.read().rows) == 1500
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_is_seen_as_interrupted(app_home: Home, tmp_path: Path) -> None:
     app_home.make()
     job = client.start(app_home, model_plan(app_home, hold=tmp_path / "never"))
@@ -447,6 +458,7 @@ def test_a_log_that_grows_shrinks_and_never_ends_a_line(tmp_path: Path) -> None:
     assert reader.advance().lines == 1
 
 
+@pytest.mark.slow
 def test_the_log_is_searched_filtered_and_copied(window: Window, qtbot: QtBot) -> None:
     page = open_page(window)
     home = window.session.home
@@ -481,6 +493,7 @@ def test_the_log_is_searched_filtered_and_copied(window: Window, qtbot: QtBot) -
     assert last == view.window_shown.rows - 1, "wrapped, the end is at the bottom"
 
 
+@pytest.mark.slow
 def test_a_flood_does_not_hold_up_the_window(window: Window, qtbot: QtBot, tmp_path: Path) -> None:
     page = open_page(window)
     home = window.session.home
@@ -507,6 +520,7 @@ def test_a_flood_does_not_hold_up_the_window(window: Window, qtbot: QtBot, tmp_p
     assert shown.lines[-1].number == shown.counts.lines and len(shown.lines) < 400
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_is_reached_by_tab(window: Window, qtbot: QtBot) -> None:
     page = open_page(window)
     home = window.session.home

@@ -32,6 +32,7 @@ def test_the_rail_says_of_a_page_what_the_page_says_of_itself(session: Session, 
     page.close_page()
 
 
+@pytest.mark.slow
 def test_no_page_is_imported_before_the_window_is_painted(app_home: Home) -> None:
     """In a process of its own, since the tests import them."""
     program = (

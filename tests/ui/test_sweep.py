@@ -66,6 +66,7 @@ def open_window(
         window.deleteLater()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", NAMES)
 def test_every_control_has_a_name_and_nothing_is_cut_off(
@@ -87,6 +88,7 @@ def test_nothing_is_cut_off_in_the_smallest_window(open_window: Callable[..., Wi
     assert (window.width(), window.height()) == (960, 600), "the page asks for more than the smallest window"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", NAMES)
 def test_tab_and_back_reach_every_control(open_window: Callable[..., Window], page: str, state: str) -> None:
@@ -99,6 +101,7 @@ def test_tab_and_back_reach_every_control(open_window: Callable[..., Window], pa
     assert not found, "\n".join(found)
 
 
+@pytest.mark.slow
 def test_keys_go_to_every_page_and_to_the_monitor(open_window: Callable[..., Window], qtbot: QtBot) -> None:
     window = open_window("full")
     control = Qt.KeyboardModifier.ControlModifier
@@ -115,6 +118,7 @@ def test_keys_go_to_every_page_and_to_the_monitor(open_window: Callable[..., Win
         assert window.monitor.isVisible() is shown
 
 
+@pytest.mark.slow
 def test_the_palette_lists_every_action_and_does_it(open_window: Callable[..., Window], qtbot: QtBot) -> None:
     window = open_window("full")
     for name in NAMES:
@@ -139,6 +143,7 @@ def test_the_palette_lists_every_action_and_does_it(open_window: Callable[..., W
         assert told == [False] and not palette.isVisible(), action.objectName()
 
 
+@pytest.mark.slow
 def test_the_palette_itself_is_whole(open_window: Callable[..., Window], qtbot: QtBot) -> None:
     window = open_window("empty")
     window.open_palette()

@@ -72,6 +72,7 @@ def plant(folder: Path, name: str, code: str) -> None:
 TRTLLM = {"packages": ["tensorrt-llm"], "import": True}
 
 
+@pytest.mark.slow
 def test_tensorrt_llms_gpus_and_mpi_are_reported(run_worker: RunWorker) -> None:
     env = trtllm.environment(gpus=2, gpu="NVIDIA L40S", sm=89)
     result = result_of(run_worker("probe", {"settings": TRTLLM}, env=env))
@@ -93,6 +94,7 @@ def test_known_causes_of_a_failed_import_are_told(run_worker: RunWorker, failure
     assert result["fixes"]["tensorrt-llm"] and "Error: " in result["imports"]["tensorrt-llm"]
 
 
+@pytest.mark.slow
 def test_an_import_that_hangs_is_given_up(run_worker: RunWorker) -> None:
     settings = {**TRTLLM, "import_seconds": 2}
     result = result_of(run_worker("probe", {"settings": settings}, env=trtllm.environment(fail="import-hangs")))

@@ -97,6 +97,7 @@ def test_header_over_the_limit_is_not_read(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.slow
 def test_many_tensors_do_not_take_quadratic_time(tmp_path: Path) -> None:
     folder = make_config_folder(tmp_path / "m")
     write_safetensors(folder / "model.safetensors", {f"t{n}.weight": ("U8", (1, 1)) for n in range(100_000)})
@@ -126,6 +127,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.dictionaries(st.text(max_size=5), anything | st.fixed_dictionaries(
     {"dtype": st.sampled_from(["F16", "U8", "F4", "X"]), "shape": st.lists(st.integers(-1, 2**70), max_size=3),

@@ -238,6 +238,7 @@ _pieces = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_pieces, max_size=20), st.one_of(st.text(max_size=60), st.sampled_from([how for _, _, how in CASES])))
 def test_no_text_breaks_it(lines, outcome):

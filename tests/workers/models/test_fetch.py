@@ -83,6 +83,7 @@ def partials(cache: Path) -> list[Path]:
 WANTED = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
+@pytest.mark.slow
 def test_download_with_progress_then_from_the_cache(hub: Hub, tmp_path: Path) -> None:
     code, messages, log = fetch(hub, tmp_path / "hf")
     assert code == 0, log
@@ -114,6 +115,7 @@ def test_connection_that_breaks_is_taken_up_in_the_same_run(hub: Hub, tmp_path: 
     assert hub.ranges("model.safetensors") == ["", "bytes=10485760-", "bytes=10485760-"]
 
 
+@pytest.mark.slow
 def test_killed_download_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
     hub.stall_after["model.safetensors"] = 11 * 2**20
     process = start(hub, tmp_path / "hf")
@@ -137,6 +139,7 @@ def test_killed_download_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> N
     assert not partials(tmp_path / "hf")
 
 
+@pytest.mark.slow
 def test_damaged_download_is_thrown_away(hub: Hub, tmp_path: Path) -> None:
     hub.damage = True
     error = failed(hub, tmp_path / "hf")
@@ -146,6 +149,7 @@ def test_damaged_download_is_thrown_away(hub: Hub, tmp_path: Path) -> None:
     assert fetched(hub, tmp_path / "hf")["revision"] == COMMIT
 
 
+@pytest.mark.slow
 def test_end_of_standard_input_ends_the_worker(hub: Hub, tmp_path: Path) -> None:
     hub.stall_after["model.safetensors"] = 1000
     process = start(hub, tmp_path / "hf")
@@ -158,6 +162,7 @@ def test_end_of_standard_input_ends_the_worker(hub: Hub, tmp_path: Path) -> None
         stream.close()
 
 
+@pytest.mark.slow
 def test_offline_with_a_complete_copy(hub: Hub, tmp_path: Path) -> None:
     data = fetched(hub, tmp_path / "hf")
     hub.requests.clear()
@@ -179,6 +184,7 @@ def test_offline_without_a_copy(hub: Hub, tmp_path: Path, variable: str) -> None
     assert not hub.requests
 
 
+@pytest.mark.slow
 def test_offline_with_half_a_copy(hub: Hub, tmp_path: Path) -> None:
     (Path(fetched(hub, tmp_path / "hf")["path"]) / "model.safetensors").unlink()
     error = failed(hub, tmp_path / "hf", HF_HUB_OFFLINE="1")
@@ -208,17 +214,20 @@ def test_the_hub_refuses(hub: Hub, tmp_path: Path, status: int, header: str, cod
         assert word in text, text
 
 
+@pytest.mark.slow
 def test_no_network(hub: Hub, tmp_path: Path) -> None:
     error = failed(hub, tmp_path / "hf", HF_ENDPOINT="http://127.0.0.1:9")
     assert error["code"] == "network" and "127.0.0.1:9 cannot be reached" in error["message"]
     assert "proxy" in error["hint"]
 
 
+@pytest.mark.slow
 def test_endpoint_from_the_settings_wins(hub: Hub, tmp_path: Path) -> None:
     data = fetched(hub, tmp_path / "hf", {"endpoint": hub.url}, HF_ENDPOINT="http://127.0.0.1:9")
     assert data["revision"] == COMMIT
 
 
+@pytest.mark.slow
 def test_disk_full(hub: Hub, tmp_path: Path) -> None:
     """The kernel refuses to write on: a limit on file size stands in for the end of the disk."""
     spec = json.dumps({"protocol": 1, "worker": "models.fetch", "settings": {"repo_id": REPO}})
@@ -246,6 +255,7 @@ def test_cache_that_cannot_be_written(hub: Hub, tmp_path: Path) -> None:
     assert error["code"] == "os-error" and str(tmp_path / "file") in error["cause"]
 
 
+@pytest.mark.slow
 def test_token_is_sent_and_never_said(hub: Hub, tmp_path: Path) -> None:
     code, messages, log = fetch(hub, tmp_path / "hf", HF_TOKEN=SECRET)
     assert code == 0 and f"Bearer {SECRET}" in hub.tokens
@@ -254,6 +264,7 @@ def test_token_is_sent_and_never_said(hub: Hub, tmp_path: Path) -> None:
     assert SECRET not in json.dumps([messages, refused]) + log + more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drop", "code_words"),
     [
@@ -273,6 +284,7 @@ def test_repository_without_what_is_needed(
     assert not [path for _, path, _ in hub.requests if "/resolve/" in path]
 
 
+@pytest.mark.slow
 def test_gguf_repository(hub: Hub, tmp_path: Path) -> None:
     hub.files = {"model.gguf": b"GGUF", "README.md": b"x"}
     assert "GGUF" in failed(hub, tmp_path / "hf")["hint"]
@@ -284,6 +296,7 @@ def test_bad_names(hub: Hub, tmp_path: Path, name: Any) -> None:
     assert not hub.requests
 
 
+@pytest.mark.slow
 def test_custom_code_comes_only_when_asked_for(hub: Hub, tmp_path: Path) -> None:
     data = fetched(hub, tmp_path / "hf", {"trust_remote_code": True})
     assert (Path(data["path"]) / "modeling_x.py").exists()

@@ -83,6 +83,7 @@ def test_builds_every_rank(
     assert (tmp_path / "engine" / "rank0.engine").read_bytes().startswith(trtllm.MARK)
 
 
+@pytest.mark.slow
 def test_phases_progress_and_warnings_follow_the_log(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:
     messages = build(run_worker, checkpoint, tmp_path / "engine", seconds=1.5)
     result = result_of(messages)
@@ -110,6 +111,7 @@ def test_the_scratch_folder_goes_and_the_engine_has_no_timing_cache(
     assert not list((tmp_path / "engine").glob("*.cache")) and not (ROOT / "model.cache").exists()
 
 
+@pytest.mark.slow
 def test_timings_are_kept_by_gpu_and_version(run_worker: RunWorker, checkpoint: Path, tmp_path: Path) -> None:
     kept = {"timing_cache": str(tmp_path / "timings")}
     first = result_of(build(run_worker, checkpoint, tmp_path / "a", settings=kept))["timing_cache"]
@@ -139,6 +141,7 @@ def test_flags_reach_the_program(run_worker: RunWorker, checkpoint: Path, tmp_pa
     assert "--opt_num_tokens" not in result["argv"]
 
 
+@pytest.mark.slow
 def test_workers_build_ranks_side_by_side(run_worker: RunWorker, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", tp=2, pp=2)
     began = time.monotonic()
@@ -221,6 +224,7 @@ def test_a_tensor_that_does_not_fit_is_told(
     assert words in f"{error.cause} {error.message}"
 
 
+@pytest.mark.slow
 def test_a_nan_scale_and_a_cut_file_are_refused(run_worker: RunWorker, tmp_path: Path) -> None:
     import numpy as np
 
@@ -322,6 +326,7 @@ def test_a_tactic_that_did_not_fit_fails_nothing(run_worker: RunWorker, checkpoi
     result_of(build(run_worker, checkpoint, tmp_path / "engine", fail="tactic-skipped"))
 
 
+@pytest.mark.slow
 def test_one_rank_that_fails_among_workers_fails_the_build(run_worker: RunWorker, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", tp=2)
     error = error_of(

@@ -100,6 +100,7 @@ def _bf16(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_weight_only_precisions_are_left_to_the_builder(run_worker: RunWorker, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model")
     result = result_of(convert(run_worker, model, tmp_path / "c", precision="int8"))
@@ -124,6 +125,7 @@ def test_the_rope_table_of_transformers_5_is_put_right(run_worker: RunWorker, tm
 # GPTQ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tp", "pp"), [(1, 1), (2, 1), (1, 2)])
 def test_a_gptq_folder_becomes_a_checkpoint(run_worker: RunWorker, tmp_path: Path, tp: int, pp: int) -> None:
     model = write_gptq(tmp_path / "model")
@@ -211,6 +213,7 @@ def test_failures_of_the_library_are_explained(run_worker: RunWorker, tmp_path: 
     assert error.code == failure and error.message and error.cause and error.hint
 
 
+@pytest.mark.slow
 def test_an_import_that_hangs_is_ended_and_explained(run_worker: RunWorker, tmp_path: Path) -> None:
     options = {"fail": "import-hangs"}
     error = error_of(convert(run_worker, write_model(tmp_path / "m"), tmp_path / "c", options, hang_seconds=1))

@@ -110,6 +110,7 @@ def refused(client: EngineClient, **given: Any) -> str:
     return answer.failure.what
 
 
+@pytest.mark.slow
 def test_ready_says_what_the_engine_can_take(host: EngineClient) -> None:
     ready = host.ready
     assert ready.limits == {"max_seq_len": 512, "max_batch_size": 4, "max_num_batched_tokens": 256, "kv_tokens": 3200}
@@ -207,6 +208,7 @@ def test_a_bad_request_is_refused_in_words_and_the_host_lives(
     assert host.submit(prompt="x", sampling=Sampling(max_tokens=100)).result(30).text == SAYS
 
 
+@pytest.mark.slow
 def test_idle_uses_no_processor_time(host: EngineClient) -> None:
     host.submit(prompt="x").result(30)
     wait_for_stats(host, is_idle)
@@ -221,6 +223,7 @@ def test_idle_uses_no_processor_time(host: EngineClient) -> None:
 # Settings
 
 
+@pytest.mark.slow
 def test_chunked_prefill_and_its_absence(engine: Path, tmp_path: Path) -> None:
     with serving(engine, tmp_path / "on.log") as client:
         answer = client.submit(prompt="x" * 300, sampling=Sampling(max_tokens=100)).result(30)
@@ -286,6 +289,7 @@ def test_every_setting_is_one_that_the_library_takes(engine: Path, tmp_path: Pat
     assert "unheard_of" in log and "MAX_UTILIZATION" in log and "EQUAL_PROGRESS" in log
 
 
+@pytest.mark.slow
 def test_the_policy_decides_what_starts(engine: Path, tmp_path: Path) -> None:
     def most_active(policy: str) -> int:
         seen: list[Stats] = []
@@ -302,6 +306,7 @@ def test_the_policy_decides_what_starts(engine: Path, tmp_path: Path) -> None:
     assert most_active("max_utilization") > 1
 
 
+@pytest.mark.slow
 def test_an_engine_without_paged_context_attention_is_run_without_chunks(
     make_engine: MakeEngine, tmp_path: Path
 ) -> None:
@@ -384,6 +389,7 @@ def test_a_start_that_hangs_is_ended_and_explained(engine: Path, tmp_path: Path,
     assert found.code == "mpi-start-hangs" and "no output for 1 s" in found.evidence
 
 
+@pytest.mark.slow
 def test_without_mpis_launcher_several_ranks_are_refused_before_loading(
     make_engine: MakeEngine, tmp_path: Path
 ) -> None:
@@ -594,6 +600,7 @@ def test_commands_that_make_no_sense_are_answered_or_logged(bare: Bare) -> None:
     assert [message.level for message in seen if message.type == "log"] == ["warning"] * 2
 
 
+@pytest.mark.slow
 def test_a_name_in_use_is_refused_and_the_first_goes_on(bare: Bare) -> None:
     bare.command(type="generate", request="twin", prompt="x", sampling=LONG)
     bare.command(type="generate", request="twin", prompt="y")
@@ -602,6 +609,7 @@ def test_a_name_in_use_is_refused_and_the_first_goes_on(bare: Bare) -> None:
     assert bare.until(ends("twin"))[-1].reason == "length"
 
 
+@pytest.mark.slow
 def test_the_stats_interval_can_be_switched_off(bare: Bare) -> None:
     bare.command(type="stats_interval", seconds=0)
     bare.command(type="generate", request="a", prompt="x", sampling=LONG)

@@ -111,6 +111,7 @@ def test_a_whole_checkpoint_gives_the_sources_logits(
     assert found["max_abs_logit_error"] < 0.05
 
 
+@pytest.mark.slow
 def test_rounding_to_the_checkpoints_dtype_is_not_taken_for_a_mix_up(models: Models, tmp_path: Path) -> None:
     model = models("llama", dtype="float32")
     found = verify(checkpoint(model, tmp_path / "bf16"), model, compute="float32")
@@ -212,6 +213,7 @@ def test_a_wrong_shape(llama: Path, tp2: Path, name: str) -> None:
     assert "rank1.safetensors" in error.cause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -227,6 +229,7 @@ def test_a_tensor_left_out(llama: Path, tp2: Path, name: str) -> None:
     assert name in error.cause
 
 
+@pytest.mark.slow
 def test_a_bias_left_out(models: Models, tmp_path: Path) -> None:
     folder = checkpoint(models("qwen2"), tmp_path / "qwen")
     change_tensors(folder, lambda tensors: tensors.pop("transformer.layers.0.attention.qkv.bias"))
@@ -254,6 +257,7 @@ def test_a_dtype_that_is_none(llama: Path, tp2: Path, value: Any) -> None:
     assert "dtype" in refused(tp2, llama, "bad-checkpoint").cause
 
 
+@pytest.mark.slow
 def test_rotary_base_left_out_falls_to_the_engines_default_and_is_named(llama: Path, tp2: Path) -> None:
     change_config(tp2, lambda config: config.pop("rotary_base"))
     error = refused(tp2, llama, "verify-failed")
@@ -312,6 +316,7 @@ def test_config_that_cannot_be_right(llama: Path, tp2: Path, field: str, value: 
     assert word in refused(tp2, llama, "bad-checkpoint", **settings).message
 
 
+@pytest.mark.slow
 def test_gate_and_up_exchanged(llama: Path, tp2: Path) -> None:
     def exchange(tensors: dict[str, Any]) -> None:
         at = "transformer.layers.0.mlp"
@@ -325,6 +330,7 @@ def test_gate_and_up_exchanged(llama: Path, tp2: Path) -> None:
     assert "logit error" in refused(tp2, llama, "verify-failed").cause
 
 
+@pytest.mark.slow
 def test_rank_files_exchanged(llama: Path, tp2: Path) -> None:
     first, second = (tp2 / f"rank{rank}.safetensors" for rank in (0, 1))
     first.rename(tp2 / "other")
@@ -333,6 +339,7 @@ def test_rank_files_exchanged(llama: Path, tp2: Path) -> None:
     refused(tp2, llama, "verify-failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attention.qkv", "attention.dense", "mlp.proj"])
 def test_one_layers_shards_exchanged(llama: Path, tp2: Path, name: str) -> None:
     from safetensors.torch import load_file
@@ -344,6 +351,7 @@ def test_one_layers_shards_exchanged(llama: Path, tp2: Path, name: str) -> None:
     refused(tp2, llama, "verify-failed")
 
 
+@pytest.mark.slow
 def test_ranks_that_disagree_on_what_they_share(llama: Path, tp2: Path, tmp_path: Path) -> None:
     change_tensors(tp2, lambda tensors: tensors["transformer.ln_f.weight"].mul_(1.5), rank=1)
     assert "ranks disagree" in refused(tp2, llama, "bad-checkpoint").message
@@ -352,6 +360,7 @@ def test_ranks_that_disagree_on_what_they_share(llama: Path, tp2: Path, tmp_path
     assert "share a key or value head" in refused(tp4, llama, "bad-checkpoint").message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["weights_scaling_factor", "activation_scaling_factor"])
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "not numbers"), (0.0, "zero or negative")])
 def test_scales_that_are_not_numbers(llama: Path, tmp_path: Path, where: str, value: float, word: str) -> None:
@@ -363,6 +372,7 @@ def test_scales_that_are_not_numbers(llama: Path, tmp_path: Path, where: str, va
     assert name in error.cause
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_numbers(llama: Path, tp2: Path) -> None:
     change_tensors(tp2, lambda tensors: tensors["lm_head.weight"][3, :4].fill_(float("inf")))
     assert "4 of" in refused(tp2, llama, "bad-checkpoint").cause
@@ -412,6 +422,7 @@ def test_mixed_precision_is_read_by_its_list_of_layers(llama: Path, tmp_path: Pa
     assert "FP9" in refused(folder, llama, "not-readable", **loose).cause
 
 
+@pytest.mark.slow
 def test_whatever_auto_quantize_chose_will_do(llama: Path, tmp_path: Path) -> None:
     folder = checkpoint(llama, tmp_path / "fp8", fp8=True)
     loose = {"precision": "int4_awq", "min_agreement": 0.0, "max_kl": 0.1}
@@ -419,6 +430,7 @@ def test_whatever_auto_quantize_chose_will_do(llama: Path, tmp_path: Path) -> No
     assert verify(folder, llama, auto_quantize_bits=8.0, **loose)["quant_algo"] == "FP8"
 
 
+@pytest.mark.slow
 def test_tensors_that_the_engine_would_not_load_are_listed(llama: Path, tp2: Path) -> None:
     import torch
 
@@ -429,6 +441,7 @@ def test_tensors_that_the_engine_would_not_load_are_listed(llama: Path, tp2: Pat
 # What does not belong together
 
 
+@pytest.mark.slow
 def test_another_models_folder(models: Models, tp2: Path) -> None:
     assert "logit error" in refused(tp2, models("llama", seed=1), "verify-failed").cause
     assert "MistralForCausalLM" in refused(tp2, models("mistral"), "verify-failed").cause
@@ -493,6 +506,7 @@ def test_an_input_that_is_not_there(llama: Path, tmp_path: Path) -> None:
 # What the prompts do not reach is said
 
 
+@pytest.mark.slow
 def test_a_window_beyond_the_prompts_is_said_not_to_be_covered(models: Models, tmp_path: Path) -> None:
     model = models("mistral", sliding_window=400)
     found = verify(checkpoint(model, tmp_path / "wide"), model)
