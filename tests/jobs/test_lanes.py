@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from workbench.jobs.lanes import Lane, held, is_locked, lanes_in_order
 
 ROOT = Path(__file__).resolve().parents[2]
