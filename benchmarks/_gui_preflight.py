@@ -15,7 +15,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QLineEdit
 
 from benchmarks._gui_parts import Ticks, open_window, until
-from workbench.ui.pages.build.page import BuildPage
+from workbench.ui.pages.builder.page import BuildPage
 
 PRESET = "llama-3.3-70b-fp8-8xh200"
 CONFIG_70B = {

@@ -25,9 +25,9 @@ from workbench.core.preset_fields import preset_groups
 from workbench.ui.app import make_window
 from workbench.ui.models.preflight import Answer, Preflights, Question
 from workbench.ui.pages.all import PAGES
-from workbench.ui.pages.build.dialogs import PrecisionsDialog, SavePresetDialog
-from workbench.ui.pages.build.form import HIDDEN
-from workbench.ui.pages.build.page import BuildPage
+from workbench.ui.pages.builder.dialogs import PrecisionsDialog, SavePresetDialog
+from workbench.ui.pages.builder.form import HIDDEN
+from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.widgets.editors import ChoiceEditor, NumberEditor
 from workbench.ui.window import Window
 

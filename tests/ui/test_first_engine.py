@@ -15,7 +15,7 @@ from workbench.jobs.folder import JobFolder, job_ids
 from workbench.ui.app import make_window
 from workbench.ui.models.jobs import JobRow
 from workbench.ui.pages.all import PAGES
-from workbench.ui.pages.build.page import BuildPage
+from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.pages.engines.page import EnginesPage
 from workbench.ui.pages.jobs.page import JobsPage
 from workbench.ui.window import Window

@@ -14,8 +14,8 @@ from workbench.toolchains.flag_sheet import flag_problems, flag_sheet, with_flag
 from workbench.toolchains.tensorrt_llm.flag_table import flag_table
 from workbench.toolchains.tensorrt_llm.flags import changed_flags, settings_from_preset
 from workbench.ui.models.flags import FlagTable, flag_table_of, flags_of, flags_summary
-from workbench.ui.pages.build.flag_rows import DEFAULT, FLAG, HELP, ROW_ROLE, VALUE
-from workbench.ui.pages.build.flags import FlagsDialog
+from workbench.ui.pages.builder.flag_rows import DEFAULT, FLAG, HELP, ROW_ROLE, VALUE
+from workbench.ui.pages.builder.flags import FlagsDialog
 from workbench.ui.session import Session
 
 FP8_2X = "llama-3.3-70b-fp8-2xh100"

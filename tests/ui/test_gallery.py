@@ -30,8 +30,8 @@ from workbench.ui.models.gallery import (
     weights_text,
     why_not,
 )
-from workbench.ui.pages.build.gallery import GalleryPane
-from workbench.ui.pages.build.gallery_cards import BROKEN_TITLE
+from workbench.ui.pages.builder.gallery import GalleryPane
+from workbench.ui.pages.builder.gallery_cards import BROKEN_TITLE
 from workbench.ui.session import Session
 
 ACCESSIBLE, TIP = Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.ToolTipRole

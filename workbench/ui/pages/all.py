@@ -26,7 +26,7 @@ class LaterPage:
 
 
 def _build(session: Session) -> Page:
-    from workbench.ui.pages.build.page import BuildPage
+    from workbench.ui.pages.builder.page import BuildPage
 
     return BuildPage(session)
 
@@ -51,7 +51,7 @@ def _doctor(session: Session) -> Page:
 
 def import_pages() -> None:
     """Import what the pages need, in a thread: then the first look at a page need not wait for it."""
-    import workbench.ui.pages.build.page
+    import workbench.ui.pages.builder.page
     import workbench.ui.pages.doctor
     import workbench.ui.pages.engines
     import workbench.ui.pages.jobs  # noqa: F401

@@ -16,15 +16,15 @@ from workbench.ui.models.gallery import Gallery, read_gallery
 from workbench.ui.models.preflight import Answer, Preflights, Question
 from workbench.ui.models.preflight_asker import Asker
 from workbench.ui.pages.base import Page
-from workbench.ui.pages.build.bottom import BottomBar
-from workbench.ui.pages.build.flags_row import FlagsRow
-from workbench.ui.pages.build.form import Form
-from workbench.ui.pages.build.gallery import GalleryPane
-from workbench.ui.pages.build.model_bar import ModelBar
-from workbench.ui.pages.build.preflight_card import PreflightCard
-from workbench.ui.pages.build.preset_watch import PresetWatch
-from workbench.ui.pages.build.runner import Runner
-from workbench.ui.pages.build.verbs import Verbs
+from workbench.ui.pages.builder.bottom import BottomBar
+from workbench.ui.pages.builder.flags_row import FlagsRow
+from workbench.ui.pages.builder.form import Form
+from workbench.ui.pages.builder.gallery import GalleryPane
+from workbench.ui.pages.builder.model_bar import ModelBar
+from workbench.ui.pages.builder.preflight_card import PreflightCard
+from workbench.ui.pages.builder.preset_watch import PresetWatch
+from workbench.ui.pages.builder.runner import Runner
+from workbench.ui.pages.builder.verbs import Verbs
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import MARGIN, EmptyState, button, rule
 

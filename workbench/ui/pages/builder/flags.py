@@ -10,7 +10,7 @@ from workbench.core.preset import Preset
 from workbench.toolchains.flag_sheet import FlagRow
 from workbench.ui.icons import pixmap
 from workbench.ui.models.flags import details, flag_table_of, problem_lines, summary_of
-from workbench.ui.pages.build.flag_rows import (
+from workbench.ui.pages.builder.flag_rows import (
     DEFAULT,
     FLAG,
     PROBLEM_ROLE,

@@ -42,7 +42,7 @@ class FlagsRow(QWidget):
         architecture: str | None,
     ) -> None:
         """Open the table of all flags; `apply` gets what was chosen. GPU and model are judged where they are known."""
-        from workbench.ui.pages.build.flags import FlagsDialog
+        from workbench.ui.pages.builder.flags import FlagsDialog
 
         if not flags_of(preset):
             return

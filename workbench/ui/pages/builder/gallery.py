@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QFrame, QStackedLayout, QVBoxLayout, QW
 
 from workbench.core.model import ModelSpec
 from workbench.ui.models.gallery import RUNS_HERE, TOOLCHAIN_TITLES, Card, Gallery, filtered
-from workbench.ui.pages.build.gallery_cards import CardsModel, CardView
+from workbench.ui.pages.builder.gallery_cards import CardsModel, CardView
 from workbench.ui.theme import SMALL, text_font, theme
 from workbench.ui.widgets.basics import GAP, GAP_LARGE, GAP_SMALL, MARGIN, button, label, row
 from workbench.ui.widgets.search_box import Choice, SearchBox

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 from workbench.core.preset import Preset
 from workbench.ui.models.builds import save_own_preset, save_script, script_text
 from workbench.ui.models.preflight import Answer, Question
-from workbench.ui.pages.build.dialogs import PrecisionsDialog, SavePresetDialog
+from workbench.ui.pages.builder.dialogs import PrecisionsDialog, SavePresetDialog
 from workbench.ui.session import Session
 
 _CHOOSE_FIRST = "Choose a preset and a model first."

@@ -13,7 +13,7 @@ from workbench.core.errors import Failure
 from workbench.core.units import Range, format_bytes
 from workbench.toolchains.planner import Report
 from workbench.ui.models.preflight import Answer
-from workbench.ui.pages.build.advice_row import AdviceRow
+from workbench.ui.pages.builder.advice_row import AdviceRow
 from workbench.ui.widgets.basics import GAP, MARGIN, chip, figure, label, row, rule, set_chip
 from workbench.ui.widgets.editors import number_words, spaced
 from workbench.ui.widgets.memory_bar import MemoryBar, Swatch, free_bytes
