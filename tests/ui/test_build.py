@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from PySide6.QtGui import QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
-from tests.cli.command import workbench
+from tests.cli.command import ROOT, workbench
 from tests.fakes.models import make_config_folder, make_tiny_folder
 from workbench.core.home import Home
 from workbench.core.preset import apply_overrides, find_preset, load_preset, save_preset
@@ -517,3 +518,51 @@ def test_two_megabytes_in_a_field_leave_the_window_alive(qtbot: QtBot, page: Bui
     answer = answered(qtbot, page)
     assert answer.build is None and "too long" in answer.no_build
     assert answer.took_ms < 5000
+
+
+NEW_FIELD = '''
+import importlib.util, os, sys, types
+from pathlib import Path
+name = "workbench.core.preset_schema"
+path = importlib.util.find_spec(name).origin
+head = 'class RuntimeTable(_Table):\\n    """[runtime]"""\\n'
+source = Path(path).read_text()
+assert source.count(head) == 1
+line = '    lookahead: int = _field(3, "Lookahead", "Tokens that are guessed.", unit="tokens", ge=1, le=9)\\n'
+made = types.ModuleType(name)
+made.__file__, sys.modules[name] = path, made
+exec(compile(source.replace(head, head + "\\n" + line), path, "exec"), made.__dict__)
+
+from workbench.core.preset import find_preset
+from workbench.ui.app import make_application
+from workbench.ui.pages.builder.form import Form
+from workbench.ui.theme import Theme
+
+app = make_application(["x"])
+Theme(app)
+form = Form(find_preset("cpu-int8"))
+row = form.rows["runtime", "lookahead"]
+assert (row.name.text(), row.unit.text(), row.editor.value()) == ("Lookahead", "tokens", 3)
+assert form.folds["Runtime"].isAncestorOf(row.editor)
+row.editor.edit.setText("12")
+form._edited(("runtime", "lookahead"))
+assert form.preset is None and "from 1 to 9" in row.problem.text()
+row.editor.edit.setText("9")
+form._edited(("runtime", "lookahead"))
+assert form.preset.runtime.lookahead == 9 and row.mark.text()
+print("it is there")
+'''
+
+
+@pytest.mark.slow
+def test_a_new_field_of_the_schema_is_in_the_form_without_any_code() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", NEW_FIELD],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout.strip() == "it is there", ran.stderr
