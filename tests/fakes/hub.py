@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.models import make_tiny_folder
 
@@ -35,6 +36,8 @@ class Hub:
     stalled: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     damage: bool = False
+    models: list[dict[str, Any]] = field(default_factory=list)
+    """What a search looks through."""
     url: str = ""
 
     def ranges(self, name: str) -> list[str]:
@@ -59,6 +62,11 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
             hub.tokens.add(self.headers.get("authorization", ""))
             if hub.status != 200:
                 self.reply(hub.status, b'{"error": "no"}', body, {"X-Error-Code": hub.error_code})
+            elif self.path.startswith("/api/models?"):
+                asked = parse_qs(urlsplit(self.path).query)
+                words = asked.get("search", [""])[0].lower()
+                known = [m for m in hub.models if words in m["id"].lower()][: int(asked["limit"][0])]
+                self.reply(200, json.dumps(known).encode(), body, {"Content-Type": "application/json"})
             elif self.path.startswith(f"/api/models/{REPO}/revision/"):
                 siblings = [{"rfilename": name, "size": len(data)} for name, data in hub.files.items()]
                 info = {

@@ -251,6 +251,14 @@ def _remember(home: Home, name: str, entry: dict[str, Any]) -> None:
         temporary.replace(cache)
 
 
+class WorkerSaidError(ValueError):
+    """A worker's own words of why it has no answer: `message` has them with cause and hint."""
+
+    def __init__(self, message: Error) -> None:
+        super().__init__(message.message)
+        self.message = message
+
+
 def probe_worker(
     environment: Environment, settings: dict[str, object], *, paths: tuple[Path, ...] = ()
 ) -> dict[str, dict[str, str]]:
@@ -258,11 +266,23 @@ def probe_worker(
 
     Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words.
     """
-    spec = StepSpec(worker="probe", settings=settings).model_dump_json()
+    seconds = _IMPORT_SECONDS if settings.get("import") else _PROBE_SECONDS
+    return ask_worker(environment, "probe", settings, seconds, paths=paths)
+
+
+def ask_worker(
+    environment: Environment, worker: str, settings: dict[str, object], seconds: float, *, paths: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """Run a worker that only answers, to its end; it is killed after `seconds`. Its result.
+
+    Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words; a WorkerSaidError, which is
+    one, where the worker gave it.
+    """
+    spec = StepSpec(worker=worker, settings=settings).model_dump_json()
     with (
         tempfile.TemporaryFile() as raw,
         subprocess.Popen(
-            environment.argv("workbench.workers.probe", paths=paths),
+            environment.argv(f"workbench.workers.{worker}", paths=paths),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=raw,
@@ -273,7 +293,7 @@ def probe_worker(
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
-        deadline = threading.Timer(_IMPORT_SECONDS if settings.get("import") else _PROBE_SECONDS, process.kill)
+        deadline = threading.Timer(seconds, process.kill)
         deadline.start()
         try:
             with contextlib.suppress(BrokenPipeError):  # it ended at once: what it said tells why
@@ -291,7 +311,7 @@ def probe_worker(
             if isinstance(message, Result):
                 return message.data
             if isinstance(message, Error):
-                raise ValueError(message.message)
+                raise WorkerSaidError(message)
     raise ValueError(errors[-1] if errors else "it said nothing")
 
 

@@ -32,7 +32,7 @@ def fetch(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         raise WorkerError("no model name to download was given", code="bad-settings", cause=f"repo_id is {repo_id!r}")
     endpoint = spec.settings.get("endpoint") or None
     own_code = spec.settings.get("trust_remote_code") is True
-    if _offline_variable():
+    if offline_variable():
         return _from_cache(repo_id, revision)
 
     from huggingface_hub.utils import HFValidationError, disable_progress_bars, validate_repo_id
@@ -48,7 +48,7 @@ def fetch(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             hint="Names look like HuggingFaceTB/SmolLM2-135M-Instruct.",
         ) from None
     channel.phase("list files", 1, 2)
-    with _explained(repo_id, revision, endpoint):
+    with explained(repo_id, revision, endpoint):
         commit, files, unknown = _list_files(repo_id, revision, endpoint, own_code)
     total = sum(files.values())
     channel.log(f"{repo_id} at {commit}: {len(files)} files, {total:,} bytes")
@@ -56,7 +56,7 @@ def fetch(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     progress = _Progress(channel, total)
     path = ""
     for name, size in files.items():
-        with _explained(repo_id, revision, endpoint):
+        with explained(repo_id, revision, endpoint):
             pointer = _download(repo_id, commit, revision, name, size, endpoint, progress)
         path = str(Path(pointer).parents[name.count("/")])
     channel.progress(total, total, "bytes")
@@ -262,7 +262,7 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _offline_variable() -> str:
+def offline_variable() -> str:
     """The variable that forbids the network, as huggingface_hub reads it; empty when none does."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -279,10 +279,10 @@ def _from_cache(repo_id: str, revision: str) -> dict[str, Any]:
 
     def problem(what: str, cause: str) -> WorkerError:
         return WorkerError(
-            f"{what}, and {_offline_variable()} forbids to download it",
+            f"{what}, and {offline_variable()} forbids to download it",
             code="offline",
             cause=cause,
-            hint=f"Unset {_offline_variable()}, or choose a model that is cached.",
+            hint=f"Unset {offline_variable()}, or choose a model that is cached.",
         )
 
     config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
@@ -320,7 +320,7 @@ def _host(url: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _explained(repo_id: str, revision: str, endpoint: str | None) -> Any:
+def explained(repo_id: str, revision: str, endpoint: str | None) -> Any:
     """Turn what the Hub and the network do into words."""
     from huggingface_hub.errors import (
         GatedRepoError,

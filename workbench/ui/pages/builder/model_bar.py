@@ -21,6 +21,8 @@ class ModelBar(QWidget):
 
     changed = Signal()
     download = Signal()
+    search = Signal()
+    """Look for a model on the Hugging Face Hub."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +45,7 @@ class ModelBar(QWidget):
         self.browse = icon_button("folder", "Choose the model folder", self.choose, flat=False)
         self.get = button("Download", self.download.emit, icon_name="plus", tip="Download it by a job of its own")
         self.get.hide()
+        self.find = button("Search Hugging Face", self.search.emit, icon_name="search")
         self.facts = label("", "hint", wrap=True)
         grid = QGridLayout(self)
         grid.setContentsMargins(MARGIN, 12, MARGIN, GAP)
@@ -54,8 +57,9 @@ class ModelBar(QWidget):
         grid.addWidget(name, 0, 0)
         grid.addWidget(self.field, 0, 1)
         grid.addWidget(self.browse, 0, 2)
-        grid.addWidget(self.get, 0, 3)
-        grid.addWidget(self.facts, 1, 1, 1, 3)
+        grid.addWidget(self.find, 0, 3)
+        grid.addWidget(self.facts, 1, 1, 1, 2)
+        grid.addWidget(self.get, 1, 3)
         grid.setColumnStretch(1, 1)
 
     @property

@@ -125,6 +125,8 @@ class BuildPage(Page):
         self.gallery.chosen.connect(self.choose_preset)
         self.model.changed.connect(self._model_changed)
         self.model.download.connect(self._download)
+        self.model.search.connect(self.verbs.search_hub)
+        self.verbs.found.connect(self.model.set_model)
         self.asker.answered.connect(self._take_answer)
         self.asker.slow.connect(self._say_slow)
         self.runner.reading.connect(self.bottom.show_reading)
@@ -148,6 +150,7 @@ class BuildPage(Page):
         add("build.save_preset", "Save as preset…", self.verbs.save_preset, icon_name="save", group="Build:")
         add("build.flags", "All build flags…", self._open_flags, group="Build:")
         add("build.model", "Choose the model folder…", self.model.choose, icon_name="folder", group="Build:")
+        add("build.search", "Search Hugging Face…", self.verbs.search_hub, icon_name="search", group="Build:")
         add("build.reset", "Reset to preset", self.reset, icon_name="refresh", group="Build:")
 
     def header_widgets(self) -> list[QWidget]:

@@ -25,6 +25,8 @@ class Verbs(QObject):
 
     kept = Signal(object)
     """A Preset that was saved."""
+    found = Signal(str)
+    """Name of a repository of the Hub that was chosen."""
 
     def __init__(
         self,
@@ -95,6 +97,15 @@ class Verbs(QObject):
             build(replace(question, precisions=precisions))
 
         self._open(PrecisionsDialog(answer, chosen, self._owner.window()))
+
+    def search_hub(self) -> None:
+        """Look for a model on the Hugging Face Hub."""
+        from workbench.ui.pages.builder.hub_dialog import HubDialog
+
+        self._session.events.show_page.emit("build")
+        dialog = HubDialog(self._session, "", self._owner.window())
+        dialog.chosen.connect(self.found)
+        self._open(dialog)
 
     def _open(self, dialog: QDialog) -> None:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
