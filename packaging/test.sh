@@ -42,5 +42,12 @@ say "mypy"
 "$venv/bin/mypy"
 say "import contracts"
 "$venv/bin/lint-imports" --no-logo
-say "tests"
-exec "$venv/bin/python" -m pytest "$@"
+if [ "$#" -gt 0 ]; then
+    say "tests"
+    exec "$venv/bin/python" -m pytest "$@"
+fi
+# The short tests side by side; the slow ones after them, since each takes all cores for its models.
+say "tests that are not slow"
+"$venv/bin/python" -m pytest -n 2 -m "not slow"
+say "slow tests"
+exec "$venv/bin/python" -m pytest -m slow
