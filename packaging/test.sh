@@ -46,8 +46,8 @@ if [ "$#" -gt 0 ]; then
     say "tests"
     exec "$venv/bin/python" -m pytest "$@"
 fi
-# The short tests side by side; the slow ones after them, since each takes all cores for its models.
+# Two at a time: much of a test is waiting for processes. The short ones first, since they tell most.
 say "tests that are not slow"
-"$venv/bin/python" -m pytest -n 2 -m "not slow"
+"$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
 say "slow tests"
-exec "$venv/bin/python" -m pytest -m slow
+exec "$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow --durations=30
