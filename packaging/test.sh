@@ -46,8 +46,9 @@ if [ "$#" -gt 0 ]; then
     say "tests"
     exec "$venv/bin/python" -m pytest "$@"
 fi
-# Two at a time: much of a test is waiting for processes. The short ones first, since they tell most.
+# The short tests two at a time, with one thread each for PyTorch; the slow ones after them, one by one, since each
+# takes all cores for its models (two at a time they took longer, with threads that wait for each other).
 say "tests that are not slow"
-"$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
+OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
 say "slow tests"
-exec "$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow --durations=30
+exec "$venv/bin/python" -m pytest -m slow --durations=30
