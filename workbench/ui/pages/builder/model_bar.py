@@ -45,7 +45,9 @@ class ModelBar(QWidget):
         self.browse = icon_button("folder", "Choose the model folder", self.choose, flat=False)
         self.get = button("Download", self.download.emit, icon_name="plus", tip="Download it by a job of its own")
         self.get.hide()
-        self.find = button("Search Hugging Face", self.search.emit, icon_name="search")
+        self.find = button(
+            "Search…", self.search.emit, icon_name="search", name="Search Hugging Face", tip="Search Hugging Face"
+        )
         self.facts = label("", "hint", wrap=True)
         grid = QGridLayout(self)
         grid.setContentsMargins(MARGIN, 12, MARGIN, GAP)
