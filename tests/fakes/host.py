@@ -25,10 +25,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from workbench.core.messages import MAX_LINE_BYTES, ChatTurn, Generate, Sampling, parse_command
+from workbench.core.messages import MAX_LINE_BYTES, ChatTurn, Count, Generate, Sampling, parse_command
 
 FIELDS = {
     "generate": set(Generate.model_fields),
+    "count": {"type", "request", "messages", "prompt"},
     "abort": {"type", "request"},
     "stats_interval": {"type", "seconds"},
     "shutdown": {"type"},
@@ -98,6 +99,8 @@ class FakeHost:
                         return
                 elif command.type == "generate":
                     self.begin(command)
+                elif command.type == "count":
+                    self.count(command)
                 elif command.type == "abort":
                     self.end(command.request, "abort")
             if self.open and time.monotonic() >= due:
@@ -122,6 +125,19 @@ class FakeHost:
             return
         say("tokens", request=command.request, text="", ids=[])  # an empty first chunk, which counts for nothing
         self.open[command.request] = [0, command]
+
+    def count(self, command: Count) -> None:
+        """A token a word; the template adds one a message."""
+        if command.request in self.seen or (command.messages is None) == (command.prompt is None):
+            object_to(f"count {command.request}")
+        self.seen.add(command.request)
+        texts = [command.prompt or ""] if command.messages is None else [turn.content for turn in command.messages]
+        if any("bad template" in text for text in texts):
+            say("counted", request=command.request, limit=99, problem="the chat template does not accept this")
+            return
+        tokens = sum(len(text.split()) for text in texts) + len(command.messages or ())
+        problem = f"the prompt is {tokens} tokens and the longest sequence is 100" if tokens >= 100 else ""
+        say("counted", request=command.request, tokens=tokens, limit=99, problem=problem)
 
     def token(self, name: str) -> None:
         state = self.open[name]

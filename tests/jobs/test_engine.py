@@ -388,3 +388,32 @@ def test_the_host_outlives_the_thread_that_asked_for_it(log: Path) -> None:
     with started[0] as client:
         time.sleep(0.3)
         assert client.submit(prompt="x", sampling=Sampling(max_tokens=2)).result(5).failure is None
+
+
+def test_a_prompt_is_counted_before_it_is_sent(client: EngineClient) -> None:
+    turns = (ChatTurn(role="system", content="be short"), ChatTurn(role="user", content="one two three"))
+    answer = client.count(messages=turns).result(5)
+    assert (answer.tokens, answer.limit, answer.problem) == (7, 99, "")
+    long = client.count(prompt="word " * 120).result(5)
+    assert long.tokens == 120 and "120 tokens" in long.problem
+    with pytest.raises(BadInputError):
+        client.count()
+
+
+def test_a_count_that_waits_ends_with_the_host(log: Path) -> None:
+    with EngineClient.start(command(stop_reading=True), log, timeout_s=30) as client:
+        waiting = client.count(prompt="hello")
+        os.kill(pid_of(client), 9)
+        with pytest.raises(StepFailedError):
+            waiting.result(5)
+        with pytest.raises(StepFailedError):
+            client.count(prompt="again")
+
+
+def test_events_are_taken_in_one_go_without_waiting(client: EngineClient) -> None:
+    generation = client.submit(prompt="hello", sampling=Sampling(max_tokens=4))
+    assert len(generation.take(0)) <= 1
+    generation.result(5)
+    events = generation.take(0)
+    assert [type(event).__name__ for event in events] == ["Tokens"] * 4 + ["Finished"]
+    assert generation.take(4) == events[4:] and generation.take(99) == ()

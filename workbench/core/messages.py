@@ -107,6 +107,8 @@ class Ready(Message):
     kv_block_tokens: int | None = None
     load_seconds: float | None = None
     chat_template: bool | None = None
+    sampling: tuple[str, ...] | None = None
+    """Names of the `Sampling` fields that this engine takes; None is "not reported"."""
 
 
 class Tokens(Message):
@@ -140,6 +142,19 @@ class Finished(Message):
     """With reason `error`: what was wrong with the request."""
 
 
+class Counted(Message):
+    """The answer to `count`: how long a prompt is to this engine, and whether it would be taken."""
+
+    type: Literal["counted"] = "counted"
+    request: str
+    tokens: int | None = None
+    """The whole prompt with the chat template's own tokens; None when it could not be counted."""
+    limit: int | None = None
+    """The longest prompt that leaves room for one token of an answer."""
+    problem: str = ""
+    """Why a `generate` of the same would be refused; empty when it would not."""
+
+
 class Stats(Message):
     """State of the engine after an iteration; None is "not reported"."""
 
@@ -167,12 +182,25 @@ class Unknown(Message):
 
 
 Known = Annotated[
-    Hello | Phase | Progress | Log | ArtifactMade | Result | Error | Ready | Tokens | Finished | Stats,
+    Hello | Phase | Progress | Log | ArtifactMade | Result | Error | Ready | Tokens | Finished | Counted | Stats,
     Field(discriminator="type"),
 ]
 _known: TypeAdapter[Any] = TypeAdapter(cast(Any, Known))
 _KNOWN_TYPES = frozenset(
-    ["hello", "phase", "progress", "log", "artifact", "result", "error", "ready", "tokens", "finished", "stats"]
+    [
+        "hello",
+        "phase",
+        "progress",
+        "log",
+        "artifact",
+        "result",
+        "error",
+        "ready",
+        "tokens",
+        "finished",
+        "counted",
+        "stats",
+    ]
 )
 
 
@@ -214,6 +242,17 @@ class Generate(BaseModel):
     sampling: Sampling = Sampling()
 
 
+class Count(BaseModel):
+    """Ask how many tokens a prompt is: one of `messages` (chat template applied) or `prompt`, as in `generate`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["count"] = "count"
+    request: str
+    messages: tuple[ChatTurn, ...] | None = None
+    prompt: str | None = None
+
+
 class Abort(BaseModel):
     type: Literal["abort"] = "abort"
     request: str
@@ -230,7 +269,7 @@ class Shutdown(BaseModel):
     type: Literal["shutdown"] = "shutdown"
 
 
-Command = Annotated[Generate | Abort | StatsInterval | Shutdown, Field(discriminator="type")]
+Command = Annotated[Generate | Count | Abort | StatsInterval | Shutdown, Field(discriminator="type")]
 _command: TypeAdapter[Any] = TypeAdapter(cast(Any, Command))
 
 
@@ -261,10 +300,10 @@ def parse_message(line: str | bytes) -> Message:
     return message
 
 
-def parse_command(line: str | bytes) -> Generate | Abort | StatsInterval | Shutdown:
+def parse_command(line: str | bytes) -> Generate | Count | Abort | StatsInterval | Shutdown:
     """One line to an engine host -> its command. Raises RubbishError."""
     try:
-        command: Generate | Abort | StatsInterval | Shutdown = _command.validate_json(line)
+        command: Generate | Count | Abort | StatsInterval | Shutdown = _command.validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -9,6 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,8 @@ from workbench.core.messages import (
     PROTOCOL_VERSION,
     Abort,
     ChatTurn,
+    Count,
+    Counted,
     Error,
     Finished,
     Generate,
@@ -67,6 +70,7 @@ class EngineClient:
         self._silence_s = silence_s
         self._lock = threading.Lock()
         self._open: dict[str, Generation] = {}
+        self._counts: dict[str, Future[Counted]] = {}
         self._numbers = itertools.count(1)
         self._stats: Stats | None = None
         self._hello: Hello | None = None
@@ -190,6 +194,29 @@ class EngineClient:
             raise
         return generation
 
+    def count(self, messages: Sequence[ChatTurn] | None = None, prompt: str | None = None) -> Future[Counted]:
+        """Ask how many tokens a conversation or a prompt is, and whether the engine would take it.
+
+        Never waits; the answer comes between two iterations, and fails as StepFailedError when the host is gone.
+        Raises as `submit` does.
+        """
+        if (messages is None) == (prompt is None):
+            raise BadInputError("Give exactly one of messages and prompt.")
+        name = f"c{next(self._numbers)}"
+        line = _line(Count(request=name, messages=None if messages is None else tuple(messages), prompt=prompt))
+        future: Future[Counted] = Future()
+        with self._lock:
+            if self._failure is not None or self._closing:
+                raise _error(self._failure or _closed())
+            self._counts[name] = future
+        try:
+            self._process.send(line)
+        except StepFailedError:
+            with self._lock:
+                self._counts.pop(name, None)
+            raise
+        return future
+
     def set_stats_interval(self, seconds: float) -> None:
         """How often the host sends `stats`; 0: never."""
         self._process.send(_line(StatsInterval(seconds=seconds)))
@@ -229,6 +256,11 @@ class EngineClient:
             if isinstance(message, Finished):
                 with self._lock:
                     self._open.pop(message.request, None)
+        elif isinstance(message, Counted):
+            with self._lock:
+                future = self._counts.pop(message.request, None)
+            if future is not None:
+                future.set_result(message)
         elif isinstance(message, Stats):
             self._stats = message
             if self.on_stats is not None:
@@ -289,6 +321,10 @@ class EngineClient:
             self._failure = words or (_closed() if self._closing else self._host_error or explained)
             left = list(self._open.values())
             self._open.clear()
+            counts = list(self._counts.values())
+            self._counts.clear()
+        for future in counts:
+            future.set_exception(_error(self._failure))
         for generation in left:
             generation.fail(self._failure)
         self._loaded.set()

@@ -132,6 +132,11 @@ class Generation:
                 raise IndexError(f"request {self.request} ended after {len(self._events)} events")
             return None
 
+    def take(self, index: int) -> tuple[Event, ...]:
+        """All events from that number on that have come; never waits."""
+        with self._changed:
+            return tuple(self._events[index:])
+
     def result(self, timeout_s: float | None = None) -> Answer:
         """The answer, waiting for its end. A failed request gives an answer with `failure` set.
 

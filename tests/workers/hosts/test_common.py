@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.messages import ChatTurn, Finished, Generate, Sampling, Tokens, parse_message
+from workbench.core.messages import ChatTurn, Count, Finished, Generate, Sampling, Tokens, parse_message
 from workbench.workers.hosts.common import (
     Limits,
     Outbox,
@@ -18,6 +18,7 @@ from workbench.workers.hosts.common import (
     RequestError,
     StatsTimer,
     capped_max_tokens,
+    counted,
     prompt_ids,
     resident_bytes,
     tokens_line,
@@ -165,3 +166,20 @@ def test_memory_is_reported_on_linux() -> None:
 def test_json_of_a_hostile_name_stays_one_line() -> None:
     line = tokens_line(request('a"\n\\'), "x\u2028y", [1], None, 0.0)
     assert json.loads(line)["request"] == 'a"\n\\'
+
+
+def test_a_count_tells_what_generate_would_do_with_the_prompt() -> None:
+    def count(template: ChatTemplate | None = TEMPLATE, **fields: Any) -> tuple[int | None, int | None, str]:
+        answer = counted(Count(request="c", **fields), template, encode, LIMITS)
+        assert answer.request == "c"
+        return answer.tokens, answer.limit, answer.problem
+
+    assert count(prompt="abc") == (4, 63, ""), "the KV pool is the shorter limit"
+    assert count(messages=(ChatTurn(role="user", content="abc"),)) == (3, 63, "")
+    tokens, _, problem = count(prompt="x" * 70)
+    assert tokens == 71 and "71 tokens" in problem and "KV pool holds 64" in problem
+    assert count(messages=(ChatTurn(role="user", content=""),))[2].startswith("the prompt is empty")
+    assert "NUL byte at character 1" in count(prompt="a\0b")[2]
+    assert "no chat template" in count(None, messages=(ChatTurn(role="user", content="a"),))[2]
+    raises = ChatTemplate("{{ raise_exception('roles must alternate') }}", {})
+    assert "roles must alternate" in count(raises, messages=(ChatTurn(role="user", content="a"),))[2]

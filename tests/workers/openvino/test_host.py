@@ -77,6 +77,16 @@ def user(text: str) -> list[ChatTurn]:
     return [ChatTurn(role="user", content=text)]
 
 
+def test_a_prompt_is_counted_with_its_template_as_it_is_used(host: EngineClient) -> None:
+    counted = host.count(messages=user("hello")).result(30)
+    answer = host.submit(messages=user("hello"), sampling=Sampling(max_tokens=2)).result(30)
+    assert answer.usage is not None and counted.tokens == answer.usage.input_tokens
+    assert not counted.problem and counted.limit is not None and counted.limit < markov.MAX_SEQ_LEN
+    long = host.count(prompt="x" * 3 * markov.MAX_SEQ_LEN).result(30)
+    assert long.tokens is not None and long.tokens > long.limit and f"{long.tokens:,} tokens" in long.problem
+    assert host.ready.sampling is not None and {"top_k", "repetition_penalty", "stop"} <= set(host.ready.sampling)
+
+
 def test_ready_says_what_the_engine_can_take(host: EngineClient) -> None:
     ready = host.ready
     assert ready.limits["max_seq_len"] == markov.MAX_SEQ_LEN

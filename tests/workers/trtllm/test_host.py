@@ -119,6 +119,14 @@ def test_ready_says_what_the_engine_can_take(host: EngineClient) -> None:
     assert ready.load_seconds is not None and ready.load_seconds > 0
 
 
+def test_a_prompt_is_counted_as_it_is_used(host: EngineClient) -> None:
+    counted = host.count(prompt="ab").result(30)
+    answer = host.submit(prompt="ab", sampling=Sampling(max_tokens=2)).result(30)
+    assert answer.usage is not None and counted.tokens == answer.usage.input_tokens
+    assert not counted.problem and counted.limit is not None
+    assert host.ready.sampling is not None and "logprobs" not in host.ready.sampling, "no logits are kept"
+
+
 def test_the_answer_comes_in_whole_characters(host: EngineClient) -> None:
     generation = host.submit(messages=user("Say hello"), sampling=Sampling(max_tokens=100))
     events = list(generation)

@@ -19,6 +19,8 @@ from typing import Any
 from workbench.core.messages import (
     MAX_LINE_BYTES,
     Abort,
+    Count,
+    Counted,
     Finished,
     FinishReason,
     Generate,
@@ -29,6 +31,7 @@ from workbench.core.messages import (
     Usage,
     parse_command,
 )
+from workbench.workers.common import first_line
 from workbench.workers.hosts.text import ChatTemplate, Detokenizer, StopFinder, TemplateError
 from workbench.workers.protocol import Channel, WorkerError
 
@@ -61,7 +64,7 @@ class Rubbish:
     """The request it wanted to make, where that can be read."""
 
 
-Incoming = Generate | Abort | StatsInterval | Shutdown | Rubbish | TooLong | EndOfCommands
+Incoming = Generate | Count | Abort | StatsInterval | Shutdown | Rubbish | TooLong | EndOfCommands
 
 
 class CommandReader:
@@ -236,32 +239,61 @@ def prompt_ids(
         if wrong is not None:
             raise RequestError(f"token id {wrong} is not in the vocabulary of {top if top is not None else '?'} tokens")
     else:
-        text = _prompt_text(command, template)
-        nul = text.find("\0")
-        if nul >= 0:
-            raise RequestError(f"the prompt holds a NUL byte at character {nul}; take it out")
-        ids = encode(text, command.messages is None)
-    if not ids:
-        raise RequestError("the prompt is empty; give at least one token")
-    if len(ids) >= limits.max_seq_len:
-        raise RequestError(
-            f"the prompt is {len(ids):,} tokens and the engine's longest sequence is {limits.max_seq_len:,}, "
-            "prompt and answer together; shorten the prompt"
-        )
-    if limits.kv_tokens is not None and len(ids) >= limits.kv_tokens:
-        raise RequestError(
-            f"the prompt is {len(ids):,} tokens and the KV pool holds {limits.kv_tokens:,}, "
-            "prompt and answer together; shorten the prompt or load the engine with a larger KV pool"
-        )
-    if limits.prompt_batch is not None and len(ids) > limits.prompt_batch:
-        raise RequestError(
-            f"the prompt is {len(ids):,} tokens and an iteration takes {limits.prompt_batch:,}; "
-            "switch chunked prefill on or raise max_num_batched_tokens"
-        )
+        ids = _encoded(command, template, encode)
+    refuse_length(len(ids), limits)
     return ids
 
 
-def _prompt_text(command: Generate, template: ChatTemplate | None) -> str:
+def _encoded(
+    command: Generate | Count, template: ChatTemplate | None, encode: Callable[[str, bool], list[int]]
+) -> list[int]:
+    text = _prompt_text(command, template)
+    nul = text.find("\0")
+    if nul >= 0:
+        raise RequestError(f"the prompt holds a NUL byte at character {nul}; take it out")
+    return encode(text, command.messages is None)
+
+
+def refuse_length(tokens: int, limits: Limits) -> None:
+    """Raises RequestError, with the counts, for a prompt of a length that the engine cannot serve."""
+    if not tokens:
+        raise RequestError("the prompt is empty; give at least one token")
+    if tokens >= limits.max_seq_len:
+        raise RequestError(
+            f"the prompt is {tokens:,} tokens and the engine's longest sequence is {limits.max_seq_len:,}, "
+            "prompt and answer together; shorten the prompt"
+        )
+    if limits.kv_tokens is not None and tokens >= limits.kv_tokens:
+        raise RequestError(
+            f"the prompt is {tokens:,} tokens and the KV pool holds {limits.kv_tokens:,}, "
+            "prompt and answer together; shorten the prompt or load the engine with a larger KV pool"
+        )
+    if limits.prompt_batch is not None and tokens > limits.prompt_batch:
+        raise RequestError(
+            f"the prompt is {tokens:,} tokens and an iteration takes {limits.prompt_batch:,}; "
+            "switch chunked prefill on or raise max_num_batched_tokens"
+        )
+
+
+def counted(
+    command: Count, template: ChatTemplate | None, encode: Callable[[str, bool], list[int]], limits: Limits
+) -> Counted:
+    """How long the prompt is and why it would be refused, if it would; never raises RequestError."""
+    tokens: int | None = None
+    problem = ""
+    try:
+        tokens = len(_encoded(command, template, encode))
+        refuse_length(tokens, limits)
+    except RequestError as error:
+        problem = str(error)
+    except RuntimeError as error:
+        problem = f"the engine's tokenizer failed on the prompt: {first_line(error)}"
+    most = [limits.max_seq_len - 1, *([limits.kv_tokens - 1] if limits.kv_tokens is not None else [])]
+    most += [limits.prompt_batch] if limits.prompt_batch is not None else []
+    return Counted(t=time.monotonic(), request=command.request, tokens=tokens, limit=min(most), problem=problem)
+
+
+def _prompt_text(command: Generate | Count, template: ChatTemplate | None) -> str:
     if command.messages is None:
         return command.prompt or ""
     if template is None:

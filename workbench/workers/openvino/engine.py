@@ -122,6 +122,15 @@ class Engine:
         return round(self.pipeline.get_metrics().cache_usage * self.kv_blocks / 100)
 
 
+def sampling_names() -> tuple[str, ...]:
+    """Fields of `Sampling` that this version of the library takes; stop strings and seeds are the host's own."""
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    own = ("max_tokens", "seed", "stop")
+    return tuple(name for name in Sampling.model_fields if name in own or hasattr(config, name))
+
+
 def generation_config(sampling: Sampling, max_tokens: int) -> Any:
     """The library's configuration for one request; the model's end tokens are filled in when it is added.
 

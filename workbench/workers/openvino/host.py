@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench.core.messages import Abort, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.messages import Abort, Count, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
 from workbench.workers.common import first_line, input_folder, quiet_environment
 from workbench.workers.hosts.common import (
     CommandReader,
@@ -27,6 +27,7 @@ from workbench.workers.hosts.common import (
     StatsTimer,
     TooLong,
     capped_max_tokens,
+    counted,
     line_too_long,
     prompt_ids,
     resident_bytes,
@@ -39,7 +40,7 @@ from workbench.workers.hosts.text import (
     load_chat_template,
 )
 from workbench.workers.openvino.common import PACKAGES
-from workbench.workers.openvino.engine import Engine, generation_config, host_settings, load_engine
+from workbench.workers.openvino.engine import Engine, generation_config, host_settings, load_engine, sampling_names
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 
 _FAILED_STEPS = 3
@@ -102,6 +103,9 @@ class Host:
         """Do what a command says; False: the host is to end."""
         if isinstance(command, Generate):
             self._admit(command, received_s)
+        elif isinstance(command, Count):
+            engine = self._engine
+            self._channel.send(counted(command, self._template, engine.encode, engine.limits))
         elif isinstance(command, Abort):
             self._abort(command.request)
         elif isinstance(command, StatsInterval):
@@ -330,6 +334,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             kv_block_tokens=engine.kv_block_tokens,
             load_seconds=engine.load_seconds,
             chat_template=template is not None,
+            sampling=sampling_names(),
         )
     )
     try:

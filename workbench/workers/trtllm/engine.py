@@ -199,6 +199,12 @@ class Engine:
                 self.memory_bytes["kv_pool"] = blocks * tokens * per_token
 
 
+def sampling_names(engine: Engine) -> tuple[str, ...]:
+    """Fields of `Sampling` that the loaded engine takes: log probabilities only where it keeps the logits."""
+    lacks = () if engine.settings.gather_generation_logits else ("logprobs",)
+    return tuple(name for name in Sampling.model_fields if name not in lacks)
+
+
 def sampling_params(sampling: Sampling, max_tokens: int, engine: Engine) -> Any:
     """The library's settings for one request. Raises RequestError.
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workbench.core.messages import Abort, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.messages import Abort, Count, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
 from workbench.core.trtllm.log import explain_failure
 from workbench.workers.common import first_line, input_folder, quiet_environment
 from workbench.workers.hosts.common import (
@@ -33,6 +33,7 @@ from workbench.workers.hosts.common import (
     StatsTimer,
     TooLong,
     capped_max_tokens,
+    counted,
     line_too_long,
     prompt_ids,
     resident_bytes,
@@ -40,7 +41,7 @@ from workbench.workers.hosts.common import (
 from workbench.workers.hosts.text import ChatTemplate, StopFinder, TemplateError, detokenizers, load_chat_template
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.trtllm.common import PACKAGES, TOKENIZER_FILES
-from workbench.workers.trtllm.engine import Engine, host_settings, load_engine, sampling_params
+from workbench.workers.trtllm.engine import Engine, host_settings, load_engine, sampling_names, sampling_params
 
 _FAILED_REQUESTS = 3
 """Requests in a row that the library may fail on by itself before the host gives up."""
@@ -130,6 +131,9 @@ class Host:
         """Do what a command says; False: the host is to end."""
         if isinstance(command, Generate):
             self._admit(command, received_s)
+        elif isinstance(command, Count):
+            engine = self._engine
+            self._channel.send(counted(command, self._template, engine.encode, engine.limits))
         elif isinstance(command, Abort):
             self._abort(command.request)
         elif isinstance(command, StatsInterval):
@@ -467,6 +471,7 @@ async def _serve(
             kv_block_tokens=engine.kv_block_tokens,
             load_seconds=time.monotonic() - engine.started_s,
             chat_template=template is not None,
+            sampling=sampling_names(engine),
         )
     )
     return await host.serve(reader)
