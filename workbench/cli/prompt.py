@@ -10,17 +10,11 @@ from typing import Any
 
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.core.artifact import read_provenance
 from workbench.core.errors import BadInputError
 from workbench.core.messages import ChatTurn, Message, Phase, Sampling, Stats, Tokens
-from workbench.core.preset import Preset, apply_overrides, preset_from_data
 from workbench.core.units import format_bytes
 from workbench.jobs.engine import EngineClient, HostCommand
-from workbench.toolchains import get
-from workbench.toolchains.base import EngineRequest
-from workbench.toolchains.environments import choose_environment
-
-_RUNTIME_TABLES = ("runtime.", "limits.", "precision.kv_cache")
+from workbench.toolchains.running import engine_start
 
 
 def run_prompt(
@@ -59,19 +53,7 @@ def run_prompt(
 
 def engine_command(context: Context, path: Path, overrides: list[str]) -> HostCommand:
     """How to start the host of an engine folder; overrides may change runtime settings only. Raises BadInputError."""
-    provenance = read_provenance(path)
-    toolchain = get(provenance.toolchain)
-    wrong = [o for o in overrides if not o.strip().startswith(_RUNTIME_TABLES)]
-    if wrong:
-        raise BadInputError(
-            f"{wrong[0].split('=')[0]} is fixed in a built engine.",
-            evidence="only runtime.*, limits.* and precision.kv_cache can be changed at load",
-            fix="Build another engine with that setting.",
-            code="not-runtime",
-        )
-    preset: Preset = apply_overrides(preset_from_data(provenance.preset, name=f"preset of {path.name}"), overrides)
-    environment = choose_environment(toolchain, context.home, os.environ)
-    start = toolchain.host(EngineRequest(path, provenance, environment, preset))
+    start = engine_start(context.home, path, overrides, os.environ).start
     return HostCommand(argv=start.argv, env=start.env, cwd=str(context.home.root), spec=start.spec)
 
 

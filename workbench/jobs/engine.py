@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pydantic import BaseModel
 
-from workbench.core.errors import BadInputError, Failure, StepFailedError
+from workbench.core.errors import BadInputError, CancelledError, Failure, StepFailedError
 from workbench.core.messages import (
     MAX_LINE_BYTES,
     PROTOCOL_VERSION,
@@ -44,6 +44,8 @@ from workbench.jobs.generation import Answer, Event, Generation
 __all__ = ["Answer", "EngineClient", "Event", "Generation", "HostCommand"]
 
 _LOGGED_MESSAGES = 10_000
+_LOOK_S = 0.1
+"""How often it is looked whether loading is to stop."""
 
 
 class EngineClient:
@@ -62,9 +64,11 @@ class EngineClient:
         log_path: Path,
         on_load: Callable[[Message], None] | None,
         on_stats: Callable[[Stats], None] | None,
+        on_end: Callable[[Failure], None] | None,
         silence_s: float,
     ) -> None:
         self.on_stats = on_stats
+        self.on_end = on_end
         self.log_path = log_path
         self._on_load = on_load
         self._silence_s = silence_s
@@ -91,19 +95,22 @@ class EngineClient:
         timeout_s: float = 600.0,
         *,
         on_stats: Callable[[Stats], None] | None = None,
+        on_end: Callable[[Failure], None] | None = None,
+        stop: threading.Event | None = None,
         silence_s: float = 120.0,
     ) -> EngineClient:
         """Start a host and wait until it takes requests.
 
-        `on_load` gets the messages before that (phases, progress, log). `silence_s`: a host that says nothing
-        for so long while requests are open is taken for hung and killed. The host's raw output is appended to
-        `log_path`.
-        Raises StepFailedError when the host fails, dies or is not ready in `timeout_s`.
+        `on_load` gets the messages before that (phases, progress, log). `on_end` is told, from the listening
+        thread, why the host is gone, whoever ended it. `stop`: set it to give up loading. `silence_s`: a host that
+        says nothing for so long while requests are open is taken for hung and killed. The host's raw output is
+        appended to `log_path`.
+        Raises CancelledError when stopped, StepFailedError when the host fails, dies or is not ready in `timeout_s`.
         """
-        client = cls(command, log_path, on_load, on_stats, silence_s)
+        client = cls(command, log_path, on_load, on_stats, on_end, silence_s)
         try:
             client._process.start()
-            if not client._loaded.wait(timeout_s):
+            if not client._wait_loaded(timeout_s, stop):
                 client._process.end_with(
                     HostWords(
                         Failure(
@@ -123,6 +130,15 @@ class EngineClient:
             client.close(grace_s=0.0)
             raise
         return client
+
+    def _wait_loaded(self, timeout_s: float, stop: threading.Event | None) -> bool:
+        ends = time.monotonic() + timeout_s
+        while not self._loaded.wait(min(_LOOK_S, max(0.0, ends - time.monotonic()))):
+            if stop is not None and stop.is_set():
+                raise CancelledError("Loading the engine was stopped.", code="load-stopped")
+            if time.monotonic() >= ends:
+                return False
+        return True
 
     def __enter__(self) -> EngineClient:
         return self
@@ -328,6 +344,11 @@ class EngineClient:
         for generation in left:
             generation.fail(self._failure)
         self._loaded.set()
+        if self.on_end is not None:
+            try:
+                self.on_end(self._failure)
+            except Exception as error:
+                self._process.note(f"[client] a callback failed: {type(error).__name__}: {error}")
 
 
 def _line(command: BaseModel) -> bytes:

@@ -104,6 +104,12 @@ class Generation:
     def done(self) -> bool:
         return self._done.is_set()
 
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Time and token count of every response that has come."""
+        with self._changed:
+            return tuple(self._chunks)
+
     def abort(self) -> None:
         """Ask the host to stop it; it ends with reason `abort`. Nothing happens when it is done already."""
         if not self.done:

@@ -149,6 +149,8 @@ class Toolchain(Protocol):
     """Its further interpreters."""
     note: str
     """What a person should know of its versions; shown by the doctor."""
+    runtime_settings: frozenset[str]
+    """Fields of a preset's [runtime] that its host takes when an engine is loaded; the others do nothing."""
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """The environments that the build's steps run in, usable or not."""

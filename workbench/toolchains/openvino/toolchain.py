@@ -52,6 +52,9 @@ class OpenVino:
 
     parts: tuple[Part, ...] = ()
     note = ""
+    runtime_settings = frozenset(
+        ("kv_cache_gib", "kv_blocks", "chunked_prefill", "prefix_caching", "max_num_batched_tokens")
+    )
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """The one interpreter."""

@@ -17,6 +17,7 @@ from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision
 from workbench.core.preset import Preset, apply_overrides
+from workbench.core.preset_schema import RuntimeTable
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
 from workbench.toolchains.tensorrt_llm.routes import (
@@ -116,6 +117,7 @@ class TensorRtLlm:
     )
     parts: tuple[Part, ...] = (MODELOPT,)
     note = ENGINES_END
+    runtime_settings = frozenset(RuntimeTable.model_fields)
 
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """Those of the checkpoints' converters, and TensorRT-LLM's for the engine."""

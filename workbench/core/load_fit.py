@@ -1,0 +1,89 @@
+"""Whether a built engine can be loaded beside what runs already: the arithmetic that a refusal shows."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from workbench.core.artifact import Provenance
+from workbench.core.errors import BlockedError
+from workbench.core.estimate import runtime_bytes
+from workbench.core.preset import Preset
+from workbench.core.units import Range, format_bytes
+
+_WEIGHT_FILES = (".bin", ".engine", ".safetensors", ".onnx", ".onnx_data")
+_DEFAULT_KV_SHARE, _DEFAULT_KV_BYTES = 4, 2**30
+"""What the CPU host takes for its KV pool when nothing is said: 1 GiB, or a quarter of what is free if that is less."""
+
+
+class LoadNeed(BaseModel):
+    """Memory that an engine takes once it is loaded, on each device that it takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: Range
+    kv_pool: Range
+    runtime: Range
+
+    @property
+    def total(self) -> Range:
+        return self.weights + self.kv_pool + self.runtime
+
+    def words(self) -> str:
+        """`weights 138 MiB, KV cache 1 GiB, runtime 102 MiB to 512 MiB`."""
+        return f"weights {self.weights}, KV cache {self.kv_pool}, runtime {self.runtime}"
+
+
+def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu: bool) -> LoadNeed:
+    """What the engine of `provenance`, loaded with `preset`'s [runtime], takes on one device.
+
+    Weights are the engine's own files (an upper bound of what is resident where they are mapped, all of it on a GPU),
+    shared over its ranks. A KV pool that is a share of what is free needs no room of its own: it takes what is left.
+    """
+    files = [entry.bytes for entry in provenance.files if entry.path.endswith(_WEIGHT_FILES)]
+    ranks = preset.gpus if on_gpu else 1
+    held = sum(files or [provenance.size_bytes]) / max(1, ranks)
+    weights = Range.bytes(held, formula=f"{len(files)} weight files, {ranks} ranks", source="the engine's folder")
+    runtime = preset.runtime
+    per_block = _reported(provenance, "kv_block_bytes")
+    if runtime.kv_cache_gib is not None:
+        pool, how = int(runtime.kv_cache_gib * 2**30), f"runtime.kv_cache_gib = {runtime.kv_cache_gib:g}"
+    elif runtime.kv_blocks is not None and per_block:
+        pool, how = runtime.kv_blocks * per_block, f"{runtime.kv_blocks:,} blocks of {per_block:,} bytes"
+    elif on_gpu or runtime.kv_fraction is not None or runtime.kv_blocks is not None:
+        pool, how = 0, "a share of what is free after loading"
+    else:
+        pool = min(_DEFAULT_KV_BYTES, max(free_bytes, 0) // _DEFAULT_KV_SHARE)
+        how = "the host's default: 1 GiB, or a quarter of free memory if that is less"
+    return LoadNeed(
+        weights=weights,
+        kv_pool=Range.bytes(pool, formula=how, source="preset"),
+        runtime=runtime_bytes("gpu" if on_gpu else "cpu"),
+    )
+
+
+def _reported(provenance: Provenance, name: str) -> int | None:
+    """A whole number that one of the engine's steps reported."""
+    for step in reversed(provenance.steps):
+        value = step.result.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def refuse_load(name: str, need: LoadNeed, free_bytes: int, device: str, loaded: tuple[str, ...]) -> None:
+    """Raises BlockedError, with the arithmetic, when even the least that the engine takes is more than is free.
+
+    `device` is where, in words ("host memory", "GPU 0"); `loaded`: engines that are there already.
+    """
+    least = int(need.total.low)
+    if least <= free_bytes:
+        return
+    beside = f" beside {' and '.join(loaded)}" if loaded else ""
+    raise BlockedError(
+        f"{name} does not fit into {device}{beside}: it takes at least {format_bytes(least)}, "
+        f"{format_bytes(max(free_bytes, 0))} are free.",
+        evidence=need.words(),
+        fix=(f"Unload {loaded[0]} first" if loaded else "Close other programs")
+        + ", or load it with a smaller KV pool (runtime.kv_cache_gib).",
+        code="no-room",
+    )
