@@ -21,6 +21,8 @@ COMMANDS = [
     ["flags"],
     ["build"],
     ["prompt"],
+    ["chat"],
+    ["monitor"],
     ["doctor"],
     ["engines"],
     ["engines", "list"],

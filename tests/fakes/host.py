@@ -8,7 +8,9 @@ load_lines (raw lines before `ready`) · die_after (tokens of any request, then 
 code 0 instead) · rubbish_after (tokens, then `rubbish_lines` lines of rubbish) · long_line_after (tokens, then a line
 over the limit) · flood (repeat the first token for ever) · stop_reading (after the spec) · go_silent_after (tokens) ·
 ignore_end (no shutdown, no end of file, no SIGTERM) · child (start a child that keeps the pipes open; its pid is in
-`hello`'s versions) · stderr (text to print) · protocol (version to claim)
+`hello`'s versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one)
+
+Settings may also stand in the environment, as JSON in FAKE_HOST (tests/fakes/interpreter.py).
 """
 
 from __future__ import annotations
@@ -107,12 +109,12 @@ class FakeHost:
                 due = time.monotonic() + (1 / self.rate if self.rate else 0.0)
                 for name in list(self.open):
                     self.token(name)
-                say(
-                    "stats",
-                    requests_active=len(self.open),
-                    requests_queued=0,
-                    generated_tokens=self.generated,
-                )
+                self.stats()
+
+    def stats(self) -> None:
+        pool = self.settings.get("kv_blocks")
+        used = {} if pool is None else {"kv_blocks_used": len(self.open), "kv_blocks_total": pool}
+        say("stats", requests_active=len(self.open), requests_queued=0, generated_tokens=self.generated, **used)
 
     def begin(self, command: Generate) -> None:
         if command.request in self.seen:
@@ -158,6 +160,8 @@ class FakeHost:
             count, _ = self.open.pop(name)
             usage = {"input_tokens": 3, "output_tokens": count}
             say("finished", request=name, reason=reason, usage=usage, timings={"ttft_ms": 1.5})
+            if not self.open and "kv_blocks" in self.settings:
+                self.stats()
 
     def misbehave(self) -> None:
         settings, now = self.settings, self.generated
@@ -177,7 +181,7 @@ class FakeHost:
 
 def main() -> None:
     spec = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
-    settings = spec["settings"]
+    settings = {**spec["settings"], **json.loads(os.environ.get("FAKE_HOST", "{}"))}
     if os.environ.get("WORKBENCH_PARENT_PID") != str(os.getppid()):
         object_to("WORKBENCH_PARENT_PID is not my parent")
     if os.getpgrp() != os.getpid():

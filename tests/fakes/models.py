@@ -57,6 +57,14 @@ LLAMA_8B: dict[str, Any] = {
     "torch_dtype": "bfloat16",
 }
 """config.json of Llama 3.1 8B, as far as it matters."""
+LLAMA_70B: dict[str, Any] = {
+    **LLAMA_8B,
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+}
+"""And of Llama 3.3 70B."""
 
 
 def write_tokenizer(folder: Path, *, chat_template: bool = True) -> None:

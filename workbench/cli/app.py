@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from workbench.cli import app_engines, app_jobs, app_run
+from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, UntilOption
+
 # Plain help on purpose: importing Rich for it would take as long again as importing typer.
 app = typer.Typer(
     name="workbench",
@@ -18,27 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-engines_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-jobs_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-app.add_typer(engines_app, name="engines")
-app.add_typer(jobs_app, name="jobs")
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Model folder, or a name such as org/model to download.")
-]
-PrecisionOption = Annotated[
-    list[str],
-    typer.Option(
-        "--precision", "-p", help="Precisions, comma-separated or repeated, instead of the preset's: int8,int4."
-    ),
-]
-SetOption = Annotated[
-    list[str], typer.Option("--set", help="Override a preset value: precision.weights=int4.", metavar="KEY=VALUE")
-]
-UntilOption = Annotated[
-    str, typer.Option("--until", help="Stop after this step: check, convert, quantize, build, verify.")
-]
 
 
 def _version(value: bool) -> None:
@@ -185,41 +167,6 @@ def build(
 
 
 @app.command()
-def prompt(
-    engine: Annotated[str, typer.Argument(help="Engine folder, or its name or key as `workbench engines` lists it.")],
-    text: Annotated[str, typer.Argument(help="The prompt; - reads it from standard input.")],
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 128,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, max=10.0, help="0 is greedy.")] = 0.0,
-    raw: Annotated[bool, typer.Option("--raw", help="Send the text as it is, without the chat template.")] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Print TTFT, tokens/s and KV blocks too.")] = False,
-    overrides: SetOption = [],  # noqa: B006
-    as_json: JsonFlag = False,
-) -> None:
-    """Load an engine, ask it once, print the answer.
-
-    \b
-    Examples:
-      workbench prompt last "What is a KV cache?" --stats
-      workbench prompt ~/engines/demo "Once upon a time" --raw --max-tokens 40
-      workbench prompt last "Hello" --set runtime.kv_cache_gib=2
-    """
-    from workbench.cli.context import running
-    from workbench.cli.prompt import run_prompt
-
-    with running(as_json) as context:
-        run_prompt(
-            context,
-            engine,
-            text,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            raw=raw,
-            stats=stats,
-            overrides=overrides,
-        )
-
-
-@app.command()
 def doctor(
     imports: Annotated[
         bool, typer.Option("--imports/--no-imports", help="Import each toolchain's packages for real (slower).")
@@ -253,164 +200,9 @@ def gui() -> None:
     run_gui()
 
 
-@engines_app.callback()
-def engines(context: typer.Context, as_json: JsonFlag = False) -> None:
-    """What was built: list, show, remove.
-
-    \b
-    Examples:
-      workbench engines
-      workbench engines show last
-      workbench engines rm demo-int8
-    """
-    if context.invoked_subcommand is None:
-        engines_list(as_json=as_json)
-
-
-@engines_app.command("list")
-def engines_list(
-    everything: Annotated[bool, typer.Option("--all", help="Checkpoints and models too.")] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """List the engines, newest first.
-
-    \b
-    Example:
-      workbench engines list --all
-    """
-    from workbench.cli.context import running
-    from workbench.cli.engines import run_list
-
-    with running(as_json) as context:
-        run_list(context, everything=everything)
-
-
-@engines_app.command("show")
-def engines_show(
-    engine: Annotated[str, typer.Argument(help="Folder, name, key, or `last`.")], as_json: JsonFlag = False
-) -> None:
-    """Show where an engine came from: inputs, commands, versions, files, quality.
-
-    \b
-    Example:
-      workbench engines show last
-    """
-    from workbench.cli.context import running
-    from workbench.cli.engines import run_show
-
-    with running(as_json) as context:
-        run_show(context, engine)
-
-
-@engines_app.command("rm")
-def engines_rm(
-    engine: Annotated[str, typer.Argument(help="Folder, name or key.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove a checkpoint or a model, too.")] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Remove an engine from the disk: its own files, and the folder when nothing else is in it.
-
-    \b
-    Example:
-      workbench engines rm ~/engines/demo --yes
-    """
-    from workbench.cli.context import running
-    from workbench.cli.engines import run_remove
-
-    with running(as_json) as context:
-        run_remove(context, engine, yes=yes, everything=everything)
-
-
-@jobs_app.callback()
-def jobs(context: typer.Context, as_json: JsonFlag = False) -> None:
-    """Jobs: list, follow, cancel, retry.
-
-    \b
-    Examples:
-      workbench jobs
-      workbench jobs log -f last
-      workbench jobs retry a1b2
-    """
-    if context.invoked_subcommand is None:
-        jobs_list(as_json=as_json)
-
-
-@jobs_app.command("list")
-def jobs_list(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the newest.")] = 20,
-    as_json: JsonFlag = False,
-) -> None:
-    """List jobs, newest first.
-
-    \b
-    Example:
-      workbench jobs list -n 50
-    """
-    from workbench.cli.context import running
-    from workbench.cli.jobs import run_list
-
-    with running(as_json) as context:
-        run_list(context, limit)
-
-
-JobArgument = Annotated[str, typer.Argument(help="Job id, a part of it, or `last`.")]
-
-
-@jobs_app.command("log")
-def jobs_log(
-    job: JobArgument = "last",
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the job is over, with its progress.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Print a job's log; -f follows it and ends with the job's exit code.
-
-    \b
-    Examples:
-      workbench jobs log last
-      workbench jobs log -f a1b2
-    """
-    from workbench.cli.context import running
-    from workbench.cli.jobs import run_log
-
-    with running(as_json) as context:
-        run_log(context, job, follow=follow)
-
-
-@jobs_app.command("cancel")
-def jobs_cancel(job: JobArgument, as_json: JsonFlag = False) -> None:
-    """Cancel a job: its worker and all of its processes end.
-
-    \b
-    Example:
-      workbench jobs cancel last
-    """
-    from workbench.cli.context import running
-    from workbench.cli.jobs import run_cancel
-
-    with running(as_json) as context:
-        run_cancel(context, job)
-
-
-@jobs_app.command("retry")
-def jobs_retry(
-    job: JobArgument,
-    detach: Annotated[bool, typer.Option("--detach", help="Start it and return at once.")] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Run a job again from the step that failed, was cancelled or interrupted.
-
-    \b
-    Example:
-      workbench jobs retry last
-    """
-    from workbench.cli.context import running
-    from workbench.cli.jobs import run_retry
-
-    with running(as_json) as context:
-        run_retry(context, job, detach=detach)
+app.add_typer(app_run.app)
+app.add_typer(app_engines.app, name="engines")
+app.add_typer(app_jobs.app, name="jobs")
 
 
 def main() -> None:

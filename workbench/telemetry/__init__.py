@@ -1,1 +1,1 @@
-"""Samplers that read GPUs and the host into time series. No Qt."""
+"""Samplers that read GPUs, the host and engines into time series. No Qt."""
