@@ -15,24 +15,10 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QLineEdit
 
 from benchmarks._gui_parts import Ticks, open_window, until
+from tests.toolchains.gallery_models import gallery_folder
 from workbench.ui.pages.builder.page import BuildPage
 
 PRESET = "llama-3.3-70b-fp8-8xh200"
-CONFIG_70B = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-    "rope_theta": 500000.0,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": False,
-}
 
 
 def press(edit: QLineEdit, key: Qt.Key, text: str) -> None:
@@ -43,10 +29,7 @@ def press(edit: QLineEdit, key: Qt.Key, text: str) -> None:
 def measure(keys: int) -> dict[str, list[float] | float]:
     """Milliseconds from each key to its answer on the card, and the longest that the window's loop stood still."""
     window, home = open_window("build")
-    folder = home.root / "Llama-3.3-70B"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG_70B))
-    (folder / "tokenizer.json").write_text("{}")
+    folder = gallery_folder(home.root, PRESET)
     window.start()
     window.show_page("build")
     page = window.page("build")

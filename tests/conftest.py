@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from workbench.core.home import HOME_VARIABLE, Home
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of collected tests and all that they import stay to the end: no collection of cycles, and no look for
+    # what a test left behind, need walk over them again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.models import LLAMA_8B, make_config_folder, make_weightless_folder
+from tests.fakes.models import LLAMA_70B, make_config_folder, make_weightless_folder
 from workbench.core.advice import Advice, Situation, advise
 from workbench.core.errors import BadInputError
 from workbench.core.gpu import CATALOGUE, GpuSpec, find_gpu
@@ -20,9 +20,6 @@ from workbench.core.preflight_gpu import gpu_engine, kv_fraction
 from workbench.core.preset import Preset, apply_overrides, preset_from_data
 
 GIB = 2**30
-TINY_70B: dict[str, Any] = {
-    **LLAMA_8B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
 
 @pytest.fixture(scope="module")
 def llama_70b(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    folder = make_config_folder(tmp_path_factory.mktemp("m") / "Llama-70B", **{**TINY_70B, "model_type": "llama"})
+    folder = make_config_folder(tmp_path_factory.mktemp("m") / "Llama-70B", **LLAMA_70B)
     return read_model(folder, require_weights=False)
 
 

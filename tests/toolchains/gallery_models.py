@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.models import LLAMA_8B, write_tokenizer
+from tests.fakes.models import LLAMA_8B, LLAMA_70B, write_tokenizer
 
-LLAMA_70B: dict[str, Any] = {
-    **LLAMA_8B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
-}  # fmt: skip
 QWEN_7B: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944,
     "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,

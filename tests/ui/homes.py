@@ -68,6 +68,11 @@ def fill(home: Home, make_engine: Callable[[Path, str], Path]) -> Path:
 def empty_out(home: Home, hold: Path) -> None:
     """End what runs."""
     hold.touch()
+    end_jobs(home)
+
+
+def end_jobs(home: Home) -> None:
+    """Cancel the jobs of a home, and wait until they are over."""
     for job_id in job_ids(home.jobs):
         folder = JobFolder(home.jobs / job_id)
         client.cancel(folder)

@@ -21,12 +21,13 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from tests.fakes.plans import ROOT, scripted_plan, scripted_step
+from tests.ui.conftest import OpenWindow
 from workbench.core.data import resource
 from workbench.core.home import HOME_VARIABLE, Home
 from workbench.core.intake.json import read_json
 from workbench.jobs import client
 from workbench.jobs.folder import find, job_ids
-from workbench.ui.app import home_problem, make_window, socket_place
+from workbench.ui.app import home_problem, socket_place
 from workbench.ui.bridge import Tasks
 from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.doctor import DoctorPage
@@ -34,7 +35,6 @@ from workbench.ui.pages.jobs import JobsPage
 from workbench.ui.session import STATE_FILE, State
 from workbench.ui.start import display_problem
 from workbench.ui.start import main as start_main
-from workbench.ui.window import Window
 
 WAIT_S = 40.0
 
@@ -106,31 +106,13 @@ def start(app_home: Home, runtime: Path) -> Iterator[Callable[..., Started]]:
         each.process.communicate()
 
 
-@pytest.fixture
-def open_window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Callable[[], Window]]:
-    made: list[Window] = []
-
-    def open_one() -> Window:
-        window = make_window(qapp, app_home, (JobsPage, DoctorPage))
-        made.append(window)
-        qtbot.addWidget(window)
-        window.show()
-        window.start()
-        qtbot.waitExposed(window)
-        return window
-
-    yield open_one
-    for window in made:
-        window.close()
-
-
 # -- the window's own files
 
 
-def test_a_state_file_of_a_newer_version_is_kept_and_said(open_window: Callable[[], Window], app_home: Home) -> None:
+def test_a_state_file_of_a_newer_version_is_kept_and_said(open_window: OpenWindow, app_home: Home) -> None:
     newer = json.dumps({"schema": 99, "page": {"name": "doctor"}})
     (app_home.root / STATE_FILE).write_text(newer)
-    window = open_window()
+    window = open_window(JobsPage, DoctorPage)
     (said,) = [n for n in window.session.notices.kept if n.level == "error"]
     assert "another version" in said.text and "schema 99" in said.detail and "window.newer.json" in said.detail
     assert window.strip.isVisible()
@@ -149,24 +131,22 @@ def test_a_broken_state_file_is_put_aside_and_said(app_home: Home, content: byte
     assert state.save() and State(path).problem is None
 
 
-def test_values_of_the_wrong_kind_in_the_state_do_not_stop_the_window(
-    open_window: Callable[[], Window], app_home: Home
-) -> None:
+def test_values_of_the_wrong_kind_in_the_state_do_not_stop_the_window(open_window: OpenWindow, app_home: Home) -> None:
     wrong = {
         "schema": 1, "geometry": ["x"], "page": {"a": 1}, "monitor.minutes": "soon", "theme": [1], "page.jobs": 7,
         "page.doctor": {"split": [{}, None]},
     }  # fmt: skip
     (app_home.root / STATE_FILE).write_text(json.dumps(wrong))
-    window = open_window()
+    window = open_window(JobsPage, DoctorPage)
     window.show_page("doctor")
     assert window.monitor.minutes == 5 and window.stack.currentWidget() is window.page("doctor")
 
 
 def test_a_full_disk_leaves_the_old_state_whole_and_is_said_once(
-    open_window: Callable[[], Window], app_home: Home, qtbot: QtBot
+    open_window: OpenWindow, app_home: Home, qtbot: QtBot
 ) -> None:
     path = app_home.root / STATE_FILE
-    window = open_window()
+    window = open_window(JobsPage, DoctorPage)
     window.session.state.put("filler", "x" * 5000)
     assert window.session.state.save()
     before = path.read_bytes()
@@ -276,7 +256,7 @@ def test_a_second_start_raises_the_first_and_ends_at_once(start: Callable[..., S
 
 @pytest.mark.slow
 def test_a_build_outlives_its_killed_window_and_the_next_start_shows_it(
-    start: Callable[..., Started], open_window: Callable[[], Window], app_home: Home, tmp_path: Path, qtbot: QtBot
+    start: Callable[..., Started], open_window: OpenWindow, app_home: Home, tmp_path: Path, qtbot: QtBot
 ) -> None:
     go = tmp_path / "go"
     plan = scripted_plan(
@@ -305,7 +285,7 @@ def test_a_build_outlives_its_killed_window_and_the_next_start_shows_it(
     again = start()
     until(again.is_open)
     assert again.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
-    page = open_window().page("jobs")
+    page = open_window(JobsPage, DoctorPage).page("jobs")
     assert isinstance(page, JobsPage)
     qtbot.waitUntil(lambda: [row.status for row in page.jobs.rows] == ["done"], timeout=10_000)
 
@@ -433,10 +413,10 @@ def test_a_share_that_hangs_does_not_hold_up_the_end_of_the_window(
 
 @pytest.mark.slow
 def test_a_worker_that_floods_its_log_leaves_the_window_quick_and_loses_no_line(
-    open_window: Callable[[], Window], app_home: Home, qtbot: QtBot
+    open_window: OpenWindow, app_home: Home, qtbot: QtBot
 ) -> None:
     lines = 400_000
-    window = open_window()
+    window = open_window(JobsPage, DoctorPage)
     page = window.page("jobs")
     assert isinstance(page, JobsPage)
     folder = client.start(app_home, scripted_plan(scripted_step(app_home, "convert", [["flood", lines]], folder=False)))

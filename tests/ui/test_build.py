@@ -8,53 +8,37 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QApplication, QDialog, QLineEdit
+from PySide6.QtWidgets import QDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from tests.cli.command import ROOT, workbench
-from tests.fakes.models import make_config_folder, make_tiny_folder
+from tests.fakes.models import LLAMA_70B, make_config_folder, make_tiny_folder
+from tests.ui.conftest import OpenWindow
 from workbench.core.home import Home
-from workbench.core.preset import apply_overrides, find_preset, load_preset, save_preset
+from workbench.core.preset import Preset, apply_overrides, find_preset, load_preset, save_preset
 from workbench.core.preset_fields import preset_groups
-from workbench.ui.app import make_window
 from workbench.ui.models.preflight import Answer, Preflights, Question
-from workbench.ui.pages.all import PAGES
+from workbench.ui.pages.builder.chosen import ChosenPreset
 from workbench.ui.pages.builder.dialogs import PrecisionsDialog, SavePresetDialog
 from workbench.ui.pages.builder.form import HIDDEN
+from workbench.ui.pages.builder.gallery import GalleryPane
 from workbench.ui.pages.builder.page import BuildPage
+from workbench.ui.pages.builder.remembered import Remembered
 from workbench.ui.widgets.editors import ChoiceEditor, NumberEditor
 from workbench.ui.window import Window
 
 LEFT = Qt.MouseButton.LeftButton
-LLAMA_70B: dict[str, Any] = {
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "model_type": "llama",
-}
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Window]:
-    made = make_window(qapp, app_home.make(), PAGES)
-    qtbot.addWidget(made)
-    made.resize(1600, 1000)
-    made.show()
-    made.start()
-    qtbot.waitExposed(made)
-    yield made
-    made.close()
+def window(open_window: OpenWindow) -> Window:
+    return open_window(size=(1600, 1000))
 
 
 @pytest.fixture
@@ -80,7 +64,7 @@ def answered(qtbot: QtBot, page: BuildPage) -> Answer:
 def choose(qtbot: QtBot, page: BuildPage, preset: str) -> None:
     if page.form is not None and page.form.base.id == preset:
         return  # choosing it again would take back what is typed meanwhile
-    page.choose_preset(preset)
+    page.chosen.choose(preset)
     qtbot.waitUntil(lambda: page.form is not None and page.form.base.id == preset, timeout=10000)
 
 
@@ -126,7 +110,7 @@ def test_preflight_follows_the_typing(qtbot: QtBot, page: BuildPage, model: Path
     assert after.question.preset.limits.max_batch_size == 77
     assert "--set limits.max_batch_size=77" in page.bottom.box.toPlainText()
     assert page.form is not None and page.form.rows["limits", "max_batch_size"].mark.text() == "●"
-    page.reset()
+    page.chosen.reset()
     assert edit.text() == "16" and page.form.changes == 0
 
 
@@ -243,8 +227,25 @@ def test_a_preset_is_saved_listed_and_chosen(qtbot: QtBot, page: BuildPage) -> N
     qtbot.waitUntil(lambda: path.exists() and page.gallery.chosen_id == "five-at-once", timeout=10000)
     saved = load_preset(path)
     assert saved.limits.max_batch_size == 5 and saved.title == "Five at once"
-    qtbot.waitUntil(lambda: page._gallery.card("five-at-once") is not None, timeout=10000)
+    qtbot.waitUntil(lambda: page.chosen.gallery.card("five-at-once") is not None, timeout=10000)
     assert page.form is not None and page.form.changes == 0
+
+
+def test_saving_a_preset_puts_nothing_aside(qtbot: QtBot, page: BuildPage) -> None:
+    choose(qtbot, page, "cpu-int8")
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "5")
+    type_into(qtbot, number(page, "runtime", "kv_cache_gib"), "0.25")
+    page.verbs.save_preset()
+    dialog = next(d for d in page.window().findChildren(QDialog) if isinstance(d, SavePresetDialog))
+    dialog.name.setText("mine")
+    dialog.title.setText("Mine")
+    dialog.text.setPlainText("Five at once, of a quarter GiB.")
+    qtbot.mouseClick(dialog.ok, LEFT)
+    qtbot.waitUntil(lambda: page.form is not None and page.form.base.id == "mine", timeout=10000)
+    assert [notice.text for notice in page.session.notices.kept] == ["Saved mine.toml among your presets."]
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "6")
+    choose(qtbot, page, "cpu-int8")
+    assert page.session.notices.kept[-1].text == "1 change to Mine was put aside."
 
 
 @pytest.mark.slow
@@ -337,7 +338,7 @@ def test_a_folder_and_a_preset_are_dropped(
 
 
 def test_the_form_is_kept_between_starts(
-    qtbot: QtBot, qapp: QApplication, window: Window, page: BuildPage, model: Path
+    qtbot: QtBot, open_window: OpenWindow, window: Window, page: BuildPage, model: Path
 ) -> None:
     choose(qtbot, page, "cpu-int4")
     page.model.set_model(str(model))
@@ -345,16 +346,22 @@ def test_the_form_is_kept_between_starts(
     assert page.form is not None
     page.form.folds["Runtime"].set_open(False)
     window.close()
-    again = make_window(qapp, page.session.home, PAGES)
-    qtbot.addWidget(again)
-    again.show()
-    after = again.page("build")
+    after = open_window().page("build")
     assert isinstance(after, BuildPage)
     qtbot.waitUntil(lambda: after.form is not None, timeout=10000)
     assert after.form is not None and after.form.preset is not None
     assert after.form.base.id == "cpu-int4" and after.form.preset.limits.max_batch_size == 6
     assert after.model.model == str(model) and not after.form.folds["Runtime"].is_open
-    again.close()
+
+
+def test_what_was_remembered_is_not_lost_before_there_is_a_form(qtbot: QtBot, page: BuildPage) -> None:
+    type_into(qtbot, number(page, "limits", "max_batch_size"), "6")
+    kept = page.state()
+    early = ChosenPreset(page.session, GalleryPane(), page)
+    early.restore(Remembered.from_state(kept).form)
+    assert early.form is None
+    assert Remembered.from_state(kept) == Remembered.from_state(json.loads(json.dumps(kept)))
+    assert Remembered(early.state).to_state().items() <= kept.items()
 
 
 def test_a_repository_is_named_and_offered_to_download(qtbot: QtBot, page: BuildPage) -> None:
@@ -407,7 +414,7 @@ def test_no_command_names_a_preset_that_is_another_by_now(qtbot: QtBot, page: Bu
     home.presets.mkdir(exist_ok=True)
     limits = find_preset("cpu-int8").limits.model_copy(update={"max_batch_size": 3})
     save_preset(find_preset("cpu-int8").model_copy(update={"limits": limits}), home.presets / "cpu-int8.toml")
-    page.choose_preset("cpu-int8")
+    page.chosen.choose("cpu-int8")
     qtbot.waitUntil(lambda: page.form is not None and page.form.base.limits.max_batch_size == 3, timeout=10000)
     page.model.set_model(str(model))
     answered(qtbot, page)
@@ -426,7 +433,7 @@ def test_a_flag_that_was_taken_out_is_said_in_the_command(
         find_preset("trtllm-fp8"), ["build.flags.gemm_plugin=auto", "build.flags.paged_state=disable"]
     )
     path = tmp_path / "flags.toml"
-    page.choose_preset(str(save_preset(base, path).source))
+    page.chosen.choose(str(save_preset(base, path).source))
     qtbot.waitUntil(lambda: page.form is not None and page.form.base.id == "flags", timeout=10000)
     page.model.set_model(str(model))
     assert page.form is not None
@@ -455,9 +462,14 @@ def test_changes_are_put_aside_and_can_be_taken_back(qtbot: QtBot, page: BuildPa
     choose(qtbot, page, "cpu-int4")
     notice = page.session.notices.kept[-1]
     assert notice.text == "1 change to CPU INT8 was put aside." and notice.do is not None
+    edited: list[Preset | None] = []
+    page.chosen.edited.connect(lambda: edited.append(page.chosen.now))
     notice.do()
     assert page.form is not None and page.form.preset is not None
     assert page.form.base.id == "cpu-int8" and page.form.preset.limits.max_batch_size == 9
+    assert edited == [page.form.preset], "it is put back in one go"
+    assert page.gallery.chosen_id == "cpu-int8" and page.subtitle == page.form.base.title
+    assert page.session.notices.kept[-1] == notice, "and nothing more is said"
 
 
 def test_one_wrong_value_at_the_end_does_not_lose_the_others(qtbot: QtBot, page: BuildPage) -> None:

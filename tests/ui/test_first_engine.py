@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from PySide6.QtWidgets import QAbstractButton, QLineEdit
 from pytestqt.qtbot import QtBot
 
-from workbench.core.home import Home
-from workbench.jobs import client
-from workbench.jobs.folder import JobFolder, job_ids
-from workbench.ui.app import make_window
+from tests.ui.conftest import OpenWindow
 from workbench.ui.models.jobs import JobRow
-from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.pages.engines.page import EnginesPage
 from workbench.ui.pages.jobs.page import JobsPage
@@ -26,19 +20,8 @@ MOST_MS = 600_000
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Window]:
-    made = make_window(qapp, app_home.make(), PAGES)
-    qtbot.addWidget(made)
-    made.resize(1600, 1000)
-    made.show()
-    made.start()
-    qtbot.waitExposed(made)
-    yield made
-    made.close()
-    for job_id in job_ids(app_home.jobs):
-        folder = JobFolder(app_home.jobs / job_id)
-        client.cancel(folder)
-        client.wait(folder, 20)
+def window(open_window: OpenWindow) -> Window:
+    return open_window(size=(1600, 1000))
 
 
 def click(qtbot: QtBot, window: Window, name: str) -> None:
@@ -111,7 +94,7 @@ def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     for name, text in (("min_agreement", "1"), ("max_kl", "0")):
         edit = build.form.rows["verify", name].editor.focusProxy()
         assert isinstance(edit, QLineEdit)
-        build.scroll.ensureWidgetVisible(edit)
+        build.frame.scroll.ensureWidgetVisible(edit)
         qtbot.mouseClick(edit, Qt.MouseButton.LeftButton)
         qtbot.keyClicks(edit, text)
     qtbot.waitUntil(build.bottom.build.isEnabled, timeout=10_000)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from tests.fakes.hf_folders import write_model
 from tests.fakes.plans import scripted_step
+from tests.ui.conftest import OpenWindow
 from workbench.core.home import Home
 from workbench.core.plan import Plan, PlanModel, Step
 from workbench.core.preset import apply_overrides, find_preset, gallery_folders
 from workbench.jobs import client
 from workbench.jobs.folder import JobFolder, job_ids
-from workbench.ui.app import make_window
 from workbench.ui.pages.jobs import JobsPage
 from workbench.ui.window import Window
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Window]:
-    app_home.make()
-    made = make_window(qapp, app_home, (JobsPage,))
-    qtbot.addWidget(made)
-    made.show()
-    made.start()
-    qtbot.waitExposed(made)
-    yield made
-    made.close()
-    for job_id in job_ids(app_home.jobs):
-        folder = JobFolder(app_home.jobs / job_id)
-        client.cancel(folder)
-        client.wait(folder, 30)
+def window(open_window: OpenWindow) -> Window:
+    return open_window(JobsPage)
 
 
 def failing_plan(home: Home, model: Path, code: str) -> Plan:

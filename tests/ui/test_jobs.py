@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,12 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.fakes.plans import ROOT, scripted_plan, scripted_step
+from tests.ui.conftest import OpenWindow
 from workbench.core.home import Home
 from workbench.core.plan import Plan, Step, StepEstimate
 from workbench.core.units import Range
 from workbench.jobs import client
-from workbench.jobs.folder import JobFolder, job_ids
-from workbench.ui.app import make_window
+from workbench.jobs.folder import JobFolder
 from workbench.ui.models.jobs import JobRow, JobsReader, span_text, waits_for
 from workbench.ui.models.log import LogReader
 from workbench.ui.models.log_lines import clean, parse
@@ -42,19 +41,8 @@ class Other(Page):
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Window]:
-    app_home.make()
-    made = make_window(qapp, app_home, (Other, JobsPage))
-    qtbot.addWidget(made)
-    made.show()
-    made.start()
-    qtbot.waitExposed(made)
-    yield made
-    made.close()
-    for job_id in job_ids(app_home.jobs):
-        folder = JobFolder(app_home.jobs / job_id)
-        client.cancel(folder)
-        client.wait(folder, 20)
+def window(open_window: OpenWindow) -> Window:
+    return open_window(Other, JobsPage)
 
 
 def open_page(window: Window) -> JobsPage:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from tests.ui.conftest import OpenWindow
 from workbench.core.errors import Failure
-from workbench.core.home import Home
-from workbench.ui.app import make_window
 from workbench.ui.pages.doctor import DoctorPage
 from workbench.ui.widgets.past_notices import SHOWN, PastNotices
 from workbench.ui.window import Window
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Iterator[Window]:
-    made = make_window(qapp, app_home, (DoctorPage,))
-    qtbot.addWidget(made)
-    made.show()
-    qtbot.waitExposed(made)
-    yield made
-    made.close()
+def window(open_window: OpenWindow) -> Window:
+    return open_window(DoctorPage)
 
 
 def past_of(window: Window) -> PastNotices:

@@ -18,12 +18,12 @@ from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QWid
 from pytestqt.qtbot import QtBot
 
 from tests.fakes.plans import ROOT
+from tests.ui.conftest import OpenWindow
 from tests.ui.homes import empty_out, fill
 from tests.ui.sweep import cut_off, nameless, settle, sweep, unreached
 from tests.ui.test_engines import make_engine
 from tests.ui.test_theme import contrast
 from workbench.core.home import Home
-from workbench.ui.app import make_window
 from workbench.ui.pages.all import PAGES
 from workbench.ui.theme import SCHEMES, theme
 from workbench.ui.window import Window
@@ -40,47 +40,39 @@ def full_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     empty_out(home, hold)
 
 
+OpenOver = Callable[..., Window]
+
+
 @pytest.fixture
-def open_window(
-    qtbot: QtBot, qapp: QApplication, full_home: Home, app_home: Home, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], Window]]:
+def open_over(
+    open_window: OpenWindow, qtbot: QtBot, full_home: Home, app_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> OpenOver:
     """Makes the window over an empty or the full home."""
-    made: list[Window] = []
 
     def make(state: str, size: tuple[int, int] = (1280, 800)) -> Window:
         home = full_home if state == "full" else app_home
         monkeypatch.setenv("WORKBENCH_HOME", str(home.root))
         (home.root / "window.json").unlink(missing_ok=True)
-        window = make_window(qapp, home, PAGES)
-        made.append(window)
-        window.resize(*size)
-        window.show()
-        window.start()
-        qtbot.waitExposed(window)
+        window = open_window(size=size, home=home)
         qtbot.waitUntil(window.isActiveWindow)
         return window
 
-    yield make
-    for window in made:
-        window.close()
-        window.deleteLater()
+    return make
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", NAMES)
-def test_every_control_has_a_name_and_nothing_is_cut_off(
-    open_window: Callable[..., Window], page: str, state: str
-) -> None:
-    window = open_window(state)
+def test_every_control_has_a_name_and_nothing_is_cut_off(open_over: OpenOver, page: str, state: str) -> None:
+    window = open_over(state)
     found = sweep(window, page, nameless, cut_off)
     assert not found, "\n".join(found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", NAMES)
-def test_nothing_is_cut_off_in_the_smallest_window(open_window: Callable[..., Window], page: str) -> None:
-    window = open_window("full", (960, 600))
+def test_nothing_is_cut_off_in_the_smallest_window(open_over: OpenOver, page: str) -> None:
+    window = open_over("full", (960, 600))
     window.show_page(page)
     window.toggle_monitor()
     found = sweep(window, page, cut_off)
@@ -91,8 +83,8 @@ def test_nothing_is_cut_off_in_the_smallest_window(open_window: Callable[..., Wi
 @pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", NAMES)
-def test_tab_and_back_reach_every_control(open_window: Callable[..., Window], page: str, state: str) -> None:
-    window = open_window(state)
+def test_tab_and_back_reach_every_control(open_over: OpenOver, page: str, state: str) -> None:
+    window = open_over(state)
     window.show_page(page)
     settle(window)
     window.session.notices.say("error", "The disk is full.", "0 B free of 1 GiB.", "Open folder", lambda: None)
@@ -102,8 +94,8 @@ def test_tab_and_back_reach_every_control(open_window: Callable[..., Window], pa
 
 
 @pytest.mark.slow
-def test_keys_go_to_every_page_and_to_the_monitor(open_window: Callable[..., Window], qtbot: QtBot) -> None:
-    window = open_window("full")
+def test_keys_go_to_every_page_and_to_the_monitor(open_over: OpenOver, qtbot: QtBot) -> None:
+    window = open_over("full")
     control = Qt.KeyboardModifier.ControlModifier
     for number, name in enumerate(NAMES, 1):
         qtbot.keyClick(window, Qt.Key(Qt.Key.Key_0.value + number), control)
@@ -119,8 +111,8 @@ def test_keys_go_to_every_page_and_to_the_monitor(open_window: Callable[..., Win
 
 
 @pytest.mark.slow
-def test_the_palette_lists_every_action_and_does_it(open_window: Callable[..., Window], qtbot: QtBot) -> None:
-    window = open_window("full")
+def test_the_palette_lists_every_action_and_does_it(open_over: OpenOver, qtbot: QtBot) -> None:
+    window = open_over("full")
     for name in NAMES:
         window.show_page(name)
         settle(window)
@@ -144,8 +136,8 @@ def test_the_palette_lists_every_action_and_does_it(open_window: Callable[..., W
 
 
 @pytest.mark.slow
-def test_the_palette_itself_is_whole(open_window: Callable[..., Window], qtbot: QtBot) -> None:
-    window = open_window("empty")
+def test_the_palette_itself_is_whole(open_over: OpenOver, qtbot: QtBot) -> None:
+    window = open_over("empty")
     window.open_palette()
     assert window.palette_dialog is not None
     assert not [*nameless(window.palette_dialog), *cut_off(window.palette_dialog)]
@@ -164,12 +156,12 @@ def most_common(image: QImage) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("page", NAMES)
-def test_labels_are_readable_where_they_stand(open_window: Callable[..., Window], page: str, scheme: str) -> None:
+def test_labels_are_readable_where_they_stand(open_over: OpenOver, page: str, scheme: str) -> None:
     """The text's colour against the one that is painted under it, as it comes out on the screen."""
     before = theme().mode
     try:
         theme().set_mode("dark" if scheme == "dark" else "light")
-        window = open_window("full")
+        window = open_over("full")
         window.show_page(page)
         settle(window)
         image = window.grab().toImage()

@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
+from tests.ui.conftest import OpenWindow
 from workbench.core.home import Home
-from workbench.telemetry.memory import GpuMemory, MemorySample, MemorySampler, Ring
-from workbench.ui.app import OneInstance, make_window
+from workbench.ui.app import OneInstance
 from workbench.ui.pages.base import Page
 from workbench.ui.session import STATE_FILE, Session, State
-from workbench.ui.shell.monitor import MemoryPlot
 from workbench.ui.window import Window
 
 
@@ -44,19 +43,15 @@ class Second(Page):
     name, title, icon_name = "second", "Second", "jobs"
 
 
-def open_window(qtbot: QtBot, qapp: QApplication, home: Home) -> Window:
-    window = make_window(qapp, home, (First, Second))
-    qtbot.addWidget(window)
-    window.show()
-    window.start()
-    qtbot.waitExposed(window)
+def open_active(open_window: OpenWindow, qtbot: QtBot) -> Window:
+    window = open_window(First, Second)
     qtbot.waitUntil(window.isActiveWindow)
     return window
 
 
 @pytest.fixture
-def window(qtbot: QtBot, qapp: QApplication, app_home: Home) -> Window:
-    return open_window(qtbot, qapp, app_home)
+def window(open_window: OpenWindow, qtbot: QtBot) -> Window:
+    return open_active(open_window, qtbot)
 
 
 def test_keys_and_clicks_go_to_pages(window: Window, qtbot: QtBot) -> None:
@@ -77,14 +72,14 @@ def test_the_palette_finds_and_does(window: Window, qtbot: QtBot) -> None:
     assert window.stack.currentWidget().objectName() == "page-second"
 
 
-def test_what_was_typed_and_shown_comes_back(qtbot: QtBot, qapp: QApplication, app_home: Home) -> None:
-    window = open_window(qtbot, qapp, app_home)
+def test_what_was_typed_and_shown_comes_back(qtbot: QtBot, open_window: OpenWindow) -> None:
+    window = open_active(open_window, qtbot)
     window.page("first").field.setText("a model")  # type: ignore[attr-defined]
     window.show_page("second")
     qtbot.keyClick(window, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
     assert not window.monitor.isVisible()
     window.close()
-    again = open_window(qtbot, qapp, app_home)
+    again = open_active(open_window, qtbot)
     assert again.stack.currentWidget().objectName() == "page-second" and not again.monitor.isVisible()
     again.show_page("first")
     assert again.monitor.isVisible(), "hidden or shown is remembered for each page"
@@ -112,33 +107,13 @@ def test_notices_are_shown_and_errors_are_not_pushed_away(window: Window, qtbot:
 
 
 def test_the_monitor_shows_this_machine(window: Window, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: bool(window.monitor._plots), timeout=5000)
-    plot = window.monitor._plots[-1]
-    assert plot.accessibleName() == "Host memory"
-    assert "Free" in plot.accessibleDescription() and "GiB" in plot.accessibleDescription()
-    assert " / " in window.status._memory.text()
+    def described() -> str:
+        board = window.monitor.board
+        return board.panels[0].accessibleDescription() if board is not None and board.panels else ""
 
-
-def test_a_gpu_that_reports_no_use_is_not_drawn_as_empty(qtbot: QtBot) -> None:
-    ring = Ring(60)
-    gpu = GpuMemory(0, "A GPU", 8 << 30, None, "1")
-    ring.add(MemorySample(0.0, 1 << 34, 1 << 33, None, 1 << 20, (gpu,)))
-    plot = MemoryPlot(ring, 0)
-    qtbot.addWidget(plot)
-    assert plot._parts(next(iter(ring))) == ([], float(8 << 30))
-    plot.refresh()
-    assert not plot.grab().isNull()
-
-
-def test_the_ring_keeps_its_span() -> None:
-    ring = Ring(10.0)
-    sampler = MemorySampler()
-    one = sampler.sample()
-    for at in range(30):
-        ring.add(MemorySample(float(at), 1, 1, None, 1))
-    sampler.close()
-    assert len(ring) == 11 and ring.newest is not None and ring.newest.at == 29.0
-    assert 0 < one.own_bytes < one.host_total_bytes
+    qtbot.waitUntil(lambda: "GiB" in described() and "Free" in described(), timeout=10_000)
+    qtbot.waitUntil(lambda: " / " in window.status._memory.text(), timeout=5000)
+    assert window.status._toolchain.isHidden() and window.status._engine.isHidden(), "no engine is loaded"
 
 
 def test_things_dropped_on_the_window_go_to_build(window: Window, tmp_path: Path) -> None:
@@ -173,10 +148,10 @@ def test_a_second_start_raises_the_first(qtbot: QtBot, window: Window, app_home:
     assert OneInstance(app_home).first(), "the lock is free again"
 
 
-def test_closing_leaves_no_thread_behind(qtbot: QtBot, qapp: QApplication, app_home: Home) -> None:
+def test_closing_leaves_no_thread_behind(qtbot: QtBot, open_window: OpenWindow) -> None:
     before = {thread.ident for thread in threading.enumerate() if not thread.daemon}
-    window = open_window(qtbot, qapp, app_home)
-    qtbot.waitUntil(lambda: bool(window.monitor._plots), timeout=5000)
+    window = open_active(open_window, qtbot)
+    qtbot.waitUntil(lambda: window.monitor.board is not None, timeout=10_000)
     window.close()
     assert window.session.tasks.busy == 0 or window.session.tasks.close()
     assert {thread.ident for thread in threading.enumerate() if not thread.daemon} <= before

@@ -12,7 +12,7 @@ from workbench.core.host import HostSpec
 from workbench.core.plan import Plan
 from workbench.core.preset import apply_overrides, preset_from_data
 from workbench.toolchains.drafts import open_draft
-from workbench.toolchains.planner import Digests, check, plan_build, refuse_blocked, refuse_output
+from workbench.toolchains.planner import Digests
 
 
 def plan_again(
@@ -41,16 +41,13 @@ def plan_again(
     variants = tuple(dict.fromkeys(step.variant for step in plan.steps if step.variant))
     precisions = () if "precision.weights" in changed else variants
     last = plan.steps[-1].kind
-    request = draft.request(
+    return draft.plan(
         precisions,
+        draft.digest(digests),
         until="" if last in ("verify", "fetch") else last,
         out=_out(plan, several=len(variants) > 1),
-        digest=draft.digest(digests),
+        anyway=plan.anyway,
     )
-    refuse_blocked(check(draft.toolchain, request), anyway=plan.anyway)
-    made = plan_build(draft.toolchain, request, anyway=plan.anyway)
-    refuse_output(made, home)
-    return made
 
 
 def _out(plan: Plan, *, several: bool) -> Path | None:

@@ -74,9 +74,17 @@ class Draft:
         """SHA-256 of the whole model folder; reads each file that the cache does not know."""
         return digest_of(self.model, digests)
 
-    def plan(self, precisions: Sequence[str], digest: str, *, until: str = "", anyway: bool = False) -> Plan:
+    def plan(
+        self,
+        precisions: Sequence[str],
+        digest: str,
+        *,
+        until: str = "",
+        out: Path | None = None,
+        anyway: bool = False,
+    ) -> Plan:
         """The plan to start. Raises BlockedError with all that stands in the way, BadInputError for its folders."""
-        request = self.request(precisions, until=until, digest=digest)
+        request = self.request(precisions, until=until, out=out, digest=digest)
         refuse_blocked(check(self.toolchain, request), anyway=anyway)
         plan = plan_build(self.toolchain, request, anyway=anyway)
         refuse_output(plan, self.home)

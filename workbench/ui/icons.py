@@ -26,13 +26,17 @@ def icon(name: str, colour: str = "text2", size: int = 16, gap: int = 0) -> QIco
 
 def pixmap(name: str, colour: str = "text2", size: int = 16, scale: float = 1.0, gap: int = 0) -> QPixmap:
     """The icon as a pixmap of `size` px at a device pixel ratio of `scale`, with `gap` empty px at the right."""
+    return QPixmap(_drawn(name, theme().hex(colour), size, scale, gap))
+
+
+@lru_cache(maxsize=1024)
+def _drawn(name: str, colour: str, size: int, scale: float, gap: int) -> QPixmap:
+    """Drawn once for each colour: pages share their icons, and tables paint the same ones again and again."""
     image = QPixmap(int((size + gap) * scale), int(size * scale))
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    QSvgRenderer(QByteArray(_svg(name, theme().hex(colour)).encode())).render(
-        painter, QRectF(0, 0, image.height(), image.height())
-    )
+    QSvgRenderer(QByteArray(_svg(name, colour).encode())).render(painter, QRectF(0, 0, image.height(), image.height()))
     painter.end()
     image.setDevicePixelRatio(scale)
     return image

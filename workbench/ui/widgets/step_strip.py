@@ -6,10 +6,9 @@ A job of several precisions has one strip too: the bar of a step is then split, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from workbench.ui.icons import pixmap
@@ -25,16 +24,6 @@ _ICON = 12
 _RANK = (
     "failed", "interrupted", "cancelled", "running", "waiting", "pending", "done", "reused", "none",
 )  # fmt: skip
-
-
-def quick_pixmap(name: str, token: str, size: int, scale: float) -> QPixmap:
-    """An icon that is drawn once for each colour: tables paint the same ones again and again."""
-    return _drawn(name, token, theme().hex(token), size, scale)
-
-
-@lru_cache(maxsize=64)
-def _drawn(name: str, token: str, _colour: str, size: int, scale: float) -> QPixmap:
-    return pixmap(name, token, size, scale)
 
 
 def state_of(cells: Sequence[StepRow]) -> str:
@@ -150,7 +139,7 @@ def _paint_words(
     }.get(state, ("", ""))
     x, y = place.left(), place.top() + BAR + 4
     if icon:
-        painter.drawPixmap(x, y + 2, quick_pixmap(icon, icon_colour, _ICON, scale))
+        painter.drawPixmap(x, y + 2, pixmap(icon, icon_colour, _ICON, scale))
         x += _ICON + 3
     room = place.right() + 1 - x
     token = {"running": "text", "failed": "err", "done": "text2", "reused": "text2"}.get(state, "text3")

@@ -19,10 +19,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from workbench.ui.icons import pixmap
 from workbench.ui.models.jobs import JobRow, clock_text, span_text
 from workbench.ui.theme import BASE, SMALL, mono_font, text_font, theme
 from workbench.ui.widgets.step_strip import HEIGHT as STRIP_HEIGHT
-from workbench.ui.widgets.step_strip import paint_strip, quick_pixmap, summary
+from workbench.ui.widgets.step_strip import paint_strip, summary
 
 Index = QModelIndex | QPersistentModelIndex
 Verb = Literal["cancel", "retry", "folder"]
@@ -248,7 +249,7 @@ class JobDelegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         for verb, text, place in self.places(rect, row):
             if verb == "folder":
-                image = quick_pixmap("folder", "text2", 16, self._view.devicePixelRatioF())
+                image = pixmap("folder", "text2", 16, self._view.devicePixelRatioF())
                 painter.drawPixmap(place.left() + 6, place.top() + 5, image)
                 continue
             painter.setPen(QPen(colours.colour("line2"), 1))
