@@ -16,6 +16,7 @@ import pytest
 
 from workbench.core.errors import BadInputError, StepFailedError
 from workbench.core.messages import ChatTurn, Finished, Message, Phase, Sampling, StepSpec, Tokens
+from workbench.jobs.came import Came
 from workbench.jobs.engine import EngineClient, HostCommand
 
 HOST = Path(__file__).parents[1] / "fakes" / "host.py"
@@ -351,6 +352,7 @@ from pathlib import Path
 root, log, code = sys.argv[1:]
 sys.path.insert(0, root)
 from workbench.core.messages import StepSpec
+from workbench.jobs.came import Came
 from workbench.jobs.engine import EngineClient, HostCommand
 command = HostCommand(argv=(sys.executable, "-c", code), env={"PYTHONPATH": root}, spec=StepSpec(worker="x"))
 client = EngineClient.start(command, Path(log), timeout_s=30)
@@ -417,3 +419,23 @@ def test_events_are_taken_in_one_go_without_waiting(client: EngineClient) -> Non
     events = generation.take(0)
     assert [type(event).__name__ for event in events] == ["Tokens"] * 4 + ["Finished"]
     assert generation.take(4) == events[4:] and generation.take(99) == ()
+
+
+def test_what_came_is_kept_in_columns_and_given_back_as_it_was() -> None:
+    events = [
+        Tokens(t=1.0, request="r", text="a", ids=[5], logprobs=[-0.5]),
+        Tokens(t=2.0, request="r", text="", ids=[], logprobs=None),
+        Tokens(t=3.0, request="r", text="bc", ids=[6, 7], logprobs=[-1.0, -2.0]),
+        Tokens(t=4.0, request="r", text="d", ids=[8]),
+        Tokens(t=5.0, request="r", text="e", ids=[2**40], logprobs=[float("-inf")]),
+    ]
+    came = Came("r")
+    for at, event in enumerate(events):
+        came.add(event, 10.0 + at)
+    assert [came.event(number) for number in range(len(came))] == events
+    assert (
+        came.chunks() == ((10.0, 1), (11.0, 0), (12.0, 2), (13.0, 1), (14.0, 1))
+        and came.chunks(3, 99) == came.chunks()[3:]
+    )
+    assert (came.text, came.tokens, came.ids) == ("abcde", 5, (5, 6, 7, 8, 2**40))
+    assert came.logprobs == (-0.5, -1.0, -2.0, float("-inf"))

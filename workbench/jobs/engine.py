@@ -264,7 +264,7 @@ class EngineClient:
                 raise HostWords(
                     Failure(
                         code="flood",
-                        what="The engine host sent more tokens than the request asked for.",
+                        what="The engine host sent more tokens than were asked for, or ids that no vocabulary has.",
                         evidence=f"request {message.request}, max_tokens {generation.sampling.max_tokens:,}",
                         fix="This is a fault of the host; its log may say more.",
                     )

@@ -11,6 +11,7 @@ from workbench.core import metrics
 from workbench.core.errors import BadInputError, Failure, StepFailedError
 from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
+from workbench.jobs.came import Came
 
 Event = Tokens | Finished
 
@@ -93,9 +94,8 @@ class Generation:
         self.sampling = sampling
         self.t0_s = time.monotonic()
         self._send_abort = send_abort
-        self._events: list[Event] = []
-        self._chunks: list[Chunk] = []
-        self._ids = 0
+        self._came = Came(request)
+        self._end: Finished | None = None
         self._failure: Failure | None = None
         self._changed = threading.Condition()
         self._done = threading.Event()
@@ -108,7 +108,17 @@ class Generation:
     def chunks(self) -> tuple[Chunk, ...]:
         """Time and token count of every response that has come."""
         with self._changed:
-            return tuple(self._chunks)
+            return self._came.chunks()
+
+    def take_chunks(self, index: int, end: int) -> tuple[Chunk, ...]:
+        """The times and token counts of the responses from number `index` up to `end`, as far as they have come."""
+        with self._changed:
+            return self._came.chunks(index, end)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it ended with reason `error`; None before that."""
+        return self._failure
 
     def abort(self) -> None:
         """Ask the host to stop it; it ends with reason `abort`. Nothing happens when it is done already."""
@@ -131,17 +141,25 @@ class Generation:
         Raises IndexError when the request ended with fewer events.
         """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._events) > index or self._done.is_set(), timeout_s)
-            if len(self._events) > index:
-                return self._events[index]
+            self._changed.wait_for(lambda: self._count > index or self._done.is_set(), timeout_s)
+            if index < len(self._came):
+                return self._came.event(index)
+            if self._end is not None and index == len(self._came):
+                return self._end
             if self._done.is_set():
-                raise IndexError(f"request {self.request} ended after {len(self._events)} events")
+                raise IndexError(f"request {self.request} ended after {self._count} events")
             return None
 
     def take(self, index: int) -> tuple[Event, ...]:
         """All events from that number on that have come; never waits."""
         with self._changed:
-            return tuple(self._events[index:])
+            count, end = len(self._came), self._end
+            found: list[Event] = [self._came.event(number) for number in range(index, count)]
+        return (*found, end) if end is not None and index <= count else tuple(found)
+
+    @property
+    def _count(self) -> int:
+        return len(self._came) + (self._end is not None)
 
     def result(self, timeout_s: float | None = None) -> Answer:
         """The answer, waiting for its end. A failed request gives an answer with `failure` set.
@@ -151,49 +169,47 @@ class Generation:
         if not self._done.wait(timeout_s):
             raise StepFailedError(
                 "The answer is not finished yet.",
-                evidence=f"waited {timeout_s:g} s, {self._ids} tokens came",
+                evidence=f"waited {timeout_s:g} s, {self._came.tokens} tokens came",
                 fix="Wait longer, or abort the request.",
                 code="timeout",
             )
-        tokens = [event for event in self._events if isinstance(event, Tokens)]
-        end = self._events[-1]
-        assert isinstance(end, Finished)
-        logprobs = [value for event in tokens for value in event.logprobs or ()]
+        came, end = self._came, self._end
+        assert end is not None
         return Answer(
-            text="".join(event.text for event in tokens),
-            ids=tuple(token for event in tokens for token in event.ids),
-            logprobs=tuple(logprobs) or None,
+            text=came.text,
+            ids=came.ids,
+            logprobs=came.logprobs,
             reason=end.reason,
             failure=self._failure,
             usage=end.usage,
             engine_timings_ms=dict(end.timings),
             t0_s=self.t0_s,
-            chunks=tuple(self._chunks),
+            chunks=came.chunks(),
         )
 
     # What the client's reader does
 
     def add(self, event: Event, now_s: float) -> bool:
-        """Take an event that arrived at `now_s`. False: the host sends more than the request can have."""
+        """Take an event that arrived at `now_s`. False: the host sends what the request cannot have."""
         with self._changed:
             if self._done.is_set():
                 return True
-            if isinstance(event, Tokens):
-                if not event.ids and not event.text:
-                    return True
-                self._ids += len(event.ids)
-                most = self.sampling.max_tokens + _EXTRA_EVENTS
-                if self._ids > most or len(self._events) >= most:
-                    return False
-                self._chunks.append(Chunk(now_s, len(event.ids)))
-            elif event.reason == "error" and self._failure is None:
-                self._failure = Failure(
-                    code=BAD_REQUEST,
-                    what=event.message or "The engine refused the request without saying why.",
-                )
-            self._events.append(event)
             if isinstance(event, Finished):
+                if event.reason == "error" and self._failure is None:
+                    self._failure = Failure(
+                        code=BAD_REQUEST,
+                        what=event.message or "The engine refused the request without saying why.",
+                    )
+                self._end = event
                 self._done.set()
+            elif event.ids or event.text:
+                most = self.sampling.max_tokens + _EXTRA_EVENTS
+                if self._came.tokens + len(event.ids) > most or len(self._came) >= most:
+                    return False
+                try:
+                    self._came.add(event, now_s)
+                except OverflowError:
+                    return False
             self._changed.notify_all()
         return True
 
@@ -203,6 +219,6 @@ class Generation:
             if self._done.is_set():
                 return
             self._failure = failure
-            self._events.append(Finished(request=self.request, reason="error", message=failure.what))
+            self._end = Finished(request=self.request, reason="error", message=failure.what)
             self._done.set()
             self._changed.notify_all()

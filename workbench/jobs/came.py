@@ -1,0 +1,81 @@
+"""What came of an answer, kept in columns: a flood of answers holds hundreds of thousands of tokens at once, and as
+objects of their own the collector of cycles would walk over all of them again and again.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from workbench.core.messages import Tokens
+from workbench.core.metrics import Chunk
+
+
+class Came:
+    """The responses of one request in the order they came; numbers are from 0."""
+
+    def __init__(self, request: str) -> None:
+        self._request = request
+        self._texts: list[str] = []
+        self._arrived_s, self._told_s = array("d"), array("d")
+        self._ends = array("q")
+        """For each response, how many token ids there are up to its end."""
+        self._ids = array("q")
+        self._logprobs = array("d")
+        self._logprob_ends = array("q")
+        """The same for log-probabilities; -1 - end: this response reported none."""
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def tokens(self) -> int:
+        return len(self._ids)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(self._ids)
+
+    @property
+    def logprobs(self) -> tuple[float, ...] | None:
+        """Of all tokens that had one; None: none was reported."""
+        return tuple(self._logprobs) or None
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def add(self, event: Tokens, now_s: float) -> None:
+        """Take a response that arrived at `now_s`."""
+        self._texts.append(event.text)
+        self._arrived_s.append(now_s)
+        self._told_s.append(event.t)
+        self._ids.extend(event.ids)
+        self._ends.append(len(self._ids))
+        if event.logprobs is None:
+            self._logprob_ends.append(-1 - len(self._logprobs))
+        else:
+            self._logprobs.extend(event.logprobs)
+            self._logprob_ends.append(len(self._logprobs))
+
+    def event(self, number: int) -> Tokens:
+        """A response as the message that it was."""
+        first = self._ends[number - 1] if number else 0
+        end = self._logprob_ends[number]
+        logprobs: list[float] | None = None
+        if end >= 0:
+            before = self._logprob_ends[number - 1] if number else 0
+            logprobs = self._logprobs[before if before >= 0 else -1 - before : end].tolist()
+        return Tokens.model_construct(
+            t=self._told_s[number],
+            request=self._request,
+            text=self._texts[number],
+            ids=self._ids[first : self._ends[number]].tolist(),
+            logprobs=logprobs,
+        )
+
+    def chunk(self, number: int) -> Chunk:
+        """When a response arrived and how many tokens it carried."""
+        return Chunk(self._arrived_s[number], self._ends[number] - (self._ends[number - 1] if number else 0))
+
+    def chunks(self, first: int = 0, end: int | None = None) -> tuple[Chunk, ...]:
+        return tuple(self.chunk(number) for number in range(first, min(len(self), len(self) if end is None else end)))
