@@ -60,6 +60,12 @@ class InventedGpus:
         """Nothing is open."""
 
 
+class BatchStats(Stats):
+    """With the size of the last batch, which the protocol may not carry yet."""
+
+    batch: int | None = None
+
+
 class Invented:
     """An engine that works in bursts, on a GPU or on the host alone; `step` lets time pass and reads everything."""
 
@@ -88,7 +94,7 @@ class Invented:
             "iteration_ms": 12.0,
             "memory_bytes": {"weights": WEIGHTS, "activations": ACTIVATIONS, "kv_pool": POOL},
         }  # fmt: skip
-        return Stats.model_validate(said | changed)
+        return BatchStats.model_validate(said | changed)
 
     def step(self, seconds: float = 0.1, **changed: object) -> None:
         """Time passes; GPUs and host are read and engines report. `changed`: fields of `stats` that differ."""
@@ -102,10 +108,10 @@ class Invented:
             self.nvml.load = 95 + 5 * self._random.random() if busy else 0.0
         if self.nvml.power is not None:
             self.nvml.power = 300 + 20 * math.sin(self._elapsed) if busy else 90.0
-        self.telemetry.read_gpus(seconds)
-        self.telemetry.read_host(seconds)
         for track in self.tracks:
             track.take(self.stats(**changed), self.times.now)
+        self.telemetry.read_gpus(seconds)
+        self.telemetry.read_host(seconds)
 
     def run(self, seconds: float, step_s: float = 0.1) -> None:
         for _ in range(round(seconds / step_s)):

@@ -183,3 +183,10 @@ def test_memory_of_before_stays_where_a_report_brings_none() -> None:
     assert engine.memory_bytes == {"kv_pool": 10}
     engine.take(Stats(), LOADED + 2)
     assert engine.memory_bytes == {"kv_pool": 10}
+
+
+def test_an_idle_engine_that_says_nothing_more_is_no_gap() -> None:
+    engine = track()
+    engine.take(stats(kv_blocks_used=3, active=0), LOADED + 1)
+    assert engine.series.at("kv_blocks_used", LOADED + 3000.0) == 3.0
+    assert engine.silent_s(LOADED + 3000.0) == 0.0

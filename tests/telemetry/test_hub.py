@@ -287,6 +287,16 @@ def test_a_snapshot_is_the_newest_of_all() -> None:
     assert [(e.id, e.values["kv_blocks_used"]) for e in snapshot.engines] == [("e", 3.0)]
 
 
+def test_a_driver_that_hangs_is_said_and_old_readings_are_not_shown_as_new() -> None:
+    bench = Bench(FakeGpu())
+    bench.read()
+    bench.now += 30.0
+    bench.telemetry.read_host()
+    snapshot = bench.telemetry.snapshot()
+    assert snapshot.gpus == () and snapshot.gpu_problem == "the NVIDIA driver hangs"
+    assert bench.telemetry.gpus[0].series.at("power_w", bench.now) is None
+
+
 def test_a_rate_is_more_than_nothing() -> None:
     with pytest.raises(ValueError, match="more than 0"):
         Bench().telemetry.set_rate(0)

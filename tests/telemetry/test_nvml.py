@@ -279,3 +279,11 @@ def test_closing_ends_the_session_once() -> None:
     nvml.close()
     nvml.close()
     assert library.open == 0
+
+
+@pytest.mark.parametrize("error", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED])
+def test_one_answer_that_the_gpu_is_lost_is_enough(error: int) -> None:
+    """The other answers may be what the driver remembers."""
+    _, nvml, _ = source(FakeGpu("GPU-a"), FakeGpu("GPU-b", errors={"nvmlDeviceGetTemperature": error}))
+    assert [reading.uuid for reading in nvml.read()] == ["GPU-a"]
+    assert "GPU 1 does not answer" in nvml.problem

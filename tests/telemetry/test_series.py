@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.telemetry.series import DAY_S, Series, View
+from workbench.telemetry.series import DAY_S, Rows, Series, View
 
 Reading = tuple[float, float, dict[str, float | None]]
 
@@ -84,9 +84,9 @@ def test_a_window_that_moves_does_not_shimmer(span: float) -> None:
 
 
 def test_thinning_keeps_the_lowest_and_the_highest() -> None:
-    """A quarter of an hour of which five are kept as they came: an older spike and dip are still there."""
-    series = Series(span_s=300.0)
-    for i in range(9000):
+    """Eight minutes of which two are kept as they came: an older spike and dip are still there."""
+    series = Series(span_s=120.0)
+    for i in range(4800):
         series.add(i * 0.1, {"x": 99.0 if i == 1234 else -99.0 if i == 2345 else 1.0}, 0.1)
     old = series.view("x", 0, 600)
     assert np.nanmax(old.high) == 99.0
@@ -95,9 +95,9 @@ def test_thinning_keeps_the_lowest_and_the_highest() -> None:
     assert len(spike) == 1 and abs(old.t[spike[0]] - 123.4) <= old.width_s / 2
     assert series.at("x", 50.0) == 1.0
     assert series.at("x", 123.4) in (1.0, 99.0)
-    rows = series.rows(0, 900)
+    rows = series.rows(0, 480)
     assert rows.t[0] < 5 and np.all(np.diff(rows.t) > 0)
-    assert len(rows.t) < 9000 / 2
+    assert len(rows.t) < 4800 / 2
 
 
 def test_storage_is_bounded_by_the_day_and_grows_with_use() -> None:
@@ -244,3 +244,48 @@ def test_an_hour_at_ten_a_second_is_viewed_quickly() -> None:
         series.view("column3", i * 0.05, 3600 + i * 0.05)
         took.append(time.perf_counter() - begin)
     assert sorted(took)[len(took) // 2] < 0.003
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_recording_loads_as_if_its_readings_had_come(seed: int) -> None:
+    rng = random.Random(seed)
+    span = rng.choice([30.0, 3600.0])
+    came = Series(span_s=span)
+    t = rng.uniform(0, 1e5)
+    everything = Series(span_s=1e5)
+    for _ in range(400):
+        t += rng.choice([0.1, 1.0, 30.0])
+        interval = rng.choice([0.1, 1.0, math.inf])
+        values = {name: rng.choice([None, rng.uniform(-5, 5)]) for name in "abc"}
+        came.add(t, values, interval)
+        everything.add(t, values, interval)
+    loaded = Series(span_s=span)
+    loaded.load(everything.rows(0, 1e9))
+    assert loaded.newest_at == came.newest_at and loaded.names == came.names
+    for name in "abc":
+        assert loaded.newest(name) == came.newest(name)
+        for window in (10.0, 60.0, 600.0, 7200.0):
+            end = t - rng.uniform(-5, 100)
+            one, other = loaded.view(name, end - window, end), came.view(name, end - window, end)
+            if one.width_s == other.width_s:
+                kept = other.t > t - span if one.width_s < 4 else other.t > 0
+                assert same(one.low[kept], other.low[kept]) and same(one.high[kept], other.high[kept])
+        for _ in range(50):
+            at = t - rng.uniform(0, span * 0.9)
+            assert loaded.at(name, at) == came.at(name, at)
+    one, other = loaded.rows(0, 1e9), came.rows(0, 1e9)
+    assert same(one.t[-20:], other.t[-20:])
+    loaded.add(t + 1.0, {"a": 1.0, "d": 2.0}, 1.0)
+    assert loaded.newest("d") == 2.0
+    with pytest.raises(ValueError, match="has readings"):
+        loaded.load(one)
+
+
+def test_a_recording_whose_times_go_back_loses_those_readings() -> None:
+    series = Series()
+    t = np.array([1.0, 2.0, 1.5, np.nan, 3.0, 3.0, np.inf, 4.0])
+    series.load(Rows(t, {"x": np.arange(8.0)}, t + 1.0))
+    assert series.dropped == 4
+    assert series.rows(0, 10).t.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert series.at("x", 2.5) == 1.0
+    Series().load(Rows(np.empty(0), {}, np.empty(0)))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
-from workbench.core.messages import Ready, Stats
+from workbench.core.messages import Ready
 from workbench.core.units import format_duration
 from workbench.telemetry.clock import Clock
-from workbench.telemetry.engine import EngineTrack, Mean
+from workbench.telemetry.engine import EngineTrack
 from workbench.telemetry.host import HostReading, HostSource
-from workbench.telemetry.memory import EngineMemory, MemoryPicture, memory_parts
+from workbench.telemetry.memory import MemoryPicture
 from workbench.telemetry.nvml import GpuReading, NvmlSource
+from workbench.telemetry.pictures import gpu_pictures, host_picture
 from workbench.telemetry.sampler import Sampler
 from workbench.telemetry.series import Series
+from workbench.telemetry.tracks import EngineSnapshot, Event, GpuTrack, Readings, Snapshot, snapshot_of
+
+__all__ = ["EngineSnapshot", "Event", "GpuTrack", "Readings", "Snapshot", "Telemetry"]
 
 BUSY_HZ = 10.0
 IDLE_HZ = 1.0
 BUSY_AFTER_S = 10.0
 """For so long after the last request the rate stays high."""
+_LEAST_INTERVAL_S = 1.0 / 3
+"""A machine under load delays its samplers: a reading stands for a second at least before a gap is shown."""
 _MOST_EVENTS = 10_000
 _MOST_PAST = 8
 
@@ -42,83 +46,6 @@ GPU_COLUMNS = (
 )
 """Of a GPU's series, beside `part.*`."""
 HOST_COLUMNS = ("memory_total_bytes", "memory_used_bytes", "cpu_percent", "swap_used_bytes")
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened, to be marked on the time axis."""
-
-    at: float
-    text: str
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class GpuTrack:
-    """One GPU over time."""
-
-    index: int
-    uuid: str
-    name: str
-    series: Series
-    newest: GpuReading | None
-    """None while the GPU does not answer."""
-    picture: MemoryPicture | None = None
-
-
-@dataclass(frozen=True)
-class EngineSnapshot:
-    id: str
-    name: str
-    toolchain: str
-    pid: int | None
-    at: float | None
-    """When it last reported; None: not yet."""
-    stats: Stats | None
-    values: dict[str, float | None]
-    """The newest of its series: speeds, blocks, requests."""
-    generation_mean: Mean
-    prefill_mean: Mean
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The newest of everything."""
-
-    at: float
-    wall: float
-    gpus: tuple[GpuReading, ...]
-    gpu_pictures: tuple[MemoryPicture | None, ...]
-    gpu_problem: str
-    host: HostReading | None
-    host_picture: MemoryPicture | None
-    engines: tuple[EngineSnapshot, ...]
-
-
-class Readings(Protocol):
-    """What panels need: live (`Telemetry`) or read from a file (`recording.Recording`)."""
-
-    clock: Clock
-    started_at: float
-    host: Series
-    host_newest: HostReading | None
-    host_picture: MemoryPicture | None
-    gpu_problem: str
-    host_problem: str
-
-    @property
-    def gpus(self) -> tuple[GpuTrack, ...]: ...
-
-    @property
-    def engines(self) -> tuple[EngineTrack, ...]: ...
-
-    @property
-    def past_engines(self) -> tuple[EngineTrack, ...]: ...
-
-    def events(self, start: float = ..., end: float = ...) -> tuple[Event, ...]: ...
-
-    def snapshot(self) -> Snapshot: ...
 
 
 class Telemetry:
@@ -196,11 +123,11 @@ class Telemetry:
         at = self.clock.now()
         readings = self._nvml.read()
         tracks = {track.uuid: track for track in self._gpus}
-        pictures = self._gpu_pictures(readings)
+        pictures = gpu_pictures(readings, self._engines, self._families)
         for reading, picture in zip(readings, pictures, strict=True):
             track = tracks.get(reading.uuid)
             series = track.series if track else Series()
-            series.add(at, _gpu_row(reading, picture), interval_s)
+            series.add(at, _gpu_row(reading, picture), max(interval_s, _LEAST_INTERVAL_S))
             tracks[reading.uuid] = GpuTrack(reading.index, reading.uuid, reading.name, series, reading, picture)
         answering = {reading.uuid for reading in readings}
         for uuid, track in tracks.items():
@@ -218,7 +145,8 @@ class Telemetry:
         at = self.clock.now()
         reading = self._host.read()
         self._families = reading.families
-        picture = self._host_picture(reading, engines)
+        gpus = [track.newest for track in self._gpus if track.newest is not None]
+        picture = host_picture(reading, engines, gpus, reading.families)
         row: dict[str, float | None] = {
             "memory_total_bytes": reading.total_bytes,
             "memory_used_bytes": reading.used_bytes,
@@ -227,7 +155,7 @@ class Telemetry:
         }
         if picture is not None:
             row.update(picture.columns())
-        self.host.add(at, row, interval_s)
+        self.host.add(at, row, max(interval_s, _LEAST_INTERVAL_S))
         self.host_newest, self.host_picture, self.host_problem = reading, picture, ""
         for engine in engines:
             engine.tick(at)
@@ -241,57 +169,6 @@ class Telemetry:
 
     def _host_failed(self, error: Exception) -> None:
         self.host_problem = f"the host could not be read: {type(error).__name__}: {error}"
-
-    # Memory
-
-    def _pids(self, engine: EngineTrack) -> tuple[int, ...]:
-        return () if engine.pid is None else self._families.get(engine.pid, (engine.pid,))
-
-    def _gpu_pictures(self, readings: Sequence[GpuReading]) -> list[MemoryPicture | None]:
-        holdings = [{p.pid: p.used_bytes for p in reading.processes or ()} for reading in readings]
-        engines: list[list[EngineMemory]] = [[] for _ in readings]
-        for engine in self._engines:
-            pids = self._pids(engine)
-            held = [sum(holding.get(pid) or 0 for pid in pids) for holding in holdings]
-            said = {key: size for key, size in engine.memory_bytes.items() if key not in ("process", "host", "pinned")}
-            if "gpu" in said:
-                said["held"] = said.pop("gpu")
-            if any(held):
-                for i, size in enumerate(held):
-                    if size:  # an engine on several GPUs: what it reports is spread as its memory is
-                        share = {key: size * value // sum(held) for key, value in said.items()}
-                        engines[i].append(EngineMemory(pids, share, engine.kv_used_share))
-            elif "held" in said and len(readings) == 1:
-                # No list of processes, or one that counts them in another namespace: its own word must do.
-                engines[0].append(EngineMemory((), said, engine.kv_used_share))
-        return [
-            memory_parts(reading.total_bytes, reading.taken_bytes, engines[i], holdings[i])
-            for i, reading in enumerate(readings)
-        ]
-
-    def _on_gpu(self, engine: EngineTrack) -> bool:
-        """Whether what it reports is memory of a GPU."""
-        if "gpu" in engine.memory_bytes:
-            return True
-        pids = set(self._pids(engine))
-        newest = [track.newest for track in self._gpus]
-        return any(p.pid in pids for reading in newest if reading is not None for p in reading.processes or ())
-
-    def _host_picture(self, reading: HostReading, engines: Sequence[EngineTrack]) -> MemoryPicture | None:
-        found = []
-        for engine in engines:
-            said = {} if self._on_gpu(engine) else dict(engine.memory_bytes)
-            said["held"] = engine.memory_bytes.get("process", 0)
-            found.append(EngineMemory(() if engine.pid is None else (engine.pid,), said, engine.kv_used_share))
-        return memory_parts(
-            reading.total_bytes,
-            reading.used_bytes,
-            found,
-            reading.processes,
-            own_bytes=reading.own_bytes,
-            cache_bytes=reading.cache_bytes or 0,
-            pool_resident=False,
-        )
 
     # Engines
 
@@ -353,36 +230,6 @@ class Telemetry:
 
     def snapshot(self) -> Snapshot:
         return snapshot_of(self)
-
-
-def snapshot_of(telemetry: Readings) -> Snapshot:
-    """The newest of everything that is sampled, or was recorded."""
-    at = telemetry.clock.now()
-    answering = [(track.newest, track.picture) for track in telemetry.gpus if track.newest is not None]
-    return Snapshot(
-        at=at,
-        wall=telemetry.clock.wall(at),
-        gpus=tuple(reading for reading, _ in answering),
-        gpu_pictures=tuple(picture for _, picture in answering),
-        gpu_problem=telemetry.gpu_problem,
-        host=telemetry.host_newest,
-        host_picture=telemetry.host_picture,
-        engines=tuple(
-            EngineSnapshot(
-                id=engine.id,
-                name=engine.name,
-                toolchain=engine.toolchain,
-                pid=engine.pid,
-                at=engine.newest_at,
-                stats=engine.newest,
-                values={name: engine.series.at(name, at) for name in engine.series.names},
-                generation_mean=engine.generation_mean,
-                prefill_mean=engine.prefill_mean,
-                notes=engine.notes,
-            )
-            for engine in telemetry.engines
-        ),
-    )
 
 
 def _gpu_row(reading: GpuReading, picture: MemoryPicture | None) -> dict[str, float | None]:

@@ -33,6 +33,10 @@ class Table:
         self._data[self._end] = row
         self._end += 1
 
+    def load(self, rows: Floats, whole: bool) -> None:
+        """These rows, in place of all."""
+        self._data, self._first, self._end, self.whole = rows.copy(), 0, len(rows), whole
+
     def drop_before(self, t: float) -> None:
         """Let go of rows from before `t`, but never the last."""
         if self._end - self._first < 2 or self._data[self._first, 0] >= t:
@@ -102,6 +106,31 @@ class Level:
         np.fmax(self._high[i], row, out=self._high[i])
         if self._last is not None:
             self._last[i] = np.where(np.isnan(row), self._last[i], row)
+
+    def load(self, t: Floats, values: Floats, until: Floats) -> None:
+        """All readings at once, in place of what was there."""
+        buckets = np.floor_divide(t, self.width).astype(np.int64)
+        last = int(buckets[-1])
+        self._first = max(int(buckets[0]), last - self._keep + 1)
+        self._count = last - self._first + 1
+        self._whole = self._first == buckets[0]
+        begin = int(np.searchsorted(buckets, self._first))
+        starts = np.flatnonzero(np.diff(buckets[begin:], prepend=self._first - 1)) + begin
+        rows = buckets[starts] - self._first
+        before = np.searchsorted(t, np.arange(self._first, last + 1) * self.width) - 1
+        held = (before >= 0) & (until[before] > np.arange(self._first, last + 1) * self.width)
+        held[rows] = False
+        shape = (self._count, values.shape[1])
+        self._low, self._high = np.full(shape, np.nan), np.full(shape, np.nan)
+        self._low[held] = self._high[held] = values[before[held]]
+        self._low[rows] = np.fmin.reduceat(values, starts, axis=0)
+        self._high[rows] = np.fmax.reduceat(values, starts, axis=0)
+        if self._last is not None:
+            self._last = self._low.copy()
+            ends = np.append(starts[1:], len(t))
+            for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+                for at in range(start, end):
+                    self._last[row] = np.where(np.isnan(values[at]), self._last[row], values[at])
 
     def _advance(self, bucket: int) -> int:
         """Let `bucket` be the last one; the row of the first new one. The oldest go where too many are kept."""

@@ -1,4 +1,4 @@
-"""A stretch of readings in a file, to be looked at later, elsewhere, with the same panels; and as CSV.
+"""A stretch of readings in a file, to be looked at later, elsewhere, with the same panels.
 
 JSON lines, gzip-compressed when the name ends with `.gz`: a header (schema, version, machine, GPUs, engines), blocks
 of columns, events, and a last line that shows that nothing is missing.
@@ -6,7 +6,6 @@ of columns, events, and a last line that shows that nothing is missing.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -26,11 +25,14 @@ from workbench.core.errors import BadInputError
 from workbench.core.host import read_host
 from workbench.telemetry.clock import Clock
 from workbench.telemetry.engine import EngineTrack
+from workbench.telemetry.export import csv_rows, write_csv
 from workbench.telemetry.host import HostReading
-from workbench.telemetry.hub import Event, GpuTrack, Readings, Snapshot, snapshot_of
 from workbench.telemetry.memory import MemoryPart, MemoryPicture
 from workbench.telemetry.nvml import GpuProcess, GpuReading
 from workbench.telemetry.series import Rows, Series
+from workbench.telemetry.tracks import Event, GpuTrack, Readings, Snapshot, snapshot_of
+
+__all__ = ["Recording", "csv_rows", "read", "write", "write_csv"]
 
 SCHEMA = "engine-workbench-telemetry"
 VERSION = 1
@@ -87,6 +89,7 @@ class Recording:
         self._named = {"host": self.host}
         self._named |= {f"gpu {i}": track.series for i, track in enumerate(self._gpus)}
         self._named |= {f"engine {i}": engine.series for i, engine in enumerate(engines)}
+        self._blocks: dict[str, list[Rows]] = {name: [] for name in self._named}
         self._events: list[Event] = []
 
     @property
@@ -116,19 +119,30 @@ class Recording:
             event = line["event"]
             self._events.append(Event(float(event["at"]), str(event["text"]), str(event["kind"])))
             return
-        series = self._named[line["series"]]
-        t, hold = line["t"], line["hold"]
+        blocks = self._blocks[line["series"]]
+        t, hold = np.array(line["t"], dtype=np.float64), line["hold"]
         holds = hold if isinstance(hold, list) else [hold] * len(t)
         columns = {str(name): v if isinstance(v, list) else [v] * len(t) for name, v in line["columns"].items()}
-        if any(len(column) != len(t) for column in (holds, *columns.values())):
+        if t.ndim != 1 or any(len(column) != len(t) for column in (holds, *columns.values())):
             raise ValueError("columns of unequal length")
-        series.load(
-            Rows(
-                np.array(t, dtype=np.float64),
-                {name: _array(column) for name, column in columns.items()},
-                np.array(t, dtype=np.float64) + [math.inf if h is None else float(h) for h in holds],
-            )
-        )
+        until = t + np.array([math.inf if h is None else float(h) for h in holds])
+        blocks.append(Rows(t, {name: _array(column) for name, column in columns.items()}, until))
+
+    def finish(self) -> None:
+        """All lines were taken."""
+        for name, blocks in self._blocks.items():
+            if blocks:
+                self._named[name].load(_joined(blocks))
+        self._blocks.clear()
+
+
+def _joined(blocks: list[Rows]) -> Rows:
+    names = dict.fromkeys(name for block in blocks for name in block.values)
+    values = {
+        name: np.concatenate([block.values.get(name, np.full(len(block.t), np.nan)) for block in blocks])
+        for name in names
+    }
+    return Rows(np.concatenate([b.t for b in blocks]), values, np.concatenate([b.until for b in blocks]))
 
 
 def write(telemetry: Readings, path: Path, start: float = -math.inf, end: float = math.inf) -> Path:
@@ -149,7 +163,7 @@ def write(telemetry: Readings, path: Path, start: float = -math.inf, end: float 
     if not times:
         raise BadInputError("There is nothing to record.", fix="Record a stretch in which something was sampled.")
     begin = start if math.isfinite(start) else min(times)
-    stop = min(end, max(telemetry.clock.now(), max(times)))
+    stop = min(end, max(*times, *(event.at for event in telemetry.events(start, end))))
     host = read_host()
     header = {
         "schema": SCHEMA,
@@ -231,6 +245,7 @@ def _read(path: Path, file: io.BufferedIOBase) -> Recording:
         if "lines" in line:
             if line["lines"] != count:
                 raise _damaged(path, f"{line['lines']} lines were written, {count} are there")
+            recording.finish()
             return recording
         recording.take(line)
     raise _damaged(path, f"more than {_MOST_LINES:,} lines")
@@ -247,52 +262,6 @@ def _damaged(path: Path, evidence: str) -> BadInputError:
     return BadInputError(
         f"{path} is damaged.", evidence=evidence, fix="Record again, or use another copy.", code="damaged"
     )
-
-
-def csv_rows(telemetry: Readings, start: float, end: float) -> Iterator[list[str]]:
-    """A table for other programs: headings with units, then a row for each moment at which anything was read.
-
-    A cell holds the reading in force at that moment, and is empty where none is.
-    """
-    tables: list[tuple[str, Rows]] = [("host", telemetry.host.rows(start, end))]
-    tables += [(f"gpu{track.index}", track.series.rows(start, end)) for track in telemetry.gpus]
-    tables += [
-        (engine.name, engine.series.rows(start, end)) for engine in (*telemetry.past_engines, *telemetry.engines)
-    ]
-    tables = [(name, rows) for name, rows in tables if len(rows.t)]
-    yield ["time", "monotonic_s", *(f"{name} {_unit(column)}" for name, rows in tables for column in rows.values)]
-    times = np.unique(np.concatenate([rows.t for _, rows in tables])) if tables else np.empty(0)
-    columns: list[NDArray[np.float64]] = []
-    for _, rows in tables:
-        before = np.searchsorted(rows.t, times, side="right") - 1
-        stands = (before >= 0) & (times <= rows.until[before])
-        columns += [np.where(stands, values[before], np.nan) for values in rows.values.values()]
-    for i, at in enumerate(times):
-        wall = telemetry.clock.wall(float(at))
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(wall)) + f".{int(wall % 1 * 1000):03d}Z"
-        yield [stamp, f"{at:.3f}", *(_cell(float(column[i])) for column in columns)]
-
-
-def write_csv(telemetry: Readings, path: Path, start: float, end: float) -> None:
-    """`csv_rows` into a file. Raises BadInputError when it cannot be written."""
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(csv_rows(telemetry, start, end))
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be written.", evidence=str(error)) from None
-
-
-_UNITS = {"batch": "batch_requests", "throttled": "throttled_0_or_1"}
-
-
-def _unit(column: str) -> str:
-    if column.startswith("part."):
-        return f"memory_{column.removeprefix('part.')}_bytes"
-    return _UNITS.get(column, column)
-
-
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else str(int(value)) if value.is_integer() else f"{value:.6g}"
 
 
 def _writer(path: Path, packed: bool) -> io.TextIOBase:

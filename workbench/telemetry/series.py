@@ -120,12 +120,25 @@ class Series:
                 self._gone = True
 
     def load(self, rows: Rows) -> None:
-        """Readings from a recording; those whose time does not go forward are dropped and counted."""
-        names = list(rows.values)
-        columns = [rows.values[name].tolist() for name in names]
-        for i, (at, until) in enumerate(zip(rows.t.tolist(), rows.until.tolist(), strict=True)):
-            row = {name: column[i] for name, column in zip(names, columns, strict=True)}
-            self.add(at, row, (until - at) / HELD_INTERVALS)
+        """All readings of a recording at once, into an empty series; times that do not go forward are dropped."""
+        with self._lock:
+            if self._newest_at is not None:
+                raise ValueError("a series that has readings takes no recording")
+            finite = np.isfinite(rows.t)
+            latest = np.maximum.accumulate(np.where(finite, rows.t, -np.inf))
+            good = finite & np.concatenate(([True], rows.t[1:] > latest[:-1]))[: len(rows.t)]
+            self.dropped += int(np.count_nonzero(~good))
+            if not good.any():
+                return
+            self._widen(list(rows.values))
+            t, until = rows.t[good], np.maximum(rows.until[good], rows.t[good])
+            values = np.stack([column[good] for column in rows.values.values()], axis=1, dtype=np.float64)
+            values[~np.isfinite(values)] = np.nan
+            for level in self._levels:
+                level.load(t, values, until)
+            kept = t >= t[-1] - self.span_s
+            self._rows.load(np.column_stack((t, until, values))[kept], bool(kept.all()))
+            self._newest_at, self._newest, self._until = float(t[-1]), values[-1].copy(), float(until[-1])
 
     def _widen(self, new: list[str]) -> None:
         for name in new:

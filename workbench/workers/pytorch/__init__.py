@@ -1,0 +1,1 @@
+"""PyTorch workers: serve a Hugging Face folder as it is, by transformers' continuous batching."""
