@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -123,6 +124,27 @@ def test_figures_are_those_of_the_formulas() -> None:
     summary = burst.summary()
     assert summary.output_tok_s == pytest.approx(5 / 0.5), "from the first t0 to the last token, of all rows"
     assert summary.ttft_p50_ms == pytest.approx((100 + (t0 + 0.5 - second.t0_s) * 1000) / 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_looked_at_often_or_once_a_row_is_the_same(seed: int) -> None:
+    random = Random(seed)
+    often, wire = on_wire()
+    generation = wire.made[0]
+    once = Burst(wire, ["hi"], 1)  # type: ignore[arg-type]
+    once._requests[0].generation = generation
+    for step in range(60):
+        ids = [random.randrange(9)] * random.choice((0, 0, 1, 1, 3))
+        generation.add(tokens("ab"[: random.randrange(3)], *ids), generation.t0_s + step / 10)
+        if random.random() < 0.4:
+            often.rows()
+    generation.add(Finished(request="r0", reason="stop"), generation.t0_s + 7)
+    row = often.rows()[0]
+    assert row == once.rows()[0]
+    answer = generation.result(0)
+    assert (row.text, row.output_tokens) == (answer.text, answer.output_tokens)
+    assert (row.ttft_ms, row.latency_ms) == (answer.ttft_ms, answer.latency_ms)
+    assert row.output_tok_s == pytest.approx(answer.output_tok_s)
 
 
 def test_what_is_not_reported_is_none() -> None:

@@ -165,6 +165,8 @@ class Stats(Message):
     kv_blocks_total: int | None = None
     requests_active: int | None = None
     requests_queued: int | None = None
+    batch: int | None = None
+    """Requests that were in the last iteration."""
     context_tokens: int | None = None
     """Prompt tokens processed since the engine was loaded."""
     generated_tokens: int | None = None

@@ -14,7 +14,7 @@ from workbench.core import metrics
 from workbench.core.answer import AnswerRecord, EngineRef
 from workbench.core.conversation import clean_text
 from workbench.core.errors import BadInputError, Failure, WorkbenchError
-from workbench.core.messages import ChatTurn, Finished, FinishReason, Sampling, Tokens
+from workbench.core.messages import ChatTurn, Finished, FinishReason, Sampling
 from workbench.core.metrics import Chunk
 from workbench.jobs.burst_prompts import MOST_BYTES, MOST_PROMPTS, SUFFIXES, Prompt, read_prompts
 from workbench.jobs.engine import EngineClient
@@ -102,9 +102,9 @@ class _Request:
         """When the last token came."""
         self.end_s = 0.0
         """When it ended: with its last token, unless something else ended it; then, when that was seen."""
-        self._events = self._responses = self._tokens = 0
+        self._responses = self._tokens = 0
         self._first: Chunk | None = None
-        self._text: list[str] = []
+        self._text = ""
 
     def refuse(self, failure: Failure | None) -> None:
         """It was not sent: because of `failure`, or because the burst was stopped before."""
@@ -119,26 +119,21 @@ class _Request:
         generation = self.generation
         if generation is None or not self.row.open:
             return self.row
-        events = generation.take(self._events)
-        if not events:
+        news, end = generation.news(self._responses)
+        if news.responses == self._responses and end is None:
             return self.row
-        self._events += len(events)
-        end = events[-1] if isinstance(events[-1], Finished) else None
-        new = [event.text for event in events if isinstance(event, Tokens)]
-        if new:
-            # One chunk a token event, in the same order; there may be more by now than events were taken.
-            self._count(generation.take_chunks(self._responses, self._responses + len(new)))
-            self._responses += len(new)
-        self._text.append("".join(new))
-        if len(self._text) > 1:
-            self._text = ["".join(self._text)]
+        self._responses = news.responses
+        self._tokens += news.tokens
+        self._first = self._first or news.first
+        self.last_s = self.last_s if news.last_s is None else news.last_s
+        self._text += news.text
         if end is not None:
             last_s = self.last_s if end.reason in ("stop", "length") else None
             self.end_s = time.monotonic() if last_s is None else last_s
         usage = end.usage if end is not None else None
         ends = self._ends()
         counted: int | None = self._tokens
-        if not self._tokens and self._text[0]:
+        if not self._tokens and self._text:
             counted = usage.output_tokens if usage is not None else None
         state: RowState = _ENDS[end.reason] if end is not None else "active" if self._responses else "waiting"
         self.row = BurstRow(
@@ -150,19 +145,12 @@ class _Request:
             ttft_ms=metrics.ttft_ms(generation.t0_s, ends),
             output_tok_s=metrics.output_tok_s(ends),
             latency_ms=metrics.latency_ms(generation.t0_s, ends) if end is not None else None,
-            text=self._text[0],
+            text=self._text,
             reason=end.reason if end is not None else None,
             failure=generation.failure if end is not None and end.reason == "error" else None,
             seed=self.row.seed,
         )
         return self.row
-
-    def _count(self, chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            if chunk.tokens > 0:
-                self._tokens += chunk.tokens
-                self._first = self._first or chunk
-                self.last_s = chunk.t_s
 
     def _ends(self) -> tuple[Chunk, ...]:
         """The first response and all later ones as one: the formulas ask for no more of the times."""

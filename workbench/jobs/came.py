@@ -5,9 +5,23 @@ objects of their own the collector of cycles would walk over all of them again a
 from __future__ import annotations
 
 from array import array
+from typing import NamedTuple
 
 from workbench.core.messages import Tokens
 from workbench.core.metrics import Chunk
+
+
+class News(NamedTuple):
+    """What several responses together brought."""
+
+    responses: int
+    """How many there are up to here: where to go on."""
+    text: str
+    tokens: int
+    first: Chunk | None
+    """The first of them that carried a token."""
+    last_s: float | None
+    """When the last of them that carried a token arrived."""
 
 
 class Came:
@@ -79,3 +93,14 @@ class Came:
 
     def chunks(self, first: int = 0, end: int | None = None) -> tuple[Chunk, ...]:
         return tuple(self.chunk(number) for number in range(first, min(len(self), len(self) if end is None else end)))
+
+    def since(self, first: int) -> News:
+        """What the responses from number `first` on brought together."""
+        end = len(self)
+        with_tokens = (number for number in range(first, end) if self.chunk(number).tokens)
+        began = next(with_tokens, None)
+        if began is None:
+            return News(end, "".join(self._texts[first:]), 0, None, None)
+        last = next(number for number in range(end - 1, began - 1, -1) if self.chunk(number).tokens)
+        tokens = self._ends[-1] - (self._ends[first - 1] if first else 0)
+        return News(end, "".join(self._texts[first:]), tokens, self.chunk(began), self._arrived_s[last])

@@ -11,7 +11,7 @@ from workbench.core import metrics
 from workbench.core.errors import BadInputError, Failure, StepFailedError
 from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
-from workbench.jobs.came import Came
+from workbench.jobs.came import Came, News
 
 Event = Tokens | Finished
 
@@ -110,10 +110,13 @@ class Generation:
         with self._changed:
             return self._came.chunks()
 
-    def take_chunks(self, index: int, end: int) -> tuple[Chunk, ...]:
-        """The times and token counts of the responses from number `index` up to `end`, as far as they have come."""
+    def news(self, index: int) -> tuple[News, Finished | None]:
+        """What the responses from that number on brought together, and the end where it has come; never waits.
+
+        Cheaper than `take`: it makes no message anew.
+        """
         with self._changed:
-            return self._came.chunks(index, end)
+            return self._came.since(index), self._end
 
     @property
     def failure(self) -> Failure | None:

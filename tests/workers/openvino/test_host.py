@@ -150,6 +150,7 @@ def test_more_requests_than_the_batch_holds_are_queued_and_all_right(engine: Pat
         wait_for_stats(client, is_idle)
     assert max(stats.requests_active or 0 for stats in seen) == 4
     assert max(stats.requests_queued or 0 for stats in seen) >= 4, "the library itself would run all of them"
+    assert 1 <= max(stats.batch or 0 for stats in seen) <= 4, "no iteration holds more than the batch"
     assert max(stats.kv_blocks_used or 0 for stats in seen) >= 4
     assert seen[-1].generated_tokens == 12 * 66
     assert seen[-1].context_tokens == sum(len(f"request {n}") for n in range(12))

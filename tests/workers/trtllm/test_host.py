@@ -171,6 +171,7 @@ def test_stats_are_the_iteration_records(engine: Path, tmp_path: Path) -> None:
     busy = [stats for stats in seen if stats.requests_active]
     assert max(stats.requests_active or 0 for stats in busy) == 4, "the engine's batch"
     assert max(stats.requests_queued or 0 for stats in busy) >= 4
+    assert max(stats.batch or 0 for stats in busy) == 4
     # Two KV blocks a prompt, and room for all of its answer.
     assert max(stats.kv_blocks_used or 0 for stats in busy) == 4 * 4
     assert all((stats.kv_blocks_used or 0) + (stats.kv_blocks_free or 0) == 100 for stats in busy)

@@ -277,7 +277,8 @@ class Host:
 
     def _stats(self) -> Stats:
         used, total = self._engine.kv_blocks_used(), self._engine.kv_blocks
-        active = min(int(self._pipeline.get_metrics().scheduled_requests), len(self._open))
+        scheduled = int(self._pipeline.get_metrics().scheduled_requests)
+        active = min(scheduled, len(self._open))
         memory = {"kv_pool": self._engine.kv_pool_bytes}
         resident = resident_bytes()
         if resident is not None:
@@ -288,6 +289,7 @@ class Host:
             kv_blocks_total=total,
             requests_active=active,
             requests_queued=len(self._open) - active + len(self._waiting),
+            batch=scheduled,
             context_tokens=self._context_tokens,
             generated_tokens=self._generated_tokens,
             iteration_ms=self._iteration_ms,

@@ -319,6 +319,7 @@ class Host:
         """The last record as `stats`. With no request open, a record from before the end says nothing of now."""
         record = self._record
         pool = record.get("kvCacheStats") or {}
+        batching = record.get("inflightBatchingStats") or record.get("staticBatchingStats") or {}
         stale = not self._open and bool(record.get("numActiveRequests") or record.get("numQueuedRequests"))
         active, queued = record.get("numActiveRequests"), record.get("numQueuedRequests")
         if not self._open:
@@ -337,6 +338,7 @@ class Host:
             kv_blocks_total=pool.get("maxNumBlocks", self._engine.kv_blocks),
             requests_active=active,
             requests_queued=queued,
+            batch=None if stale else batching.get("numScheduledRequests"),
             context_tokens=self._context_tokens,
             generated_tokens=self._generated_tokens,
             iteration_ms=record.get("iterLatencyMS"),
