@@ -1,4 +1,4 @@
-"""A newcomer's way by clicks alone, with the real toolchain: the demo engine built, cancelled, retried, and refused."""
+"""A newcomer's way by clicks alone, with the real toolchain: the demo engine built, cancelled, retried, talked to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QAbstractButton, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from tests.ui.conftest import OpenWindow
+from tests.ui.demo_talk import talk
 from workbench.ui.models.jobs import JobRow
 from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.pages.engines.page import EnginesPage
@@ -84,6 +85,7 @@ def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     assert isinstance(engines, EnginesPage)
     qtbot.waitUntil(lambda: len(engines.rows.rows) == 1, timeout=20_000)
     assert engines.rows.rows[0].weights.lower().startswith("int8")
+    talk(qtbot, window, click)
 
     # A failure that is planted: no INT8 engine agrees with its source at every position and with no divergence.
     click(qtbot, window, "Build")

@@ -6,7 +6,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QIODevice, QObject, QSaveFile, Signal
 
@@ -16,6 +16,10 @@ from workbench.core.host import HostSpec, read_host
 from workbench.ui.actions import Actions
 from workbench.ui.bridge import Tasks
 from workbench.ui.notices import Notices
+
+if TYPE_CHECKING:
+    from workbench.telemetry.hub import Telemetry
+    from workbench.ui.models.room import EngineRoom
 
 STATE_FILE = "window.json"
 STATE_SCHEMA = 1
@@ -102,6 +106,12 @@ class Events(QObject):
     show_page = Signal(str)
     build_with = Signal(str, str)
     """Preset id and model folder (either may be empty): go to Build with them."""
+    doing = Signal(str)
+    """What goes on beside the jobs, in words for the status line; empty: nothing."""
+    show_moment = Signal(float)
+    """Seconds of the telemetry's clock: the monitor shows them, with its crosshair there."""
+    prompt_with = Signal(str)
+    """An engine's folder: go to Playground and load it."""
 
 
 @dataclass
@@ -115,3 +125,40 @@ class Session:
     state: State
     events: Events = field(default_factory=Events)
     host: HostSpec = field(default_factory=read_host)
+    _room: EngineRoom | None = None
+    _telemetry: Telemetry | None = None
+    _telemetry_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What is sampled, and what engines report. Made when first asked for, by any thread: it brings numpy, for
+        which a start has no time. The window starts and closes it."""
+        with self._telemetry_lock:
+            if self._telemetry is None:
+                from workbench.telemetry.hub import Telemetry
+
+                self._telemetry = Telemetry()
+            return self._telemetry
+
+    @property
+    def room(self) -> EngineRoom:
+        """The engines that are loaded; for the GUI thread."""
+        if self._room is None:
+            from workbench.ui.models.room import EngineRoom
+
+            self._room = EngineRoom(self)
+        return self._room
+
+    def close_room(self) -> None:
+        """End the hosts of the engines that are loaded."""
+        if self._room is not None:
+            self._room.close()
+
+    @property
+    def has_telemetry(self) -> bool:
+        """Whether it was made; asking makes nothing."""
+        return self._telemetry is not None
+
+    def use_telemetry(self, telemetry: Telemetry) -> None:
+        """Take this one, before anybody asked: with a clock or a driver of one's own."""
+        self._telemetry = telemetry

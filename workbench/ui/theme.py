@@ -253,6 +253,14 @@ QLineEdit[wrong="true"], QSpinBox[wrong="true"], QDoubleSpinBox[wrong="true"] {{
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
   width: 0; border: none;
 }}
+QSlider {{ min-height: 20px; }}
+QSlider::groove:horizontal {{ height: 2px; background: {t["track"]}; border-radius: 1px; }}
+QSlider::sub-page:horizontal {{ background: {t["accent"]}; border-radius: 1px; }}
+QSlider::handle:horizontal {{
+  width: 12px; height: 12px; margin: -5px 0; border-radius: 6px; background: {t["text"]};
+}}
+QSlider::handle:horizontal:focus {{ background: {t["accent"]}; }}
+QSlider::sub-page:horizontal:disabled, QSlider::handle:horizontal:disabled {{ background: {t["disabled"]}; }}
 QComboBox::drop-down {{ border: none; width: 24px; }}
 QComboBox::down-arrow {{ image: url("{drawn}/arrow-down.svg"); width: 14px; height: 14px; }}
 QComboBox QAbstractItemView {{

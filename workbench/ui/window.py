@@ -7,17 +7,17 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
-from workbench.telemetry.memory import MemorySample, MemorySampler, Ring
-from workbench.ui.bridge import Poll
+from workbench.ui.monitor.axis import FIRST_SPAN
+from workbench.ui.monitor.dock import WIDTH, Monitor
 from workbench.ui.pages.base import Page, PageKind
 from workbench.ui.session import Session
 from workbench.ui.shell.header import Header
-from workbench.ui.shell.monitor import SPANS, WIDTH, Monitor
 from workbench.ui.shell.palette import Palette
 from workbench.ui.shell.rail import Rail
 from workbench.ui.shell.status import StatusLine
@@ -26,8 +26,11 @@ from workbench.ui.theme import MODES, theme
 from workbench.ui.widgets.basics import icon_button, recolour, rule
 from workbench.ui.widgets.past_notices import PastNotices
 
+if TYPE_CHECKING:
+    from workbench.telemetry.hub import Telemetry
+
 SIZE = (1280, 800)
-SAMPLE_MS = 1000
+STATUS_MS, FIRST_STATUS_MS = 1000, 100
 SAVE_MS = 30_000
 _END_S = 4.0
 _log = logging.getLogger("workbench.ui")
@@ -57,21 +60,23 @@ class Window(QMainWindow):
         self._kinds = {kind.name: kind for kind in pages}
         self._pages: dict[str, Page] = {}
         self._now = ""
-        self._ring = Ring(SPANS[-1] * 60)
-        self._sampler = MemorySampler()
-        self._poll: Poll[MemorySample] = Poll(session.tasks, self._sampler.sample, SAMPLE_MS, self)
-        self._poll.answered.connect(self._take_sample)
+        self._looking = QTimer(self)
+        self._looking.setInterval(FIRST_STATUS_MS)
+        self._looking.timeout.connect(self._show_status)
         self._saving = QTimer(self)
         self._saving.setInterval(SAVE_MS)
         self._saving.timeout.connect(self._save_now_and_then)
         self._unsaved = False
+        self._restored = False
+        """Whether the monitor was put where it had been."""
 
         self.rail = Rail([(k.name, k.title, k.icon_name) for k in pages], at_the_end)
         self.header = Header(self.open_palette, self.toggle_monitor)
         self.strip = NoticeStrip()
         self.status = StatusLine()
         self.stack = QStackedWidget()
-        self.monitor = Monitor(session, self._ring)
+        self.monitor = Monitor(session)
+        self.monitor.visibilityChanged.connect(lambda _: self.header.monitor.setChecked(not self.monitor.isHidden()))
         self.palette_dialog: Palette | None = None
         self.past_dialog: PastNotices | None = None
         self.past_button = icon_button("history", "Show past notices", self.open_past_notices)
@@ -83,6 +88,7 @@ class Window(QMainWindow):
         session.events.show_page.connect(self.show_page)
         session.events.show_job.connect(lambda _: self.show_page("jobs"))
         session.events.jobs_changed.connect(lambda jobs: self.status.show_running(jobs.running_text(time.time())))
+        session.events.doing.connect(self.status.show_doing)
         theme().changed.connect(self._recolour)
         self._first = self._restore()
         if page_later:
@@ -230,16 +236,27 @@ class Window(QMainWindow):
         self._begin()
 
     def _begin(self) -> None:
-        self._poll.start()
+        self.monitor.restore(self.session.state.table("monitor.dock"))
+        self._restored = True
+        self.session.tasks.run(self._start_telemetry, self._telemetry_runs)
         self._saving.start()
         if "jobs" in self._kinds:
             self.page("jobs")  # its badge and the status line tell of jobs on every page
 
-    def _take_sample(self, sample: MemorySample) -> None:
-        self._ring.add(sample)
-        self.status.show_memory(sample)
-        if self.monitor.isVisible():
-            self.monitor.refresh()
+    def _start_telemetry(self) -> Telemetry:
+        """In a thread: what samples takes longer to import than a window to open."""
+        telemetry = self.session.telemetry
+        telemetry.start()
+        return telemetry
+
+    def _telemetry_runs(self, telemetry: Telemetry) -> None:
+        self.monitor.show_source(telemetry)
+        self._looking.start()
+
+    def _show_status(self) -> None:
+        snapshot = self.session.telemetry.snapshot()
+        self.status.show_snapshot(snapshot)
+        self._looking.setInterval(STATUS_MS if snapshot.host is not None else FIRST_STATUS_MS)
 
     # -- between starts
 
@@ -248,8 +265,7 @@ class Window(QMainWindow):
         state = self.session.state
         if geometry := state.get("geometry"):
             self.restoreGeometry(QByteArray.fromBase64(str(geometry).encode()))
-        minutes = state.get("monitor.minutes", 5)
-        self.monitor.set_minutes(minutes if minutes in SPANS else 5)
+        self.monitor.set_minutes(state.get("monitor.minutes", FIRST_SPAN))
         first = str(state.get("page", ""))
         return first if first in self._kinds else next(iter(self._kinds))
 
@@ -259,6 +275,8 @@ class Window(QMainWindow):
         self._remember_monitor()
         state.put("geometry", bytes(self.saveGeometry().toBase64().data()).decode())
         state.put("monitor.minutes", self.monitor.minutes)
+        if self._restored:
+            state.put("monitor.dock", self.monitor.state())
         state.put("page", self._now or self._first)
         for name, page in self._pages.items():
             state.put(f"page.{name}", page.state())
@@ -295,16 +313,19 @@ class Window(QMainWindow):
         self.remember()
         self._save_at_the_end()
         self._saving.stop()
-        self._poll.stop()
+        self._looking.stop()
         self.strip.close_notice()
         for page in self._pages.values():
             page.close_page()
+        self.session.close_room()
         for dialog in self.findChildren(QDialog):
             dialog.close()
+        self.monitor.hide()  # it may be out of this window
         self.hide()
         self.closing.emit()
         self.session.tasks.close(_END_S)
-        self._sampler.close()
+        if self.session.has_telemetry:
+            self.session.telemetry.close()
         super().closeEvent(event)
 
     # -- a second start, and things dropped on the window

@@ -43,6 +43,12 @@ def _engines(session: Session) -> Page:
     return EnginesPage(session)
 
 
+def _playground(session: Session) -> Page:
+    from workbench.ui.pages.playground.page import PlaygroundPage
+
+    return PlaygroundPage(session)
+
+
 def _doctor(session: Session) -> Page:
     from workbench.ui.pages.doctor import DoctorPage
 
@@ -54,12 +60,14 @@ def import_pages() -> None:
     import workbench.ui.pages.builder.page
     import workbench.ui.pages.doctor
     import workbench.ui.pages.engines
-    import workbench.ui.pages.jobs  # noqa: F401
+    import workbench.ui.pages.jobs
+    import workbench.ui.pages.playground.page  # noqa: F401
 
 
 PAGES: tuple[PageKind, ...] = (
     LaterPage("build", "Build", "build", _build),
     LaterPage("jobs", "Jobs", "jobs", _jobs),
     LaterPage("engines", "Engines", "engines", _engines),
+    LaterPage("playground", "Playground", "playground", _playground),
     LaterPage("doctor", "Doctor", "doctor", _doctor),
 )

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
 
 from workbench.ui.theme import SMALL, mono_font
 from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label
+from workbench.ui.widgets.elided_line import ElidedLine
 
 HEIGHT = 47
 """With the hairline under it 48."""
@@ -22,7 +23,7 @@ class Header(QFrame):
         super().__init__()
         self.setProperty("surface", "bg")
         self.setFixedHeight(HEIGHT)
-        self._title, self._subtitle = label("", "title"), label("", "text3")
+        self._title, self._subtitle = label("", "title"), ElidedLine("text3")
         self._own: list[QWidget] = []
         find_button = button("Search actions", find, icon_name="search", tip="Every action by name (Ctrl+K)")
         find_button.setProperty("field", True)
@@ -41,10 +42,9 @@ class Header(QFrame):
         self._layout = QHBoxLayout(self)
         self._layout.setContentsMargins(MARGIN, 0, MARGIN, 0)
         self._layout.setSpacing(GAP)
-        for part in (self._title, self._subtitle):
-            self._layout.addWidget(part)
+        self._layout.addWidget(self._title)
+        self._layout.addWidget(self._subtitle, 1)
         self._layout.addSpacing(GAP)
-        self._layout.addStretch(1)
         self._layout.addWidget(find_button)
         self._layout.addWidget(self.monitor)
 
@@ -62,4 +62,4 @@ class Header(QFrame):
         self.set_subtitle(subtitle)
 
     def set_subtitle(self, text: str) -> None:
-        self._subtitle.setText(text)
+        self._subtitle.say(text)

@@ -100,6 +100,7 @@ class EnginesPage(Page):
 
     def _add_actions(self) -> None:
         for verb, words, do, icon_name in (
+            ("prompt", "Load this engine in the playground", self.prompt, "playground"),
             ("rebuild", "Rebuild this engine", self.rebuild, "refresh"),
             ("reveal", "Reveal this engine's folder", self.reveal, "folder"),
             ("delete", "Move this engine to the trash", self.ask_delete, "trash"),
@@ -109,10 +110,11 @@ class EnginesPage(Page):
             self.session.actions.add(f"engines.{verb}", words, do, icon_name=icon_name, group="Engines:")
 
     def _buttons(self) -> list[QWidget]:
+        self.prompt_button = button("Load in playground", self.prompt, icon_name="playground", primary=True)
         self.rebuild_button = button("Rebuild", self.rebuild, icon_name="refresh")
         self.reveal_button = button("Reveal", self.reveal, icon_name="folder", tip="Open the engine's folder")
         self.delete_button = icon_button("trash", "Move to the trash", self.ask_delete, flat=False)
-        return [self.rebuild_button, self.reveal_button, self.delete_button]
+        return [self.prompt_button, self.rebuild_button, self.reveal_button, self.delete_button]
 
     def _copy_button(self) -> QPushButton:
         self.copy_button = button(
@@ -258,6 +260,10 @@ class EnginesPage(Page):
             widget.setEnabled(one is not None)
         for verb in ("reveal", "delete", "copy"):
             self.session.actions[f"engines.{verb}"].setEnabled(one is not None)
+        usable = one is not None and one.usable
+        self.prompt_button.setEnabled(usable)
+        self.prompt_button.setToolTip("" if one is None or usable else one.missing or one.remark)
+        self.session.actions["engines.prompt"].setEnabled(usable)
         again = one is not None and bool(one.preset_id)
         self.rebuild_button.setEnabled(again)
         self.session.actions["engines.rebuild"].setEnabled(again)
@@ -305,6 +311,13 @@ class EnginesPage(Page):
         # The page first: it is made when it is first shown, and hears nothing before.
         self.session.events.show_page.emit("build")
         self.session.events.build_with.emit("demo", "")
+
+    def prompt(self) -> None:
+        """Load it in the playground, in the place of what is loaded there."""
+        if (row := self._one()) is not None and row.usable:
+            # The page first: it is made when it is first shown, and hears nothing before.
+            self.session.events.show_page.emit("playground")
+            self.session.events.prompt_with.emit(str(row.path))
 
     def rebuild(self) -> None:
         """Go to Build with the preset and the model that it was built from."""

@@ -1,0 +1,1 @@
+"""The playground: prompts go to the loaded engine, answers stream back."""
