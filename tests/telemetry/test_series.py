@@ -289,3 +289,11 @@ def test_a_recording_whose_times_go_back_loses_those_readings() -> None:
     assert series.rows(0, 10).t.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert series.at("x", 2.5) == 1.0
     Series().load(Rows(np.empty(0), {}, np.empty(0)))
+
+
+def test_before_the_first_reading_there_is_none() -> None:
+    series = Series()
+    series.add(101.5, {"a": 7.0})
+    series.add(102.5, {"a": 8.0})
+    assert series.at("a", 101.4) is None and series.at("a", 100.1) is None
+    assert series.at("a", 101.5) == 7.0 and series.at("a", 102.4) == 7.0

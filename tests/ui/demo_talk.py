@@ -19,9 +19,17 @@ from workbench.ui.window import Window
 
 ABORT_S = 0.3
 TURNS = (
-    "What is the capital of France? Answer in one sentence.", "And of Italy?", "Which of the two is larger?", "Say hello in French.",
-    "Name one river of Paris.", "Name a colour.", "Name another one.", "Count to five.", "Say it backwards.", "Goodbye!",
-)  # fmt: skip
+    "What is the capital of France? Answer in one sentence.",
+    "And of Italy?",
+    "Which of the two is larger?",
+    "Say hello in French.",
+    "Name one river of Paris.",
+    "Name a colour.",
+    "Name another one.",
+    "Count to five.",
+    "Say it backwards.",
+    "Goodbye!",
+)
 
 
 def talk(qtbot: QtBot, window: Window, click: Callable[[QtBot, Window, str], None]) -> None:

@@ -712,6 +712,14 @@ def test_a_long_code_block_is_one_and_copied_whole(view: ConversationView) -> No
     assert first.copy_button is not None
     first.copy_button.click()
     assert clipboard() == code
+    view.verticalScrollBar().setValue(400 * 20 - 200)
+    settle()
+    one, two = body.parts[0].widget, body.parts[1].widget
+    assert isinstance(one, CodeBlock)
+    assert isinstance(two, CodeBlock)
+    assert two.copy_button is None, "the head is at the beginning alone"
+    assert one.geometry().bottom() + 1 == two.y(), "the blocks of one fence meet"
+    assert one.text.height() == 400 * 20
 
 
 def test_right_to_left_nul_and_control_characters(view: ConversationView) -> None:

@@ -187,7 +187,7 @@ class Series:
             i = int(np.searchsorted(rows[:, 0], t, side="right")) - 1
             if i >= 0:
                 return _number(rows[i, column + 2]) if t <= rows[i, 1] else None
-            if len(rows):
+            if len(rows) and not self._rows.whole:  # else nothing older was thinned: it is before the first
                 return _number(self._day.last_at(t, column))
             return None
 

@@ -49,7 +49,9 @@ class CodeBlock(QWidget):
     def fit(self, width: int) -> int:
         """Place what is inside at `width` px; the height that it takes."""
         top = _HEAD if self._first else 0
-        height = self.text.fit(width - 2 * _PAD) + _BAR
+        height = self.text.fit(width - 2 * _PAD)
+        # Room for the scroll bar; between blocks of one fence only where there is one.
+        height += _BAR if self._last or self.text.document().idealWidth() > width - 2 * _PAD else 0
         self.text.setGeometry(_PAD, top + (2 if self._first else 0), width - 2 * _PAD, height)
         if self._language is not None and self.copy_button is not None:
             wanted = self.copy_button.sizeHint()

@@ -121,9 +121,9 @@ def figures_of(record: AnswerRecord | None) -> tuple[Figure, ...]:
 
 
 def live_figures(
-    ttft_ms: float | None, tok_s: float | None, input_tokens: int | None, output_tokens: int, note: str = ""
+    ttft_ms: float | None, tok_s: float | None, input_tokens: int | None, output_tokens: int, *, begun: bool, note: str
 ) -> tuple[Figure, ...]:
-    """The figures of an answer that streams, as far as there are any."""
+    """The figures of an answer that streams, as far as there are any; `begun`: some of it has come."""
     found = []
     if ttft_ms is not None:
         found.append(Figure("TTFT", ttft_text(ttft_ms), TTFT))
@@ -133,7 +133,7 @@ def live_figures(
         found.append(Figure("in", grouped(input_tokens), INPUT))
     if output_tokens:
         found.append(Figure("out", f"{grouped(output_tokens)} so far", f"{OUTPUT}, up to now."))
-    state = "streaming" if output_tokens or ttft_ms is not None else "waiting for the first token"
+    state = "streaming" if begun else "waiting for the first token"
     words = f"{state}, {note}" if note else state
     found.append(Figure("", words, "The engine is at work on this answer.", "accent"))
     return tuple(found)

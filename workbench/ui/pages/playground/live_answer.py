@@ -50,4 +50,5 @@ class LiveAnswer:
         first, last = self._first, self._last
         ttft = metrics.ttft_ms(self._t0_s, (first,)) if self._t0_s is not None and first is not None else None
         tok_s = metrics.output_tok_s((first, last)) if first is not None and last is not None else None
-        return live_figures(ttft, tok_s, self._input_tokens, self._tokens, self.note)
+        begun = bool(self._texts or self._tokens)
+        return live_figures(ttft, tok_s, self._input_tokens, self._tokens, begun=begun, note=self.note)
