@@ -23,9 +23,9 @@ from workbench.jobs.engine import EngineClient
 from workbench.store.prompts import SavedPrompt, write_prompt
 from workbench.ui.models.burst import BurstModel, BurstSnapshot
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
-from workbench.ui.pages.playground.burst_bar import BurstBar
-from workbench.ui.pages.playground.burst_card import BurstCard
-from workbench.ui.pages.playground.burst_table import (
+from workbench.ui.pages.playground.burst.bar import BurstBar
+from workbench.ui.pages.playground.burst.card import BurstCard
+from workbench.ui.pages.playground.burst.table import (
     ANSWER,
     IN,
     MOST_SHOWN,

@@ -25,12 +25,12 @@ from workbench.core.answer import AnswerRecord, EngineRef, Piece
 from workbench.core.conversation import Conversation, Turn
 from workbench.core.errors import Failure
 from workbench.core.messages import Usage
-from workbench.ui.pages.playground.code_block import CodeBlock
-from workbench.ui.pages.playground.conversation import ConversationView
-from workbench.ui.pages.playground.figures import INPUT, SPEED, TTFT, ends_of, figures_of
-from workbench.ui.pages.playground.text_part import TextPart
-from workbench.ui.pages.playground.token_view import LOWEST, TokenView, cells_of, opacity
-from workbench.ui.pages.playground.turn_row import TurnRow
+from workbench.ui.pages.playground.talk.code_block import CodeBlock
+from workbench.ui.pages.playground.talk.conversation import ConversationView
+from workbench.ui.pages.playground.talk.figures import INPUT, SPEED, TTFT, ends_of, figures_of
+from workbench.ui.pages.playground.talk.text_part import TextPart
+from workbench.ui.pages.playground.talk.token_view import LOWEST, TokenView, cells_of, opacity
+from workbench.ui.pages.playground.talk.turn_row import TurnRow
 from workbench.ui.theme import theme
 
 ENGINE = EngineRef(name="tiny", toolchain="OpenVINO GenAI")

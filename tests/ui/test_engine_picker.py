@@ -17,8 +17,8 @@ from tests.ui.test_engines import make_engine
 from workbench.core.artifact import StepRecord
 from workbench.core.home import Home
 from workbench.ui.models.room import EngineRoom
-from workbench.ui.pages.playground.engine_picker import EnginePicker, short_name
-from workbench.ui.pages.playground.engine_rows import NAME, PRECISION, STATE
+from workbench.ui.pages.playground.engine.picker import EnginePicker, short_name
+from workbench.ui.pages.playground.engine.rows import NAME, PRECISION, STATE
 from workbench.ui.session import Session
 
 WAIT_MS = 60_000

@@ -16,7 +16,7 @@ from workbench.core.home import Home
 from workbench.store.store import Store
 from workbench.ui.models.loading import LoadStep
 from workbench.ui.models.room import Loading
-from workbench.ui.pages.playground.engine_strip import EngineFace, loading_words, seconds_words
+from workbench.ui.pages.playground.engine.faces import EngineFace, loading_words, seconds_words
 from workbench.ui.session import Session
 
 WAIT_MS = 10_000

@@ -15,8 +15,8 @@ from workbench.core.conversation import AnswerRecord, Conversation, EngineRef
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.store.conversations import Conversations
-from workbench.ui.pages.playground.export import file_name, write_export
-from workbench.ui.pages.playground.history_dialog import ENGINE, MODE, TITLE, TURNS, WHEN, HistoryDialog
+from workbench.ui.pages.playground.kept.export import file_name, write_export
+from workbench.ui.pages.playground.kept.history import ENGINE, MODE, TITLE, TURNS, WHEN, HistoryDialog
 from workbench.ui.session import Session
 
 WAIT_MS = 10_000

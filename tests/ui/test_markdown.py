@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.ui.pages.playground.markdown import (
+from workbench.ui.pages.playground.talk.markdown import (
     CODE_CHARS,
     CODE_LINES,
     PIECE_CHARS,

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.sweep import cut_off, nameless, unreached
 from workbench.store.prompts import SavedPrompt, prompts_path, read_prompts, write_prompt
-from workbench.ui.pages.playground.prompts_dialog import PromptsDialog
+from workbench.ui.pages.playground.kept.prompts import PromptsDialog
 from workbench.ui.session import Session
 
 PROMPTS = (

@@ -20,13 +20,13 @@ from workbench.ui.models.chat import Chat
 from workbench.ui.models.counting import Counting
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
 from workbench.ui.pages.base import Page
-from workbench.ui.pages.playground.burst_bar import BurstBar
-from workbench.ui.pages.playground.burst_card import BurstCard
+from workbench.ui.pages.playground.burst.bar import BurstBar
+from workbench.ui.pages.playground.burst.card import BurstCard
 from workbench.ui.pages.playground.composer import Composer
-from workbench.ui.pages.playground.conversation import ConversationView
-from workbench.ui.pages.playground.engine_strip import EngineFace
-from workbench.ui.pages.playground.side import Side
+from workbench.ui.pages.playground.engine.faces import EngineFace
+from workbench.ui.pages.playground.settings.side import Side
 from workbench.ui.pages.playground.system_bar import SystemBar
+from workbench.ui.pages.playground.talk.conversation import ConversationView
 from workbench.ui.pages.playground.verbs import Verbs
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import button, icon_button, rule

@@ -11,10 +11,10 @@ from PySide6.QtGui import QDesktopServices
 
 from workbench.core.conversation import Conversation
 from workbench.ui.models.loading import LOG_FILE
-from workbench.ui.pages.playground.engine_picker import EnginePicker
-from workbench.ui.pages.playground.export import ask_export
-from workbench.ui.pages.playground.history_dialog import HistoryDialog
-from workbench.ui.pages.playground.prompts_dialog import PromptsDialog
+from workbench.ui.pages.playground.engine.picker import EnginePicker
+from workbench.ui.pages.playground.kept.export import ask_export
+from workbench.ui.pages.playground.kept.history import HistoryDialog
+from workbench.ui.pages.playground.kept.prompts import PromptsDialog
 
 if TYPE_CHECKING:
     from workbench.ui.pages.playground.page import PlaygroundPage

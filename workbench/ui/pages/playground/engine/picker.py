@@ -13,11 +13,11 @@ from workbench.core.errors import Failure
 from workbench.ui.models.engines import EngineRow, EngineRows, read_first_rows, read_rows
 from workbench.ui.models.loading import LoadedEngine
 from workbench.ui.models.room import MOST_ENGINES, EngineRoom, Loading
-from workbench.ui.pages.playground.engine_rows import Now, PickModel, reason_against
-from workbench.ui.pages.playground.engine_strip import DEMO_TEXT, FailureText, LoadingCard
-from workbench.ui.pages.playground.list_table import ListTable, RowFilter, SearchKeys
+from workbench.ui.pages.playground.engine.faces import DEMO_TEXT, FailureText, LoadingCard
+from workbench.ui.pages.playground.engine.rows import Now, PickModel, reason_against
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import GAP, MARGIN, EmptyState, button, label, row, set_sign, surface
+from workbench.ui.widgets.list_table import ListTable, RowFilter, SearchKeys
 from workbench.ui.widgets.search_box import SearchBox
 
 _SIZE = (940, 540)

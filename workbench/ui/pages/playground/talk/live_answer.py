@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from workbench.core import metrics
 from workbench.core.answer import Piece
 from workbench.core.metrics import Chunk
-from workbench.ui.pages.playground.figures import Figure, live_figures
+from workbench.ui.pages.playground.talk.figures import Figure, live_figures
 
 
 class LiveAnswer:

@@ -12,7 +12,7 @@ from workbench.core.preset_check import KeyPath
 from workbench.core.preset_fields import PresetField, fields_by_path, overrides_between, value_at, with_values
 from workbench.core.units import format_duration
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
-from workbench.ui.pages.playground.sampling import LABEL_WIDTH
+from workbench.ui.pages.playground.settings.sampling import LABEL_WIDTH
 from workbench.ui.widgets.basics import GAP, MARGIN, button, chip, column, label, row, segments, set_chip
 from workbench.ui.widgets.editors import ChoiceEditor, Editor, SwitchEditor, make_editor
 from workbench.ui.widgets.fold import Fold

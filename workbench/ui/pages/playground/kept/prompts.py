@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, Q
 from workbench.core.errors import BadInputError, Failure
 from workbench.core.home import Home
 from workbench.store.prompts import SavedPrompt, read_prompts, remove_prompt, write_prompt
-from workbench.ui.pages.playground.list_table import ROW_ROLE, SEARCH_ROLE, SORT_ROLE, ListTable, RowFilter, SearchKeys
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import GAP, MARGIN, button, column, label, row, rule
+from workbench.ui.widgets.list_table import ROW_ROLE, SEARCH_ROLE, SORT_ROLE, ListTable, RowFilter, SearchKeys
 from workbench.ui.widgets.search_box import SearchBox
 
 Index = QModelIndex | QPersistentModelIndex

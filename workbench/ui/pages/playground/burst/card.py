@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QToolButton, QVB
 from workbench.core.units import format_duration
 from workbench.jobs.burst import BurstSummary
 from workbench.ui.models.burst import BurstModel, BurstSnapshot
-from workbench.ui.pages.playground.burst_table import BurstTable, speed_words
+from workbench.ui.pages.playground.burst.table import BurstTable, speed_words
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import (
     GAP,

@@ -8,8 +8,8 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
-from workbench.ui.pages.playground.markdown import visible
-from workbench.ui.pages.playground.text_part import TextPart
+from workbench.ui.pages.playground.talk.markdown import visible
+from workbench.ui.pages.playground.talk.text_part import TextPart
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import button, label
 

@@ -12,8 +12,8 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
 from workbench.core.units import format_bytes
 from workbench.ui.models.engines import EngineRow
 from workbench.ui.pages.engines.table import NONE, NOT_REPORTED, badge_words, date_words
-from workbench.ui.pages.playground.list_table import ROW_ROLE, SEARCH_ROLE, SIGN_ROLE, SORT_ROLE, TOKEN_ROLE, Index
 from workbench.ui.theme import mono_font, text_font
+from workbench.ui.widgets.list_table import ROW_ROLE, SEARCH_ROLE, SIGN_ROLE, SORT_ROLE, TOKEN_ROLE, Index
 
 _COLUMNS = (
     # title, figure at the right, tool tip of the heading

@@ -14,9 +14,13 @@ from workbench.core.conversation import Conversation
 from workbench.core.errors import Failure
 from workbench.store.conversations import Conversations, Kept
 from workbench.ui.pages.engines.table import NONE, NOT_REPORTED, date_words, spaced
-from workbench.ui.pages.playground.engine_strip import FailureText
-from workbench.ui.pages.playground.export import ask_export
-from workbench.ui.pages.playground.list_table import (
+from workbench.ui.pages.playground.engine.faces import FailureText
+from workbench.ui.pages.playground.kept.export import ask_export
+from workbench.ui.session import Session
+from workbench.ui.theme import mono_font, text_font
+from workbench.ui.widgets.basics import MARGIN, EmptyState, button, label, row
+from workbench.ui.widgets.cause_card import breakable
+from workbench.ui.widgets.list_table import (
     ROW_ROLE,
     SEARCH_ROLE,
     SIGN_ROLE,
@@ -27,10 +31,6 @@ from workbench.ui.pages.playground.list_table import (
     RowFilter,
     SearchKeys,
 )
-from workbench.ui.session import Session
-from workbench.ui.theme import mono_font, text_font
-from workbench.ui.widgets.basics import MARGIN, EmptyState, button, label, row
-from workbench.ui.widgets.cause_card import breakable
 from workbench.ui.widgets.search_box import SearchBox
 
 _SIZE = (820, 520)

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import QToolTip, QWidget
 
 from workbench.core.answer import Piece
 from workbench.ui.models.jobs import grouped
-from workbench.ui.pages.playground.markdown import visible
+from workbench.ui.pages.playground.talk.markdown import visible
 from workbench.ui.theme import BASE, SMALL, mono_font, text_font, theme
 
 LINE = 24

@@ -12,11 +12,11 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from workbench.ui.models.jobs import grouped
-from workbench.ui.pages.playground.code_block import CodeBlock
-from workbench.ui.pages.playground.dress import PARAGRAPH_GAP
-from workbench.ui.pages.playground.markdown import Block, Splitter, plain_lines, split
-from workbench.ui.pages.playground.parts import FOLD_CHARS, FOLD_FROM, Part, estimate, plain_parts
-from workbench.ui.pages.playground.text_part import TextPart
+from workbench.ui.pages.playground.talk.code_block import CodeBlock
+from workbench.ui.pages.playground.talk.dress import PARAGRAPH_GAP
+from workbench.ui.pages.playground.talk.markdown import Block, Splitter, plain_lines, split
+from workbench.ui.pages.playground.talk.parts import FOLD_CHARS, FOLD_FROM, Part, estimate, plain_parts
+from workbench.ui.pages.playground.talk.text_part import TextPart
 from workbench.ui.widgets.basics import button, label
 
 GROUP_CHARS = 1536

@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
-from workbench.ui.pages.playground.markdown import visible
+from workbench.ui.pages.playground.talk.markdown import visible
 from workbench.ui.widgets.basics import GAP, button, label, row
 
 _LEAST_H, _MOST_H = 56, 320

@@ -8,8 +8,8 @@ from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
-from workbench.ui.pages.playground.answer import copy_text
-from workbench.ui.pages.playground.markdown import visible
+from workbench.ui.pages.playground.talk.answer import copy_text
+from workbench.ui.pages.playground.talk.markdown import visible
 from workbench.ui.theme import SMALL, mono_font, theme
 from workbench.ui.widgets.basics import GAP, button, label, row, set_sign, surface
 from workbench.ui.widgets.cause_card import breakable

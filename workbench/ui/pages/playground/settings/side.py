@@ -8,8 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QScrollArea, QVBoxLayout
 
 from workbench.ui.models.loading import LoadedEngine
-from workbench.ui.pages.playground.runtime import DefinitionsPanel, FactsPanel, RuntimePanel
-from workbench.ui.pages.playground.sampling import SamplingPanel
+from workbench.ui.pages.playground.settings.runtime import DefinitionsPanel, FactsPanel, RuntimePanel
+from workbench.ui.pages.playground.settings.sampling import SamplingPanel
 from workbench.ui.widgets.basics import fill, surface
 
 WIDTH = 290

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QLineEdit, QSlider, QVBoxLayo
 
 from workbench.core.messages import Sampling
 from workbench.core.sampling_fields import FIELDS, SamplingError, SamplingField, to_sampling
-from workbench.ui.pages.playground.stops import StopStrings
+from workbench.ui.pages.playground.settings.stops import StopStrings
 from workbench.ui.theme import mono_font
 from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label, restyle, row
 from workbench.ui.widgets.fold import Fold

@@ -18,7 +18,7 @@ from PySide6.QtGui import (
     QTextTableFormat,
 )
 
-from workbench.ui.pages.playground.markdown import right_to_left
+from workbench.ui.pages.playground.talk.markdown import right_to_left
 from workbench.ui.theme import BASE, LARGE, mono_font, theme
 
 LINE, CODE_LINE = 22, 20

@@ -15,16 +15,16 @@ from PySide6.QtWidgets import QLabel, QWidget
 from workbench.core.answer import Piece
 from workbench.core.conversation import Turn
 from workbench.core.errors import Failure
-from workbench.ui.pages.playground.answer import Body, copy_text
-from workbench.ui.pages.playground.answer_cause import AnswerCause
-from workbench.ui.pages.playground.dress import LINE
-from workbench.ui.pages.playground.editor import TurnEditor
-from workbench.ui.pages.playground.figures import FiguresLine, figures_of
-from workbench.ui.pages.playground.live_answer import LiveAnswer
-from workbench.ui.pages.playground.parts import rough_height
-from workbench.ui.pages.playground.row_buttons import QuietButton, RowButtons, Verbs
-from workbench.ui.pages.playground.text_part import TextPart
-from workbench.ui.pages.playground.token_view import LogpScale, TokenView, cells_of
+from workbench.ui.pages.playground.talk.answer import Body, copy_text
+from workbench.ui.pages.playground.talk.answer_cause import AnswerCause
+from workbench.ui.pages.playground.talk.dress import LINE
+from workbench.ui.pages.playground.talk.editor import TurnEditor
+from workbench.ui.pages.playground.talk.figures import FiguresLine, figures_of
+from workbench.ui.pages.playground.talk.live_answer import LiveAnswer
+from workbench.ui.pages.playground.talk.parts import rough_height
+from workbench.ui.pages.playground.talk.row_buttons import QuietButton, RowButtons, Verbs
+from workbench.ui.pages.playground.talk.text_part import TextPart
+from workbench.ui.pages.playground.talk.token_view import LogpScale, TokenView, cells_of
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import label
 

@@ -12,7 +12,7 @@ from PySide6.QtCore import QPoint
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 
-from workbench.ui.pages.playground.figures import FiguresLine
+from workbench.ui.pages.playground.talk.figures import FiguresLine
 from workbench.ui.widgets.basics import label, set_icon
 
 BUTTON_H, LABEL_H = 24, 24

@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 from workbench.core.answer import Piece
 from workbench.core.conversation import Conversation, Turn
 from workbench.core.errors import Failure
-from workbench.ui.pages.playground.live_answer import LiveAnswer
-from workbench.ui.pages.playground.row_buttons import Verbs
-from workbench.ui.pages.playground.turn_row import TurnRow
+from workbench.ui.pages.playground.talk.live_answer import LiveAnswer
+from workbench.ui.pages.playground.talk.row_buttons import Verbs
+from workbench.ui.pages.playground.talk.turn_row import TurnRow
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import MARGIN, button
 

@@ -8,9 +8,9 @@ from typing import Literal
 from PySide6.QtWidgets import QWidget
 
 from workbench.ui.models.jobs import grouped
-from workbench.ui.pages.playground.code_block import CodeBlock
-from workbench.ui.pages.playground.dress import CODE_LINE, LINE
-from workbench.ui.pages.playground.text_part import TextPart
+from workbench.ui.pages.playground.talk.code_block import CodeBlock
+from workbench.ui.pages.playground.talk.dress import CODE_LINE, LINE
+from workbench.ui.pages.playground.talk.text_part import TextPart
 
 FOLD_CHARS = 20_000
 """So much of a long message is shown until all is asked for."""

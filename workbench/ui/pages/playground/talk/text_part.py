@@ -26,8 +26,8 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QTextBrowser, QToolTip, QWidget
 
-from workbench.ui.pages.playground.dress import AT_LEAST, CODE_LINE, EXACTLY, LINE, direction, dress
-from workbench.ui.pages.playground.markdown import kept_lines, visible
+from workbench.ui.pages.playground.talk.dress import AT_LEAST, CODE_LINE, EXACTLY, LINE, direction, dress
+from workbench.ui.pages.playground.talk.markdown import kept_lines, visible
 from workbench.ui.theme import BASE, mono_font, text_font, theme
 
 _FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML

@@ -1,0 +1,1 @@
+"""A burst: its controls, its card and its rows."""

@@ -1,0 +1,1 @@
+"""Engines to load, and the faces of the page while none is loaded."""
