@@ -9,6 +9,7 @@ import pytest
 
 from workbench.core.answer import AnswerRecord, EngineRef, Piece
 from workbench.core.conversation import CONVERSATION_SCHEMA, Conversation, Turn
+from workbench.core.conversation_text import markdown
 from workbench.core.errors import BadInputError, Failure
 from workbench.core.messages import Finished, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
@@ -252,7 +253,7 @@ def test_markdown_has_turns_figures_and_each_definition_once() -> None:
         .say("And?", 102.0)
         .answered("more", record("yes", "length", sampling=Sampling(max_tokens=3, temperature=0.7)), 103.0)
     )
-    text = shown.to_markdown()
+    text = markdown(shown)
     assert text.startswith("# Trial \\#1\n")
     assert "> Be\n>\n> short" in text
     assert CODE in text
@@ -269,14 +270,14 @@ def test_markdown_has_turns_figures_and_each_definition_once() -> None:
 
 def test_markdown_counts_what_it_does_not_show() -> None:
     talked = talk("a", "b").regenerate("t2").answered("B", record("B"), 110.0).edit("t1", "A", 111.0)
-    text = talked.answered("C", record("C"), 112.0).choose("t2").to_markdown()
+    text = markdown(talked.answered("C", record("C"), 112.0).choose("t2"))
     assert "1 other version of this message" in text and "1 other version of this answer" in text
     assert "2 other branches" in text
 
 
 def test_markdown_tells_a_failure() -> None:
     failure = Failure(code="killed", what="The engine host was killed.", evidence="signal 9", fix="Load it again.")
-    text = talk("a").answered("half", record("half", "error", failure=failure), 101.0).to_markdown()
+    text = markdown(talk("a").answered("half", record("half", "error", failure=failure), 101.0))
     assert "> The engine host was killed." in text and "> To do: Load it again." in text and "by a failure" in text
 
 
@@ -294,13 +295,13 @@ def test_markdown_tells_a_failure() -> None:
     ],
 )
 def test_an_open_fence_ends_with_its_answer(text: str, closing: str) -> None:
-    shown = talk("q").answered(text, record("x", "length"), 101.0).to_markdown()
+    shown = markdown(talk("q").answered(text, record("x", "length"), 101.0))
     assert f"{text}{closing}\n\n*TTFT" in shown
 
 
 def test_a_raw_export_says_what_it_is() -> None:
     raw = Conversation(id="r", mode="raw", system="not sent").say("Once\0", 1.0).answered(" more", record(" more"), 2.0)
-    text = raw.to_markdown()
+    text = markdown(raw)
     assert "Raw completion" in text and "## Continuation" in text and "not sent" not in text
     assert "\0" not in text and "Once␀" in text
 
@@ -314,4 +315,4 @@ def test_a_turn_without_a_record_is_shown_too() -> None:
         ),
         leaf="t2",
     )
-    assert "## Answer 1\n\nb\n" in kept.to_markdown() and "TTFT" not in kept.to_markdown()
+    assert "## Answer 1\n\nb\n" in markdown(kept) and "TTFT" not in markdown(kept)

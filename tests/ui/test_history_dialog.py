@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QApplication, 
 from pytestqt.qtbot import QtBot
 
 from workbench.core.conversation import AnswerRecord, Conversation, EngineRef
+from workbench.core.conversation_text import markdown
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.store.conversations import Conversations
@@ -193,7 +194,7 @@ def test_export_as_markdown_and_json(dialog: HistoryDialog, kept: Conversations,
     shown(dialog, qtbot, 1)
     export_to(dialog, qtbot, tmp_path / "talk", "Markdown (*.md)")
     qtbot.waitUntil((tmp_path / "talk.md").exists, timeout=WAIT_MS)
-    assert (tmp_path / "talk.md").read_text("utf-8") == one.to_markdown()
+    assert (tmp_path / "talk.md").read_text("utf-8") == markdown(one)
     export_to(dialog, qtbot, tmp_path / "talk", "JSON (*.json)")
     qtbot.waitUntil((tmp_path / "talk.json").exists, timeout=WAIT_MS)
     assert Conversation.from_json((tmp_path / "talk.json").read_bytes()) == one

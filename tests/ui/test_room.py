@@ -64,7 +64,7 @@ def test_two_engines_are_loaded_and_one_is_swapped(qtbot: QtBot, room: EngineRoo
     three = load(qtbot, room, tmp_path / "one", instead_of=one)
     assert {engine.id for engine in room.engines} == {two, three}
     qtbot.waitUntil(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE, timeout=10_000)
-    words = [event.text for event in room._session.telemetry.events(0, float("inf"))]
+    words = [event.text for event in room._telemetry().events(0, float("inf"))]
     assert "one-int8 loaded" in words and "one-int8 unloaded" in words
 
 

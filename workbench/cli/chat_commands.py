@@ -6,20 +6,21 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from workbench.core.conversation import first_problem
-from workbench.core.conversation_text import sampling_words
+from workbench.core.conversation_text import markdown, sampling_words
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.messages import Sampling
 from workbench.core.units import format_bytes
 
 if TYPE_CHECKING:
-    from workbench.cli.chat import Chat
+    from workbench.cli.chat_talk import Chat
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,6 @@ class Command:
     usage: str
     help: str
     run: Callable[[Chat, str], None]
-
-
-def run_command(chat: Chat, line: str) -> None:
-    """Run `/name rest`. Raises WorkbenchError in words for what cannot be."""
-    name, _, rest = line[1:].partition(" ")
-    command = COMMANDS.get(name)
-    if command is None:
-        raise BadInputError(
-            f"There is no command /{name[:40]}.",
-            fix="/help lists them; a message that begins with / is written with two: //.",
-            code="no-such-command",
-        )
-    command.run(chat, rest.strip())
 
 
 def changed_sampling(sampling: Sampling, name: str, value: str) -> Sampling:
@@ -127,7 +115,10 @@ def _save(chat: Chat, rest: str) -> None:
     if not rest:
         raise BadInputError("Give a file to save to.", fix="/save chat.md or /save chat.json", code="no-file")
     path: Path = expanded(rest)
-    writers = {".md": chat.conversation.to_markdown, ".json": chat.conversation.to_json}
+    writers: dict[str, Callable[[], str]] = {
+        ".md": partial(markdown, chat.conversation),
+        ".json": chat.conversation.to_json,
+    }
     write = writers.get(path.suffix.lower())
     if write is None:
         raise BadInputError(

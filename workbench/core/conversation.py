@@ -11,7 +11,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from workbench.core.answer import AnswerRecord, CountSource, EngineRef, Piece
-from workbench.core.conversation_text import markdown
 from workbench.core.errors import BadInputError
 from workbench.core.messages import ChatTurn
 
@@ -240,10 +239,6 @@ class Conversation(BaseModel):
             raise BadInputError(
                 f"{name} is not a conversation, or is damaged.", evidence=first_problem(error), code="bad-conversation"
             ) from error
-
-    def to_markdown(self) -> str:
-        """The shown path for people to read."""
-        return markdown(self)
 
     def _with(
         self, role: Role, text: str, parent: str | None, at: float, answer: AnswerRecord | None = None

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
 
+from workbench.core.answer import AnswerRecord
+from workbench.core.conversation import Conversation, Turn
 from workbench.core.messages import Sampling
-
-if TYPE_CHECKING:
-    from workbench.core.answer import AnswerRecord
-    from workbench.core.conversation import Conversation, Turn
 
 DEFINITIONS = {
     "TTFT": "time to first token: from handing the request over to the first response with a token, in milliseconds.",

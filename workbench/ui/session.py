@@ -146,7 +146,7 @@ class Session:
         if self._room is None:
             from workbench.ui.models.room import EngineRoom
 
-            self._room = EngineRoom(self)
+            self._room = EngineRoom(self.home, self.tasks, lambda: self.telemetry)
         return self._room
 
     def close_room(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from workbench.core.errors import Failure
+from workbench.core.home import Home
 from workbench.core.messages import Stats
 from workbench.jobs.engine import EngineClient
+from workbench.ui.bridge import Tasks
 from workbench.ui.models.loading import (
     EngineFacts,
     LoadedEngine,
@@ -23,8 +26,8 @@ from workbench.ui.models.loading import (
     start_host,
 )
 
-if TYPE_CHECKING:
-    from workbench.ui.session import Session
+if TYPE_CHECKING:  # it brings numpy
+    from workbench.telemetry.hub import Telemetry
 
 MOST_ENGINES = 2
 STATS_S = 0.1
@@ -62,9 +65,10 @@ class EngineRoom(QObject):
     _cleared = Signal(str)
     _ended = Signal(str, object)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, home: Home, tasks: Tasks, telemetry: Callable[[], Telemetry]) -> None:
+        """`telemetry` gives the one that is told of engines; it is asked for when there is something to tell."""
         super().__init__()
-        self._session = session
+        self._home, self._tasks, self._telemetry = home, tasks, telemetry
         self._numbers = itertools.count(1)
         self._engines: list[LoadedEngine] = []
         self._loading: Loading | None = None
@@ -119,7 +123,7 @@ class EngineRoom(QObject):
         self._loading = mine
         self._mark(f"loading {mine.name}")
         self.changed.emit()
-        home, loaded = self._session.home, tuple(one.name for one in self._engines if one is not leaving)
+        home, loaded = self._home, tuple(one.name for one in self._engines if one is not leaving)
         gone = tuple(client for client in self._gone if client.failure is None)
 
         def work() -> tuple[EngineFacts, EngineClient]:
@@ -135,7 +139,7 @@ class EngineRoom(QObject):
                 home, start, partial(self._step.emit, mine.id), partial(self._ended.emit, mine.id), mine.stop
             )
 
-        self._session.tasks.run(work, partial(self._take_loaded, mine), partial(self._take_failure, mine))
+        self._tasks.run(work, partial(self._take_loaded, mine), partial(self._take_failure, mine))
 
     def reload(self, engine_id: str, overrides: tuple[str, ...]) -> None:
         """The same engine with other runtime settings; what it was asked ends."""
@@ -157,7 +161,7 @@ class EngineRoom(QObject):
             return
         self._take_out(engine)
         self._mark(f"{engine.name} unloaded")
-        self._session.tasks.run(partial(engine.client.close, _CLOSE_S))
+        self._tasks.run(partial(engine.client.close, _CLOSE_S))
         self.changed.emit()
 
     def close(self) -> None:
@@ -198,7 +202,7 @@ class EngineRoom(QObject):
     def _take_loaded(self, mine: Loading, made: tuple[EngineFacts, EngineClient]) -> None:
         facts, client = made
         if mine.stop.is_set() or self._closed:
-            self._session.tasks.run(partial(client.close, 0.0))
+            self._tasks.run(partial(client.close, 0.0))
             return
         if client.failure is not None:  # it died between its first word and this one
             self._take_failure(mine, client.failure)
@@ -212,7 +216,7 @@ class EngineRoom(QObject):
         self.changed.emit()
 
     def _watch(self, engine: LoadedEngine) -> None:
-        telemetry = self._session.telemetry
+        telemetry = self._telemetry()
         pid = engine.client.hello.pid if engine.client.hello is not None else None
         track = telemetry.attach_engine(engine.id, engine.name, engine.facts.toolchain_title, pid, engine.ready)
         clock = telemetry.clock
@@ -244,9 +248,9 @@ class EngineRoom(QObject):
     def _take_out(self, engine: LoadedEngine) -> None:
         self._engines.remove(engine)
         self._gone = [client for client in self._gone if client.failure is None] + [engine.client]
-        self._session.telemetry.detach_engine(engine.id)
+        self._telemetry().detach_engine(engine.id)
         if self._current == engine.id:
             self._current = self._engines[-1].id if self._engines else ""
 
     def _mark(self, words: str) -> None:
-        self._session.telemetry.mark(words, "engine")
+        self._telemetry().mark(words, "engine")

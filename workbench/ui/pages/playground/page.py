@@ -48,7 +48,7 @@ class PlaygroundPage(Page):
         self.face = EngineFace(session)
         self.burst_bar, self.burst_card = BurstBar(session), BurstCard(self.bursts)
         self.composer = Composer(self.burst_bar)
-        self.verbs = Verbs(self)
+        self.verbs = Verbs(session, self, self.chat, self.view, self.composer, self.bar, lambda: self.last)
         self._lay_out()
         self._wire()
         self._add_actions()

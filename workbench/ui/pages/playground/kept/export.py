@@ -10,6 +10,7 @@ from PySide6.QtCore import QStandardPaths, Qt
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from workbench.core.conversation import Conversation
+from workbench.core.conversation_text import markdown
 from workbench.core.errors import BadInputError
 from workbench.ui.session import Session
 
@@ -23,7 +24,7 @@ def file_name(title: str) -> str:
 
 def write_export(conversation: Conversation, path: Path) -> Path:
     """Write it whole: JSON where the name ends so, else Markdown. Raises BadInputError."""
-    text = conversation.to_json() if path.suffix.lower() == ".json" else conversation.to_markdown()
+    text = conversation.to_json() if path.suffix.lower() == ".json" else markdown(conversation)
     temporary = path.with_name(f".{path.name[:80]}.new")
     try:
         temporary.write_text(text, "utf-8")
