@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,24 @@ def test_requirements_beside_the_toolchain_equal_the_extra() -> None:
 def test_shipped_data_is_found() -> None:
     assert (data_folder("presets") / "demo.toml").is_file()
     assert (data_folder("resources") / "verify_prompts.json").is_file()
+
+
+def test_threads_that_ask_for_the_workers_files_at_once_get_them_whole(home: Home) -> None:
+    start, found = threading.Barrier(8), list[Path]()
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        start.wait()
+        try:
+            found.append(staged_root(home))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and len(set(found)) == 1
+    assert [path.name for path in found[0].parent.iterdir()] == [found[0].name], "no half copies stay"
+    assert (found[0] / "workbench" / "core" / "messages.py").is_file()

@@ -27,7 +27,8 @@ def load_engine(qtbot: QtBot, window: Window, folder: Path) -> PlaygroundPage:
     before = {engine.id for engine in page.room.engines}
     window.session.events.prompt_with.emit(str(folder))
     qtbot.waitUntil(lambda: page.room.loading is None, timeout=WAIT_MS)
-    assert page.room.current is not None and page.room.current.id not in before, page.face.failure.accessibleName()
+    shown = page.face.failure.accessibleDescription() or page.face.currentIndex()
+    assert page.room.current is not None and page.room.current.id not in before, shown
     assert page.stack.currentWidget() is page.view
     return page
 

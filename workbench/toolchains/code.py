@@ -7,8 +7,8 @@ named by their content, under the home's cache. The same folder can be sent to a
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import workbench
@@ -32,13 +32,16 @@ def staged_root(home: Home) -> Path:
     target = home.cache / "worker-code" / digest.hexdigest()[:16]
     if target.is_dir():
         return target
-    building = target.with_name(f".{target.name}.{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own for each caller: threads of one process come here at once, too.
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    building.chmod(0o755)
     for path in files:
         place = building / "workbench" / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
     try:
         building.rename(target)
-    except OSError:  # another process was first
+    except OSError:  # another one was first
         shutil.rmtree(building, ignore_errors=True)
     return target
