@@ -37,6 +37,7 @@ from PySide6.QtWidgets import (
 )
 
 from tests.ui.checks import named
+from tests.ui.playground_faces import playground_faces
 from workbench.ui.widgets.fold import Fold
 from workbench.ui.window import Window
 
@@ -77,7 +78,10 @@ def _build(window: Window) -> Iterator[str]:
         yield "build, presets shown or hidden"
 
 
-MORE: dict[str, Callable[[Window], Iterator[str]]] = {"build": _build}
+MORE: dict[str, Callable[[Window], Iterator[str]]] = {
+    "build": _build,
+    "playground": lambda window: playground_faces(window, settle),
+}
 """What a page shows beside its first face and the rows of its list."""
 
 

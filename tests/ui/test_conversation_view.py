@@ -109,7 +109,7 @@ def test_rows_show_who_said_what_and_what_it_took(view: ConversationView) -> Non
     assert [shown_text(row) for row in view.rows] == ["Are you ready?", "Yes I am", "Good", "Go on"]
     assert view.rows[0].figures is None
     assert view.rows[1].figures is not None
-    assert view.rows[1].figures.words == ("TTFT 50.0 ms, speed 100 tok/s, in 1\u202f234, out 3, stopped at end of turn")
+    assert view.rows[1].figures.words == ("TTFT 50 ms, speed 100 tok/s, in 1\u202f234, out 3, stopped at end of turn")
     last = view.rows[-1]
     assert view.viewport().height() - (last.y() + last.height()) == 16, "a short one stands at the end of the page"
 
@@ -127,7 +127,7 @@ def test_what_is_missing_is_said_and_never_zero() -> None:
     assert {figure.value for figure in figures_of(None)} == {"not reported"}
     one = AnswerRecord(reason="abort", t0_s=1.0, pieces=(Piece(1.5, 1, "x"),))
     words = {figure.name: figure.value for figure in figures_of(one)}
-    assert words["TTFT"] == "500.0 ms"
+    assert words["TTFT"] == "500 ms"
     assert words["speed"] == "\u2013", "one token has no speed, reported or not"
     assert words["stopped by"] == "you"
 
@@ -329,7 +329,7 @@ def test_an_answer_streams_and_then_has_its_figures(view: ConversationView, qtbo
     for piece in pieces(text):
         view.stream("live", piece.text, (piece,))
         settle()
-    assert row.figures.words == "TTFT 50.0 ms, speed 100 tok/s, in 7, out 4 so far, streaming"
+    assert row.figures.words == "TTFT 50 ms, speed 100 tok/s, in 7, out 4 so far, streaming"
     assert shown_text(row) == text, "until a paragraph ends it is shown as it came"
     assert not view.rows[0].buttons["edit"].isEnabled(), "one answer at a time is begun by hand"
     with qtbot.waitSignal(view.stop):

@@ -11,13 +11,15 @@ from workbench.core.conversation import Conversation, Turn
 from workbench.core.messages import Sampling
 
 DEFINITIONS = {
-    "TTFT": "time to first token: from handing the request over to the first response with a token, in milliseconds.",
-    "speed": "output speed: 1000 / ITL in tokens a second, the time to the first token left out; "
-    "ITL is (last token - first token) / (tokens - 1).",
-    "in": "tokens of the prompt with its chat template, as the engine counts them.",
-    "out": "tokens of the answer.",
+    "TTFT": "time to first token: t1 - t0, in ms. t0 is when the request was handed to the transport, t1 the first "
+    "response that carries at least one token; an empty first response does not count.",
+    "speed": "output speed per user: 1000 / ITL, in tokens a second, where ITL = (tN - t1) / (n - 1). TTFT is left "
+    "out. Not defined for an answer of one token, or of one response.",
+    "in": "tokens of the prompt with the chat template's own, as the engine counts them.",
+    "out": "tokens of the answer, n.",
     "stopped": "what ended the answer: the end of the model's turn, a limit, you, or a failure.",
     "KV": "the most KV-cache blocks in use while the answer was made, of all the engine has.",
+    "log p": "natural logarithm of the probability that the engine gave a token.",
 }
 """What each word of the line of figures means; by the word."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.conversation import Turn
@@ -30,6 +30,9 @@ from workbench.ui.pages.playground.talk.conversation import ConversationView
 from workbench.ui.pages.playground.verbs import Verbs
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import button, icon_button, rule
+
+_HIGH = 680
+"""Height in px from which there is room for a conversation and the rows of a burst."""
 
 
 class PlaygroundPage(Page):
@@ -77,6 +80,15 @@ class PlaygroundPage(Page):
         across.addWidget(rule(vertical=True))
         across.addWidget(self.side)
 
+    def _make_room(self) -> None:
+        """On a low page the unfolded rows of a burst take the conversation's place."""
+        rows = self.burst_card.is_open and self.bursts.snapshot is not None
+        self.stack.setVisible(not rows or self.height() >= _HIGH)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
     def header_widgets(self) -> list[QWidget]:
         if not hasattr(self, "_header"):
             self.engine_button = button("Load engine", self.verbs.pick_engine, icon_name="engines")
@@ -118,6 +130,8 @@ class PlaygroundPage(Page):
         self.burst_bar.asked.connect(self._send_burst)
         self.bursts.refused.connect(self._refused)
         self.bursts.changed.connect(lambda _: self._say_doing())
+        self.burst_card.toggled.connect(lambda _: self._make_room())
+        self.bursts.changed.connect(lambda _: self._make_room())
         room.changed.connect(self._say_doing)
         self.side.sampling.changed.connect(lambda: self.composer.show_settings_problem(self.side.sampling.check()))
         self.side.runtime.asked_reload.connect(self._reload)

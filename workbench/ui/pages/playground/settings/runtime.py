@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
+from workbench.core.conversation_text import DEFINITIONS
 from workbench.core.preset import Preset
 from workbench.core.preset_check import KeyPath
 from workbench.core.preset_fields import PresetField, fields_by_path, overrides_between, value_at, with_values
@@ -251,14 +252,7 @@ def facts_of(engine: LoadedEngine) -> dict[str, str]:
     }
 
 
-DEFINITIONS: tuple[tuple[str, str], ...] = (
-    ("TTFT", "time from handing the request over to the first response with a token"),
-    ("speed", "1000 / ITL, where ITL is the time from the first to the last token over the tokens after the first"),
-    ("in, out", "tokens of the prompt with the chat template's own, and of the answer"),
-    ("stopped at", "end of turn: the model ended it; max tokens: a limit did; stopped: you did"),
-    ("log p", "natural logarithm of the probability that the engine gave a token"),
-    ("tokens/s together", "all output tokens of a burst over the time from its start to its last token"),
-)
+TOGETHER = "all output tokens of a burst over the time from its start to its last token."
 
 
 class DefinitionsPanel(Fold):
@@ -266,7 +260,7 @@ class DefinitionsPanel(Fold):
 
     def __init__(self) -> None:
         parts: list[QWidget] = []
-        for name, words in DEFINITIONS:
+        for name, words in {**DEFINITIONS, "all together": TOGETHER}.items():
             parts.append(column(label(name, "name"), label(words, "small", wrap=True), gap=0))
         super().__init__("Definitions", column(*parts, margins=(MARGIN, GAP, MARGIN, 12)), is_open=False)
         self.summary.setText("TTFT, speed, stop reasons")

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QToolTip, QWidget
 
 from workbench.core import metrics
 from workbench.core.answer import AnswerRecord, Piece
+from workbench.core.conversation_text import DEFINITIONS
 from workbench.core.metrics import Chunk
 from workbench.ui.models.jobs import grouped
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
@@ -28,16 +29,8 @@ from workbench.ui.theme import SMALL, mono_font, text_font, theme
 LINE_HEIGHT = 24
 _GAP, _INNER = 14, 4
 
-TTFT = (
-    "TTFT, time to first token: t1 - t0, in ms. t0 is when the request was handed to the transport, t1 the first "
-    "response that carries at least one token; an empty first response does not count."
-)
-SPEED = (
-    "Output speed per user: 1000 / ITL, in tokens a second, where ITL = (tN - t1) / (n - 1). TTFT is left out. "
-    "Not defined for an answer of one token, or of one response."
-)
-INPUT = "Input tokens, as the engine reports them: the whole prompt, with the chat template's own tokens."
-OUTPUT = "Output tokens, n: all tokens of the answer"
+TTFT, SPEED = (f"{name}: {DEFINITIONS[name]}" for name in ("TTFT", "speed"))
+INPUT, OUTPUT = f"in: {DEFINITIONS['in']}", f"out: {DEFINITIONS['out']}"
 STOPPED = "Why the answer ended there"
 _REASONS = {
     "stop": ("stopped at", "end of turn", "the model ended its turn, or wrote one of the stop strings."),
@@ -64,8 +57,7 @@ def _speed_text(tok_s: float) -> str:
 
 
 def ttft_text(ttft_ms: float) -> str:
-    whole, tenth = divmod(round(ttft_ms * 10), 10)
-    return f"{grouped(whole)}.{tenth} ms"
+    return f"{grouped(round(ttft_ms))} ms" if ttft_ms >= 9.95 else f"{ttft_ms:.1f} ms"
 
 
 def _count(name: str, count: int | None, definition: str) -> Figure:
@@ -108,7 +100,7 @@ def figures_of(record: AnswerRecord | None) -> tuple[Figure, ...]:
     ends = ends_of(record.pieces)
     speed = metrics.output_tok_s(ends)
     label, words, why = _REASONS[record.reason]
-    source = f"{OUTPUT}. Counted by: {record.count_source}."
+    source = f"{OUTPUT} Counted by: {record.count_source}."
     return (
         _ttft(metrics.ttft_ms(record.t0_s, ends)),
         Figure("speed", _speed_text(speed), SPEED)
@@ -132,7 +124,7 @@ def live_figures(
     if input_tokens is not None:
         found.append(Figure("in", grouped(input_tokens), INPUT))
     if output_tokens:
-        found.append(Figure("out", f"{grouped(output_tokens)} so far", f"{OUTPUT}, up to now."))
+        found.append(Figure("out", f"{grouped(output_tokens)} so far", f"{OUTPUT} Up to now."))
     state = "streaming" if begun else "waiting for the first token"
     words = f"{state}, {note}" if note else state
     found.append(Figure("", words, "The engine is at work on this answer.", "accent"))
