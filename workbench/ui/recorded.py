@@ -6,13 +6,21 @@ kept under resources/recorded; weights are not, so the large files are as long a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from workbench.core.artifact import PROVENANCE_FILE, Provenance
 from workbench.core.data import resource
 from workbench.core.home import Home
+from workbench.store.conversations import FOLDER
 
 _HOME, _SHOWN_AS = "{home}", "~/engine-workbench"
+_ROOMS: dict[str, Callable[[Home], Path]] = {
+    "jobs": lambda home: home.jobs,
+    "engines": lambda home: home.artifacts / "engines",
+    "conversations": lambda home: home.root / FOLDER,
+}
+"""Where the folders of the records belong."""
 _FOLLOWED = ("plan.json", "state.json")
 """Files whose paths lead somewhere; in the others they are only read."""
 
@@ -30,7 +38,7 @@ def recorded_home(folder: Path) -> Home:
         if not path.is_file():
             continue
         inside = path.relative_to(source)
-        place = (home.jobs if inside.parts[0] == "jobs" else home.artifacts / "engines").joinpath(*inside.parts[1:])
+        place = _ROOMS[inside.parts[0]](home).joinpath(*inside.parts[1:])
         place.parent.mkdir(parents=True, exist_ok=True)
         stands_for = str(folder) if path.name in _FOLLOWED else _SHOWN_AS
         place.write_text(path.read_text("utf-8").replace(_HOME, stands_for), "utf-8")

@@ -1,6 +1,6 @@
 """Pictures of every page with real objects, in dark and light, at scale 1 and 2, without a screen.
 
-    python -m workbench.ui.screens --out DIR [--home DIR] [--size 1600x1000]
+    python -m workbench.ui.screens --out DIR [--home DIR] [--size 1600x1000] [--engine DIR]
 
 Shows what the home holds (WORKBENCH_HOME, or --home); where no engine was built there, recorded ones (ui.recorded).
 Qt reads its scale once, so each scale is a process of its own.
@@ -14,14 +14,62 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.ui.window import Window
 
 SCALES = (1, 2)
-_SETTLE_S, _MOST_S = 0.4, 20.0
+_SETTLE_S, _MOST_S, _ENGINE_S = 0.4, 20.0, 120.0
+QUESTIONS = (
+    "What is the capital of France? Answer in one sentence.",
+    "Write a short Python function that returns the sum of a list, in a code block.",
+    "What is a cache, in two sentences?",
+)
 
 
-def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int) -> list[Path]:
-    """Render all pages at the process's own scale; the files written."""
+def show_talk(window: Window, settle: Callable[[], None], engine: str) -> None:
+    """Something to see on the playground: with an engine, two answers and a burst; else what was said last."""
+    from workbench.store.conversations import Conversations
+    from workbench.ui.pages.playground.page import PlaygroundPage
+
+    page = window.page("playground")
+    assert isinstance(page, PlaygroundPage)
+    if not engine:
+        kept = Conversations(window.session.home).list()
+        if kept:
+            page.verbs.open_kept(kept[0].id)
+            settle()
+        return
+    window.session.events.prompt_with.emit(engine)
+    _wait(lambda: page.room.loading is None)
+    page.side.sampling.rows["temperature"].set_value(0.0)
+    for text in QUESTIONS:
+        page.composer.set_text(text)
+        settle()
+        page.composer.send.emit(text)
+        _wait(lambda: not page.chat.streaming)
+    page.view.rows[-1].set_tokens(True)
+    window.monitor.set_minutes(1)
+    page.composer.set_text(QUESTIONS[0])
+    page.burst_bar.count.setValue(16)
+    page.burst_bar.ask()
+    _wait(lambda: page.bursts.snapshot is not None and page.bursts.snapshot.summary.done > 2)
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    from PySide6.QtWidgets import QApplication
+
+    ends = time.monotonic() + _ENGINE_S
+    while not holds() and time.monotonic() < ends:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine: str = "") -> list[Path]:
+    """Render all pages at the process's own scale; the files written. `engine`: a folder to load and to talk to."""
     from PySide6.QtWidgets import QApplication
 
     from workbench.core.home import home_from
@@ -52,6 +100,7 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int) -> lis
         settle()
         window.session.events.build_with.emit("cpu-int4-awq", str(models[0].parent))
         settle()
+    show_talk(window, settle, engine)
     written = []
     for scheme in SCHEMES:
         theme().set_mode("dark" if scheme == "dark" else "light")
@@ -84,12 +133,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--size", default="1600x1000")
+    parser.add_argument("--engine", default="", help="an engine's folder: it is loaded and talked to")
     parser.add_argument("--scale", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     width, height = (int(part) for part in given.size.split("x"))
     given.out.mkdir(parents=True, exist_ok=True)
     if given.scale is not None:
-        for path in take(given.out, (width, height), given.home, given.scale):
+        for path in take(given.out, (width, height), given.home, given.scale, given.engine):
             sys.stdout.write(f"{path}\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="workbench-screens-") as place:
@@ -97,7 +147,7 @@ def main() -> int:
         for scale in SCALES:
             argv = [sys.executable, "-m", "workbench.ui.screens", "--out", str(given.out), "--home", str(home)]
             done = subprocess.run(
-                [*argv, "--size", given.size, "--scale", str(scale)],
+                [*argv, "--size", given.size, "--engine", given.engine, "--scale", str(scale)],
                 env={**os.environ, "QT_SCALE_FACTOR": str(scale), "QT_QPA_PLATFORM": "offscreen"},
                 check=False,
             )
