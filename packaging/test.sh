@@ -46,9 +46,14 @@ if [ "$#" -gt 0 ]; then
     say "tests"
     exec "$venv/bin/python" -m pytest "$@"
 fi
-# The short tests two at a time, with one thread each for PyTorch; the slow ones after them, one by one, since each
-# takes all cores for its models (two at a time they took longer, with threads that wait for each other).
+# Two at a time, with one thread each for PyTorch: the short tests, and the slow ones that mostly wait for processes.
+# The workers' own slow tests one by one after them, since each takes all cores for its models (two at a time they took
+# longer, with threads that wait for each other).
+export OMP_NUM_THREADS=1
 say "tests that are not slow"
-OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
-say "slow tests"
-exec "$venv/bin/python" -m pytest -m slow --durations=30
+"$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
+say "slow tests, but the workers'"
+"$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow --ignore tests/workers --durations=20
+unset OMP_NUM_THREADS
+say "slow tests of the workers"
+exec "$venv/bin/python" -m pytest -m slow tests/workers --durations=20
