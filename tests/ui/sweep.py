@@ -59,7 +59,8 @@ def settle(window: Window, least_s: float = _LEAST_S) -> None:
         if window.session.tasks.busy:
             calm = now
         time.sleep(0.005)
-    QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)  # of words that came last
+    for _ in range(4):  # of words that came last: a layout that grows asks the one around it
+        QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
 
 
 def _build(window: Window) -> Iterator[str]:

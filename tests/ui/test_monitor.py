@@ -289,6 +289,22 @@ def test_the_crosshair_reads_all_panels_at_once(show: Show) -> None:
     assert board.axis.cross is None and values(panel(board, "Requests"))["Active"] == "0"
 
 
+def test_words_are_painted_without_the_plots(show: Show, qtbot: QtBot) -> None:
+    source = Invented()
+    source.run(30)
+    board = show(source)
+    shown = panel(board, "GPU")
+    drawn = [plot.drawn for plot in shown.plots]
+    shown.update_words()
+    QApplication.processEvents()
+    assert [plot.drawn for plot in shown.plots] == drawn
+    plot = shown.plots[2]
+    qtbot.mouseMove(board.window(), shown.mapTo(board, plot.rect.center()))  # as it comes: over the view of the plot
+    qtbot.waitUntil(lambda: board.axis.cross is not None)
+    QApplication.processEvents()
+    assert all(plot.drawn > count for plot, count in zip(shown.plots, drawn, strict=True)), "the crosshair is theirs"
+
+
 def test_keys_move_the_crosshair_hold_and_let_go(show: Show, qtbot: QtBot) -> None:
     source = Invented()
     source.run(30)
@@ -368,6 +384,29 @@ def test_events_are_ticks_with_words_above_the_first_panel(show: Show) -> None:
     source.run(31)
     board.refresh()
     assert [mark.text for mark in board.lane.marks] == ["burst ×16"]  # noqa: RUF001
+
+
+def test_a_small_use_of_the_pool_is_to_be_seen_rising_and_falling(show: Show) -> None:
+    source = Invented()
+    for used in (*range(0, 70, 2), *range(70, 0, -2)):
+        source.step(kv_blocks_used=used * BLOCKS // 1000, kv_blocks_reused=0)
+    board = show(source)
+    shown = panel(board, "KV-cache blocks")
+    frame = shown.plots[0].frame
+    assert frame is not None and frame.top == 10.0 and [words for _, words in frame.ticks] == ["0", "10%"]
+    assert np.nanmax(frame.bands[-1].upper) == pytest.approx(6.9, abs=0.2), "percent of the blocks"
+    image, rect = shown.grab().toImage(), shown.plots[0].rect
+    pink = {theme().colour(token).rgb() for token in ("s_kv", "s_kvre")}
+    heights = [
+        sum(image.pixel(x, y) in pink for y in range(rect.top(), rect.bottom() + 1))
+        for x in range(rect.right() - 30, rect.right())
+    ]
+    peak = heights.index(max(heights))
+    assert max(heights) > rect.height() / 2 and min(heights[:peak]) < max(heights) / 2 > min(heights[peak:])
+    source.step(kv_blocks_used=BLOCKS * 6 // 10)
+    board.refresh()
+    frame = shown.plots[0].frame
+    assert frame is not None and frame.top == 100.0 and frame.ticks[-1] == (100.0, "100%")
 
 
 # -- what it costs
@@ -453,6 +492,9 @@ def test_the_panels_follow_the_colours(show: Show) -> None:
             image = shown.grab().toImage()
             assert image.pixelColor(2, 2).name() == theme().hex("panel")
             assert image.pixelColor(place).name() == theme().hex("sunken")
+            memory = panel(board, "GPU memory")
+            image, plot = memory.grab().toImage(), memory.plots[0].rect
+            assert image.pixelColor(plot.right() - 8, plot.bottom() - 3).name() == theme().hex("s_weights")
     finally:
         theme().set_mode(mode)
 

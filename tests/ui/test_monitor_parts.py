@@ -6,16 +6,20 @@ import math
 
 import numpy as np
 import pytest
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
 
 from workbench.telemetry.series import Rows, Series
 from workbench.ui.monitor.axis import SPANS, TimeAxis, Window, ago, round_up, short, tick_step
+from workbench.ui.monitor.columns import columns
+from workbench.ui.monitor.frame import Band, Curve, Frame
 from workbench.ui.monitor.kv_panel import sequences_that_fit, split
 from workbench.ui.monitor.kv_strip import MOST_CELLS, KvStrip, bundle_of
-from workbench.ui.monitor.raster import Raster, columns
-from workbench.ui.monitor.strokes import Strokes, scale_ticks, top_of
-
-RED, GROUND = QColor("#ff0000"), QColor("#000000")
+from workbench.ui.monitor.plot import Plot
+from workbench.ui.monitor.strokes import SHARES, Strokes, scale_ticks, share_top, top_of
+from workbench.ui.theme import theme
 
 
 def filled(values: list[float | None], start: float = 1000.0, step: float = 0.1) -> Series:
@@ -80,33 +84,132 @@ def test_a_reading_that_came_once_a_second_fills_all_columns() -> None:
     assert not np.isnan(high[8:-8]).any()
 
 
+# -- the view of a plot
+
+
+class Drawn:
+    """A plot of 40 x 20 px in a widget of its own, and what it looks like at a scale."""
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self.widget = QWidget()
+        qtbot.addWidget(self.widget)
+        self.widget.resize(40, 20)
+        self.plot = Plot(20, self.widget)
+        self.plot.place(QRect(0, 0, 40, 20))
+
+    def __call__(self, frame: Frame, scale: float = 1.0, cross: tuple[float, ...] = ()) -> QImage:
+        self.plot.take(frame)
+        self.plot.draw(scale, (), cross)
+        image = QImage(round(40 * scale), round(20 * scale), QImage.Format.Format_RGB32)
+        image.setDevicePixelRatio(scale)
+        self.widget.render(image)
+        return image
+
+
+@pytest.fixture
+def draw(qtbot: QtBot) -> Drawn:
+    return Drawn(qtbot)
+
+
+def where(image: QImage, token: str) -> np.ndarray:
+    """[row, column]: whether it has this colour there."""
+    wanted = theme().colour(token).rgb()
+    return np.array([[image.pixel(x, y) == wanted for x in range(image.width())] for y in range(image.height())])
+
+
 @pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
-def test_a_curve_is_joined_and_an_area_reaches_the_bottom(scale: float) -> None:
+def test_a_curve_is_joined_and_an_area_reaches_the_bottom(draw: Drawn, scale: float) -> None:
     wide, high = round(40 * scale), round(20 * scale)
-    raster = Raster(wide, high, scale)
-    raster.clear(GROUND)
     values = np.where(np.arange(wide) < wide // 2, 0.0, 100.0)
-    raster.line(raster.y(values, 100.0), raster.y(values, 100.0), RED)
-    image = raster.image()
-    red = [[image.pixelColor(x, y) == RED for y in range(high)] for x in range(wide)]
-    assert all(any(column) for column in red), "each column has its part of the curve"
-    assert all(red[wide // 2]), "the step is an upright from top to bottom"
-    assert red[0] == [False] * (high - round(scale)) + [True] * round(scale), "as thick as a px, at the bottom"
-    raster.under(raster.y(np.full(wide, 50.0), 100.0), RED)
-    image = raster.image()
-    assert image.pixelColor(3, high - 1) == RED and image.pixelColor(3, round(0.4 * high)) == GROUND
+    line = where(draw(Frame(100.0, (Curve(values, values, "s_gen"),)), scale), "s_gen")
+    assert line.any(axis=0).all(), "each column has its part of the curve"
+    assert line[:, wide // 2 - 1 : wide // 2 + 1].any(axis=1).all(), "the step is an upright from top to bottom"
+    thick = round(scale)
+    assert line[:, 4].tolist() == [False] * (high - thick) + [True] * thick, "as thick as a px, at the bottom"
+    assert line[:, -4].tolist() == [True] * thick + [False] * (high - thick), "and at the top"
+    half = np.full(wide, 50.0)
+    area = where(draw(Frame(100.0, bands=(Band(half, "s_kv"),)), scale), "s_kv")
+    assert area[-1].all() and area[math.ceil(0.5 * high) :].all() and not area[: math.floor(0.5 * high) - 1].any()
+    nothing = where(draw(Frame(100.0, bands=(Band(0 * half, "s_kv"),)), scale), "s_kv")
+    assert not nothing.any(), "nothing of a part is no line of it"
 
 
-def test_a_gap_in_a_curve_is_not_bridged() -> None:
-    raster = Raster(30, 20)
-    raster.clear(GROUND)
-    values = np.full(30, 50.0)
-    values[10:20] = np.nan
-    y = raster.y(values, 100.0)
-    raster.line(y, y, RED)
-    image = raster.image()
-    drawn = [any(image.pixelColor(x, row) == RED for row in range(20)) for x in range(30)]
-    assert drawn == [True] * 10 + [False] * 10 + [True] * 10
+def test_a_curve_fills_what_lies_between_lowest_and_highest(draw: Drawn) -> None:
+    low, high = np.full(40, 20.0), np.full(40, 20.0)
+    high[13] = 100.0
+    line = where(draw(Frame(100.0, (Curve(low, high, "s_gen"),))), "s_gen")
+    assert line[:16, 13].all() and not line[:15, 15:].any() and not line[:15, :12].any(), "a peak of one column"
+
+
+def test_a_gap_in_a_curve_is_not_bridged_and_is_hatched(draw: Drawn) -> None:
+    values = np.full(40, 50.0)
+    values[10:30] = np.nan
+    for curve in (Curve(values, values, "s_gen", fill=True), Curve(values, values, "s_gen", dotted=True)):
+        image = draw(Frame(100.0, (curve,), gap=np.isnan(values)))
+        drawn = where(image, "s_gen").any(axis=0)
+        assert not drawn[10:30].any() and drawn[:10].sum() >= 5 <= drawn[30:].sum()
+        hatch, ground = where(image, "line"), where(image, "sunken")
+        assert (hatch | ground)[:, 10:30].all(), "no area either"
+        assert not hatch[:, :10].any() and not hatch[:, 30:].any()
+        for shift in range(5):  # 2 px line, 4 px gap, along every row, each row one further
+            assert np.array_equal(hatch[shift, 12:25], hatch[0, 12 + shift : 25 + shift]), "45 degrees"
+        assert sorted(hatch[0, 11:17].tolist()) == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_parts_lie_on_each_other_and_hatches_keep_their_width(draw: Drawn, scale: float) -> None:
+    wide = round(40 * scale)
+    edges = [np.full(wide, value) for value in (25.0, 50.0, 75.0)]
+    bands = (Band(edges[0], "s_weights"), Band(edges[1], "s_unsplit", 1), Band(edges[2], "s_other"))
+    for top in (100.0, 100.0 * 2**30):  # bytes: the plane of values is stretched much
+        sized = tuple(Band(band.upper * top / 100, band.token, band.hatch) for band in bands)
+        image = draw(Frame(top, bands=sized, ceiling=0.9 * top, ticks=((0.85 * top, ""),)), scale)
+        x = round(6 * scale)
+        for row, token in ((17, "s_weights"), (8, "s_other"), (3, "line"), (0, "sunken")):
+            assert where(image, token)[round(row * scale), x], token
+        period = 4 * round(scale)
+        lines = where(image, "s_unsplit")[round(12 * scale), x : x + 2 * period]
+        assert lines.sum() == period and (lines[:period] == lines[period:]).all(), "as much line as gap"
+        assert (lines | where(image, "track")[round(12 * scale), x : x + 2 * period]).all()
+        assert where(image, "text3")[round(2 * scale)].any(), "dots of the ceiling"
+
+
+def test_the_crosshair_lies_over_the_curves_in_its_px(draw: Drawn) -> None:
+    frame = Frame(100.0, (Curve(np.full(40, 50.0), np.full(40, 50.0), "s_gen"),), (Band(np.full(40, 99.0), "s_kv"),))
+    for scale in (1.0, 2.0):
+        line = where(draw(frame, scale, cross=(7.5 / 40,)), "accent")
+        places = np.flatnonzero(line.any(axis=0)).tolist()
+        assert places == [x for x in range(line.shape[1]) if int(x / scale) == 7] and line[:, places].all()
+    assert not where(draw(frame), "accent").any()
+
+
+def test_only_what_differs_is_touched(draw: Drawn) -> None:
+    rng = np.random.default_rng(4)
+    one, two, part = (Curve(values, values, "s_gen") for values in 90 * rng.random((3, 40)))
+    band = Band(part.high, "s_kv")
+    draw(Frame(100.0, (one, two), (band,)))
+    view = draw.plot.view
+    before = [shape.given for shape in (*view.curves, *view.bands, view.ticks, view.gap, view.cross)]
+    path = view.curves[0].getPath()
+    draw(Frame(100.0, (one, Curve(two.low / 2, two.high, "s_gen")), (band,)), cross=(0.5,))
+    after = [shape.given for shape in (*view.curves, *view.bands, view.ticks, view.gap, view.cross)]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [0, 1, 0, 0, 0, 1]
+    assert view.curves[0].getPath() is path, "its path is kept"
+    assert not draw.plot.take(Frame(100.0, (one, Curve(two.low / 2, two.high, "s_gen")), (band,)))
+    draw(Frame(100.0, (one,)))
+    assert len(view.curves) == 1 and not view.bands and not where(draw(Frame(100.0, (one,))), "s_kv").any()
+
+
+def test_a_view_of_a_plot_leaves_pointer_and_keys_to_its_panel(draw: Drawn) -> None:
+    view = draw.plot.view
+    assert draw.widget.childAt(20, 10) is None, "the pointer is the panel's"
+    assert view.focusPolicy() == view.viewport().focusPolicy() == Qt.FocusPolicy.NoFocus
+    assert view.box.menu is None and not view.acceptDrops()
+    assert type(view.viewport()) is QWidget, "no OpenGL"
+    draw(Frame(80.0, (Curve(np.ones(30), np.ones(30), "s_gen"),)))
+    (left, right), (below, above) = view.box.viewRange()
+    assert (left, right) == (0, 30) and below == pytest.approx(80.0 - above)
+    assert above == pytest.approx(80 * 19.5 / 19, rel=0.01), "half a px more, so that a line at the top is whole"
 
 
 def test_scales_are_round_and_calm() -> None:
@@ -119,6 +222,21 @@ def test_scales_are_round_and_calm() -> None:
     assert top_of([np.array([20.0])], 10.0, before=150.0) == 20.0
     assert top_of([np.full(3, np.nan)], 10.0) == 10.0
     assert [ago(v) for v in (60, 30, 0, 900, 150)] == ["-60 s", "-30 s", "now", "-15 min", "-2:30"]
+
+
+def test_the_scale_of_shares_follows_what_is_in_view_and_stays_calm() -> None:
+    assert [share_top(most) for most in (0.0, 0.3, 1.0, 1.1, 7.0, 34.0, 50.1, 100.0, 140.0)] == [
+        100.0, 1.0, 1.0, 2.0, 10.0, 50.0, 100.0, 100.0, 100.0,
+    ]  # fmt: skip
+    assert share_top(7.0, before=5.0) == 10.0, "it rises at once"
+    assert share_top(4.9, before=10.0) == 10.0 and share_top(3.9, before=10.0) == 5.0, "and falls when there is room"
+    assert share_top(0.0, before=10.0) == 10.0, "not for an empty pool"
+    tops, top = [], 0.0
+    for most in 5.0 + 0.4 * np.sin(np.arange(200)):
+        top = share_top(most, top)
+        tops.append(top)
+    assert set(tops[2:]) == {10.0}, "it does not jump back and forth"
+    assert set(SHARES) == {share_top(share) for share in SHARES}
 
 
 # -- the strip

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workbench.core import metrics
 from workbench.core.errors import Failure
+from workbench.core.figures import Figures
 from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
 
@@ -45,7 +46,7 @@ class EngineRef(BaseModel):
         return f"{self.name} ({inner})" if inner else self.name
 
 
-class AnswerRecord(BaseModel):
+class AnswerRecord(Figures, BaseModel):
     """How an answer came to be. What arrived stays, also when it was aborted or failed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="strings")
@@ -145,22 +146,6 @@ class AnswerRecord(BaseModel):
         if counted or not any(piece.text for piece in self.pieces):
             return counted
         return self.usage.output_tokens if self.usage is not None else None
-
-    @property
-    def ttft_ms(self) -> float | None:
-        return metrics.ttft_ms(self.t0_s, self.chunks)
-
-    @property
-    def itl_ms(self) -> float | None:
-        return metrics.itl_ms(self.chunks)
-
-    @property
-    def latency_ms(self) -> float | None:
-        return metrics.latency_ms(self.t0_s, self.chunks)
-
-    @property
-    def output_tok_s(self) -> float | None:
-        return metrics.output_tok_s(self.chunks)
 
     @property
     def cut(self) -> bool:

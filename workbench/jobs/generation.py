@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from workbench.core import metrics
 from workbench.core.errors import BadInputError, Failure, StepFailedError
+from workbench.core.figures import Figures
 from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
 from workbench.jobs.came import Came, News
@@ -20,7 +21,7 @@ _EXTRA_EVENTS = 64
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Figures):
     """A finished request. Timings are the client's: see workbench.core.metrics for the formulas.
 
     `text`, `ids` and `chunks` hold whatever arrived, also when the request failed or was aborted.
@@ -45,30 +46,6 @@ class Answer:
     @property
     def output_tokens(self) -> int:
         return metrics.output_tokens(self.chunks)
-
-    @property
-    def ttft_ms(self) -> float | None:
-        return metrics.ttft_ms(self.t0_s, self.chunks)
-
-    @property
-    def itl_ms(self) -> float | None:
-        return metrics.itl_ms(self.chunks)
-
-    @property
-    def latency_ms(self) -> float | None:
-        return metrics.latency_ms(self.t0_s, self.chunks)
-
-    @property
-    def second_token_ms(self) -> float | None:
-        return metrics.second_token_ms(self.chunks)
-
-    @property
-    def output_tok_s(self) -> float | None:
-        return metrics.output_tok_s(self.chunks)
-
-    @property
-    def chunk_gaps_ms(self) -> list[float]:
-        return metrics.chunk_gaps_ms(self.chunks)
 
     def raise_for_failure(self) -> Answer:
         """The answer itself; raises BadInputError for a request the engine refused, StepFailedError for other

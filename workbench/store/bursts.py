@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
-from workbench.store.conversations import write_private
+from workbench.store.private_file import write_private
 
 FOLDER = "bursts"
 

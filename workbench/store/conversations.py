@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from workbench.core.conversation import Conversation, Mode
 from workbench.core.errors import BadInputError, WorkbenchError
 from workbench.core.home import Home
+from workbench.store.private_file import write_private
 
 FOLDER = "conversations"
 _Stamp = tuple[int, int] | None
@@ -163,17 +163,3 @@ def _stamp(path: Path) -> _Stamp:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file whole, readable by its owner alone. Raises OSError; the old file stays then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}.new")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:  # noqa: PTH123
-            out.write(text.encode())
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -5,10 +5,6 @@ They are kept by the artefact's key, so that an engine that is moved, or stands 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.core.artifact import write_json
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
+from workbench.store.private_file import locked
 
 NOTES_FILE = "engine-notes.json"
 NOTES_SCHEMA = 1
@@ -67,7 +64,7 @@ def write_note(home: Home, key: str, note: Note) -> None:
     tags = tuple(dict.fromkeys(tag.strip() for tag in note.tags if tag.strip()))
     note = Note(text=note.text, tags=tags)
     try:
-        with _locked(home):
+        with locked(home.root / "engine-notes.lock"):
             notes = read_notes(home)
             if note.empty:
                 notes.pop(key, None)
@@ -81,22 +78,6 @@ def write_note(home: Home, key: str, note: Note) -> None:
             fix="Check the folder's owner, mode and free space.",
             code="not-writable",
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(home: Home) -> Iterator[None]:
-    home.root.mkdir(parents=True, exist_ok=True)
-    with (home.root / "engine-notes.lock").open("w") as lock:
-        end = time.monotonic() + 10.0
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-        yield
 
 
 def _unreadable(path: Path, evidence: str) -> BadInputError:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.core.conversation import clean_text, first_problem
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
-from workbench.store.conversations import write_private
+from workbench.store.private_file import locked, write_private
 
 PROMPTS_FILE = "prompts.json"
 PROMPTS_SCHEMA = 1
@@ -75,7 +71,7 @@ def remove_prompt(home: Home, name: str) -> tuple[SavedPrompt, ...]:
 
 def _changed(home: Home, name: str, prompt: SavedPrompt | None) -> tuple[SavedPrompt, ...]:
     try:
-        with _locked(home):
+        with locked(home.root / "prompts.lock"):
             others = tuple(kept for kept in read_prompts(home) if kept.name != name)
             prompts = others if prompt is None else (*others, prompt)
             kept_file = _PromptsFile(schema_version=PROMPTS_SCHEMA, prompts=prompts)
@@ -88,22 +84,6 @@ def _changed(home: Home, name: str, prompt: SavedPrompt | None) -> tuple[SavedPr
             fix="Check the folder's owner, mode and free space.",
             code="not-writable",
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(home: Home) -> Iterator[None]:
-    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home.root / "prompts.lock").open("w") as lock:
-        end = time.monotonic() + 10.0
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-        yield
 
 
 def _unreadable(path: Path, evidence: str) -> BadInputError:

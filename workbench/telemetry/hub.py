@@ -10,13 +10,13 @@ from workbench.core.messages import Ready
 from workbench.core.units import format_duration
 from workbench.telemetry.clock import Clock
 from workbench.telemetry.engine import EngineTrack
-from workbench.telemetry.host import HostReading, HostSource
+from workbench.telemetry.host import HostSource
 from workbench.telemetry.memory import MemoryPicture
 from workbench.telemetry.nvml import GpuReading, NvmlSource
 from workbench.telemetry.pictures import gpu_pictures, host_picture
 from workbench.telemetry.sampler import Sampler
 from workbench.telemetry.series import Series
-from workbench.telemetry.tracks import EngineSnapshot, Event, GpuTrack, Readings, Snapshot, snapshot_of
+from workbench.telemetry.tracks import EngineSnapshot, Event, GpuTrack, Held, Readings, Snapshot
 
 __all__ = ["EngineSnapshot", "Event", "GpuTrack", "Readings", "Snapshot", "Telemetry"]
 
@@ -48,7 +48,7 @@ GPU_COLUMNS = (
 HOST_COLUMNS = ("memory_total_bytes", "memory_used_bytes", "cpu_percent", "swap_used_bytes")
 
 
-class Telemetry:
+class Telemetry(Held):
     """Samples from `start` to `close`, hidden or not; 10 Hz while an engine has requests, else once a second.
 
     Every attribute may be read from any thread.
@@ -57,20 +57,11 @@ class Telemetry:
     def __init__(
         self, clock: Clock | None = None, nvml: NvmlSource | None = None, host: HostSource | None = None
     ) -> None:
-        self.clock = clock or Clock()
-        self.started_at = self.clock.now()
-        self.host = Series()
-        self.host_newest: HostReading | None = None
-        self.host_picture: MemoryPicture | None = None
-        self.gpu_problem = ""
-        """Why no GPU is reported, or what is wrong with one; empty when all is well."""
-        self.host_problem = ""
+        clock = clock or Clock()
+        super().__init__(clock, clock.now(), Series())
         self._nvml = nvml or NvmlSource()
         self._host = host or HostSource()
         self._lock = threading.Lock()
-        self._gpus: tuple[GpuTrack, ...] = ()
-        self._engines: tuple[EngineTrack, ...] = ()
-        self._past: tuple[EngineTrack, ...] = ()
         self._events: list[Event] = []
         self._families: dict[int, tuple[int, ...]] = {}
         self._busy_until = float("-inf")
@@ -172,20 +163,6 @@ class Telemetry:
 
     # Engines
 
-    @property
-    def gpus(self) -> tuple[GpuTrack, ...]:
-        """All GPUs seen since the start, also those that do not answer now."""
-        return self._gpus
-
-    @property
-    def engines(self) -> tuple[EngineTrack, ...]:
-        return self._engines
-
-    @property
-    def past_engines(self) -> tuple[EngineTrack, ...]:
-        """The last few that were detached, oldest first."""
-        return self._past
-
     def attach_engine(self, id: str, name: str, toolchain: str, pid: int | None, ready: Ready | None) -> EngineTrack:
         """An engine was loaded; give the track its host's `stats`."""
         track = EngineTrack(id, name, toolchain, pid, ready, self.clock.now(), self._heard)
@@ -225,11 +202,6 @@ class Telemetry:
         with self._lock:
             times = [event.at for event in self._events]
             return tuple(self._events[bisect_left(times, start) : bisect_right(times, end)])
-
-    # All at once
-
-    def snapshot(self) -> Snapshot:
-        return snapshot_of(self)
 
 
 def _gpu_row(reading: GpuReading, picture: MemoryPicture | None) -> dict[str, float | None]:

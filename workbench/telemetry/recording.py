@@ -30,7 +30,7 @@ from workbench.telemetry.host import HostReading
 from workbench.telemetry.memory import MemoryPart, MemoryPicture
 from workbench.telemetry.nvml import GpuProcess, GpuReading
 from workbench.telemetry.series import Rows, Series
-from workbench.telemetry.tracks import Event, GpuTrack, Readings, Snapshot, snapshot_of
+from workbench.telemetry.tracks import Event, GpuTrack, Held, Readings
 
 __all__ = ["Recording", "csv_rows", "read", "write", "write_csv"]
 
@@ -53,7 +53,7 @@ class RecordedClock(Clock):
         return None
 
 
-class Recording:
+class Recording(Held):
     """What a file holds, with the attributes of `Telemetry` and no threads."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
@@ -62,16 +62,13 @@ class Recording:
         """CPU, memory, operating system of the machine it was recorded on."""
         self.version: str = str(header["workbench"])
         """Of the program that wrote it."""
-        self.started_at = float(header["start"])
-        self.ended_at = float(header["end"])
-        self.clock: Clock = RecordedClock(self.ended_at, header["clock"])
+        started_at, self.ended_at = float(header["start"]), float(header["end"])
         # A thinned recording is of a day at most; all of it is kept as it was written.
-        self._span_s = max(self.ended_at - self.started_at, 0.0) + 3600.0
-        self.host = Series(self._span_s)
+        self._span_s = max(self.ended_at - started_at, 0.0) + 3600.0
+        super().__init__(RecordedClock(self.ended_at, header["clock"]), started_at, Series(self._span_s))
         self.host_newest = None if header["host"] is None else _host_reading(header["host"])
         self.host_picture = _picture(header["host_picture"])
         self.gpu_problem = str(header["gpu_problem"])
-        self.host_problem = ""
         self._gpus = tuple(
             GpuTrack(
                 int(gpu["index"]),
@@ -92,23 +89,8 @@ class Recording:
         self._blocks: dict[str, list[Rows]] = {name: [] for name in self._named}
         self._events: list[Event] = []
 
-    @property
-    def gpus(self) -> tuple[GpuTrack, ...]:
-        return self._gpus
-
-    @property
-    def engines(self) -> tuple[EngineTrack, ...]:
-        return self._engines
-
-    @property
-    def past_engines(self) -> tuple[EngineTrack, ...]:
-        return self._past
-
     def events(self, start: float = -math.inf, end: float = math.inf) -> tuple[Event, ...]:
         return tuple(event for event in self._events if start <= event.at <= end)
-
-    def snapshot(self) -> Snapshot:
-        return snapshot_of(self)
 
     def close(self) -> None:
         """Nothing to end."""

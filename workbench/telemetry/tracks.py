@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,3 +128,44 @@ def snapshot_of(telemetry: Readings) -> Snapshot:
             for engine in telemetry.engines
         ),
     )
+
+
+class Held(abc.ABC):
+    """`Readings` with what they are made of held here; live ones and a recording fill it in their own ways.
+
+    The tuples are replaced and never changed, so that any thread may read them.
+    """
+
+    def __init__(self, clock: Clock, started_at: float, host: Series) -> None:
+        self.clock = clock
+        self.started_at = started_at
+        self.host = host
+        self.host_newest: HostReading | None = None
+        self.host_picture: MemoryPicture | None = None
+        self.gpu_problem = ""
+        """Why no GPU is reported, or what is wrong with one; empty when all is well."""
+        self.host_problem = ""
+        self._gpus: tuple[GpuTrack, ...] = ()
+        self._engines: tuple[EngineTrack, ...] = ()
+        self._past: tuple[EngineTrack, ...] = ()
+
+    @property
+    def gpus(self) -> tuple[GpuTrack, ...]:
+        """All GPUs seen since the start, also those that do not answer now."""
+        return self._gpus
+
+    @property
+    def engines(self) -> tuple[EngineTrack, ...]:
+        return self._engines
+
+    @property
+    def past_engines(self) -> tuple[EngineTrack, ...]:
+        """The last few that were detached, oldest first."""
+        return self._past
+
+    @abc.abstractmethod
+    def events(self, start: float = float("-inf"), end: float = float("inf")) -> tuple[Event, ...]:
+        """Events from `start` to `end`, oldest first."""
+
+    def snapshot(self) -> Snapshot:
+        return snapshot_of(self)

@@ -71,7 +71,7 @@ class Board(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(BUSY_MS)
         self._timer.timeout.connect(self.tick)
-        axis.changed.connect(lambda: self.refresh())
+        axis.changed.connect(self._axis_changed)
         axis.crossed.connect(self.show_cross)
         theme().changed.connect(self._recolour)
 
@@ -240,6 +240,9 @@ class Board(QWidget):
         if self._columns() != window.columns and not again:  # a scroll bar came or went
             self.refresh(again=True)
 
+    def _axis_changed(self) -> None:
+        self.refresh()
+
     def _draw(self, panel: Panel) -> None:
         if self._moment is None:
             return
@@ -277,7 +280,7 @@ class Board(QWidget):
 
     def _recolour(self) -> None:
         for panel in self.panels:
-            panel.update()
+            panel.recolour()
 
     # -- places
 

@@ -1,6 +1,6 @@
 """The monitor's dock: its head with span, pause, export, pin and undock; the panels are made when it is first shown.
 
-Panels bring numpy, so this file imports none of them: the window is painted before.
+Panels bring numpy and pyqtgraph, so this file imports none of them: the window is painted before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ _SEGMENTS = {1: 27, 5: 27, 15: 33, 60: 33}
 
 
 def import_board() -> None:
-    """Import what the panels stand on, in a thread: then making them does not hold up the window."""
+    """Import what the panels stand on, in a thread: then making them does not hold up the window.
+
+    pyqtgraph takes the longest of it; the panels would import it anyway.
+    """
+    import pyqtgraph  # noqa: F401
+
     import workbench.ui.monitor.board
     import workbench.ui.monitor.export  # noqa: F401
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from workbench.telemetry.engine import EngineTrack
 from workbench.ui.monitor.axis import Window
-from workbench.ui.monitor.raster import Floats
+from workbench.ui.monitor.columns import Floats
 from workbench.ui.monitor.readings import NOT_REPORTED
 from workbench.ui.monitor.strokes import Strokes
 

@@ -9,8 +9,8 @@ import numpy as np
 from workbench.telemetry.series import Series
 from workbench.telemetry.tracks import GpuTrack
 from workbench.ui.monitor.axis import TimeAxis, short, whole
+from workbench.ui.monitor.frame import Curve, Frame
 from workbench.ui.monitor.panel import Panel
-from workbench.ui.monitor.plot import Curve, Frame
 from workbench.ui.monitor.readings import NOT_REPORTED, Reading, Told
 from workbench.ui.monitor.strokes import Moment, Strokes, top_of
 

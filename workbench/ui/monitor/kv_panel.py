@@ -1,4 +1,8 @@
-"""KV-cache blocks of one engine: share in use over time, the counts, the strip of cells, and what still fits."""
+"""KV-cache blocks of one engine: share in use over time, the counts, the strip of cells, and what still fits.
+
+A few requests use some percent of a large pool: on a scale to 100 % that is a line at the bottom, so the scale's top
+follows what is in view. How full the pool is, the strip shows.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ from PySide6.QtGui import QPainter, QResizeEvent
 
 from workbench.ui.monitor.axis import TimeAxis, whole
 from workbench.ui.monitor.engines import Story, StoryStrokes
+from workbench.ui.monitor.frame import Band, Frame
 from workbench.ui.monitor.kv_strip import KvStrip
 from workbench.ui.monitor.panel import Panel
-from workbench.ui.monitor.plot import Band, Frame
 from workbench.ui.monitor.readings import Reading, Told, face, words_width
-from workbench.ui.monitor.strokes import Moment
+from workbench.ui.monitor.strokes import Moment, share_top
 from workbench.ui.theme import Theme
 
 _CAPTION = 18
@@ -51,6 +55,7 @@ class KvPanel(Panel):
         self.story = story
         self.strip = KvStrip()
         self._caption = ("", "")
+        self._top = 0.0
         self._room_for_strip(328)
 
     def frames(self, moment: Moment) -> list[Frame]:
@@ -64,8 +69,9 @@ class KvPanel(Panel):
         again = np.minimum(again, share)
         bands = (Band(share - again, "s_kv"), Band(share, "s_kvre"))
         words = self.story.not_reported(share)
-        ticks = ((0.0, "0"), (100.0, "100%"))
-        return [Frame(100.0, bands=bands, ticks=ticks, gap=strokes.gap(share), words=words)]
+        top = self._top = share_top(float(np.fmax.reduce(share, initial=0.0)), self._top)
+        ticks = ((0.0, "0"), (top, f"{top:g}%"))
+        return [Frame(top, bands=bands, ticks=ticks, gap=strokes.gap(share), words=words)]
 
     def tell(self, moment: Moment) -> Told:
         used, reused, free, total = (self.story.read(f"kv_blocks_{name}", moment.at) for name in _COUNTS)

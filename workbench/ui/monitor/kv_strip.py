@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRect
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtGui import QColor, QImage, QPainter
 
-from workbench.ui.monitor.raster import Raster
 from workbench.ui.theme import Theme
 
 CELL, GAP = 7, 1
@@ -50,7 +49,7 @@ class KvStrip:
         self.states: NDArray[np.int8] = np.zeros(0, np.int8)
         self._counts = (0, 0, 0)
         self._drawn: tuple[object, ...] = ()
-        self._raster = Raster(1, 1)
+        self._pixels: NDArray[np.uint32] = np.zeros((1, 1), np.uint32)
         self._image = QImage()
 
     def take(self, used: int, reused: int, total: int) -> bool:
@@ -89,7 +88,22 @@ class KvStrip:
 
     def _render(self, rect: QRect, colours: Theme, scale: float) -> None:
         """Whole cells at whole device px, so that all are of a size."""
-        self._raster = Raster(round(rect.width() * scale), round(rect.height() * scale), scale)
-        self._raster.clear(colours.colour("panel"))
-        self._raster.cells(self.states, self.a_row(rect.width()), CELL, GAP, [colours.colour(t) for t in TOKENS])
-        self._image = self._raster.image()
+        wide, high = max(round(rect.width() * scale), 1), max(round(rect.height() * scale), 1)
+        ground = _pixel(colours.colour("panel"))
+        self._pixels = np.full((high, wide), ground, np.uint32)
+        a_row = self.a_row(rect.width())
+        size, pitch = max(round(CELL * scale), 1), round((CELL + GAP) * scale)
+        grid = np.full(-(-len(self.states) // a_row) * a_row, -1, np.int8)
+        grid[: len(self.states)] = self.states
+        of_state = np.array([*(_pixel(colours.colour(token)) for token in TOKENS), ground], np.uint32)
+        cells = np.repeat(np.repeat(of_state[grid.reshape(-1, a_row)], pitch, axis=0), pitch, axis=1)[:high, :wide]
+        down, across = np.arange(cells.shape[0])[:, None] % pitch, np.arange(cells.shape[1])[None, :] % pitch
+        part = self._pixels[: cells.shape[0], : cells.shape[1]]
+        np.copyto(part, cells, where=(down < size) & (across < size))
+        # The picture lies over the same memory.
+        self._image = QImage(self._pixels.data, wide, high, 4 * wide, QImage.Format.Format_RGB32)  # type: ignore[call-overload]
+        self._image.setDevicePixelRatio(scale)
+
+
+def _pixel(colour: QColor) -> np.uint32:
+    return np.uint32(colour.rgb())

@@ -8,8 +8,8 @@ import numpy as np
 
 from workbench.telemetry.series import Series
 from workbench.ui.monitor.axis import TimeAxis, tick_step
+from workbench.ui.monitor.frame import Band, Frame
 from workbench.ui.monitor.panel import READ_OUTS, Panel
-from workbench.ui.monitor.plot import Band, Frame
 from workbench.ui.monitor.readings import NOT_REPORTED, Reading, Told, figure_width, words_width
 from workbench.ui.monitor.strokes import Moment, Strokes
 

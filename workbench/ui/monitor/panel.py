@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QPoint, QRect, QSize, Qt
-from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QRegion
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from workbench.ui.icons import pixmap
 from workbench.ui.monitor.axis import THIN, TimeAxis, Window
-from workbench.ui.monitor.plot import Frame, Plot
+from workbench.ui.monitor.frame import Frame
+from workbench.ui.monitor.plot import Plot
 from workbench.ui.monitor.readings import Told, draw_figure, face, figure_width, paint_names, paint_values, words_width
 from workbench.ui.monitor.strokes import Moment
 from workbench.ui.theme import Theme, theme
@@ -26,7 +27,7 @@ class Panel(QWidget):
     def __init__(self, axis: TimeAxis, title: str, heights: Sequence[int], gap: int = 7) -> None:
         super().__init__()
         self.axis, self.title = axis, title
-        self.plots = [Plot(height) for height in heights]
+        self.plots = [Plot(height, self) for height in heights]
         self.told = Told()
         self.below = 0
         """px kept under the plots for what a panel draws there."""
@@ -65,7 +66,7 @@ class Panel(QWidget):
         if title != self.title:
             self.title = title
             self.setAccessibleName(title)
-            self.update()
+            self.update_words()
 
     def show_moment(self, moment: Moment) -> bool:
         """Draw what is new; False when nothing looks different."""
@@ -88,9 +89,32 @@ class Panel(QWidget):
             self.setToolTip("\n".join(filter(None, (self.title if " · " in self.title else "", told.tip))))
             self._describe()
         self._moment = moment
+        self.draw_plots()
         if not same:
-            self.update()
+            self.update_words()
         return not same
+
+    def draw_plots(self) -> None:
+        """Give the views what looks different: values, size, colours, events, the crosshair."""
+        moment = self._moment
+        if moment is None:
+            return
+        events, cross = self._shares(moment.events, moment), self._shares((moment.cross,), moment)
+        scale = self.scale or self.devicePixelRatioF()
+        for plot in self.plots:
+            plot.draw(scale, events, cross)
+
+    def update_words(self) -> None:
+        """Paint all anew but the plots' areas: those look after themselves."""
+        around = QRegion(self.rect())
+        for plot in self.plots:
+            around -= plot.rect
+        self.update(around)
+
+    def recolour(self) -> None:
+        """The theme is another."""
+        self.draw_plots()
+        self.update()
 
     def _describe(self) -> None:
         """Plots are opaque to screen readers: the newest values in words."""
@@ -125,7 +149,7 @@ class Panel(QWidget):
         """Place the plots."""
         y = _TOP + _HEAD
         for plot in self.plots:
-            plot.rect = QRect(self.plot_left(), y, self.plot_width, plot.height)
+            plot.place(QRect(self.plot_left(), y, self.plot_width, plot.height))
             y += plot.height + self._gap
 
     def resizeEvent(self, event: QEvent) -> None:
@@ -142,10 +166,8 @@ class Panel(QWidget):
         painter.drawPixmap(0, 0, self._still)
         self._paint_note(painter, colours)
         for place, plot in enumerate(self.plots):
-            plot.paint(painter, colours, scale)
             if place < len(self.told.readings):
                 paint_values(painter, self._beside(plot), self.told.readings[place], colours)
-        self._paint_moments(painter, colours)
         if self.below:
             top = _TOP + _HEAD + self._plots_height()
             self.draw_below(painter, QRect(MARGIN, top, self.width() - 2 * MARGIN, self.below), colours)
@@ -205,27 +227,15 @@ class Panel(QWidget):
         if self.told.trouble:
             painter.drawPixmap(left - 16, _TOP + 2, pixmap("warn", "warn", 12, self.devicePixelRatioF()))
 
-    def _paint_moments(self, painter: QPainter, colours: Theme) -> None:
-        """Events and the crosshair, through all plots."""
-        moment = self._moment
-        if moment is None:
-            return
-        dots = QPen(colours.colour("text3"), 1)
-        dots.setDashPattern([2, 3])
-        for pen, moments in (
-            (dots, moment.events),
-            (QPen(colours.colour("accent"), 1), (moment.cross,) if moment.cross is not None else ()),
-        ):
-            painter.setPen(pen)
-            for at in moments:
-                x = self.x_of(at, moment.window)
-                for plot in self.plots if x is not None else ():
-                    painter.drawLine(QPoint(x, plot.rect.top()), QPoint(x, plot.rect.bottom()))  # type: ignore[arg-type]
-
     def x_of(self, at: float, window: Window) -> int | None:
         """Where a moment is drawn; None outside the plots."""
         share = (at - window.start) / (window.end - window.start)
         return self.plot_left() + min(int(share * self.plot_width), self.plot_width - 1) if 0 <= share <= 1 else None
+
+    def _shares(self, moments: Sequence[float | None], moment: Moment) -> tuple[float, ...]:
+        """The middle of each px in which one is drawn, as a share of the plots' width."""
+        places = [None if at is None else self.x_of(at, moment.window) for at in moments]
+        return tuple((x - self.plot_left() + 0.5) / self.plot_width for x in places if x is not None)
 
     # -- pointer and keyboard
 

@@ -1,105 +1,59 @@
-"""One plot: what is to be drawn, as arrays, and the picture of it, made anew only when they differ."""
+"""One plot of a panel: its frame, the view that draws it, the words over it, and its axis in the gutter beside it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 from PySide6.QtCore import QPoint, QRect, Qt
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtGui import QPainter
+from PySide6.QtWidgets import QWidget
 
-from workbench.ui.monitor.raster import Floats, Raster, blend
+from workbench.ui.monitor.frame import Frame, Key
 from workbench.ui.monitor.readings import draw_figure, face
-from workbench.ui.theme import Theme
+from workbench.ui.monitor.view import PlotView
+from workbench.ui.theme import Theme, theme
 
-FILL = 0.16
-"""Opacity of the area under a curve."""
 _LABEL = 14
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Lowest and highest value of each column; NaN is "not reported"."""
-
-    low: Floats
-    high: Floats
-    token: str
-    fill: bool = False
-    dotted: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Band:
-    """A part of a stack: its upper edge in each column. `hatch` 1 or -1 is the way its lines lean, 0: plain."""
-
-    upper: Floats
-    token: str
-    hatch: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """All that a plot shows: curves over bands, on a scale from 0 to `top`."""
-
-    top: float
-    curves: tuple[Curve, ...] = ()
-    bands: tuple[Band, ...] = ()
-    """From below."""
-    ticks: tuple[tuple[float, str], ...] = ()
-    """Values with a line across and their words."""
-    corner: str = ""
-    """Words at the top of the axis: the unit."""
-    ceiling: float | None = None
-    gap: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
-    """Columns in which nothing was reported."""
-    words: str = ""
-    """Why there is nothing to see."""
-
-    def key(self) -> tuple[object, ...]:
-        """Equal for frames that look the same."""
-        return (
-            self.top, self.ceiling, self.ticks, self.corner, self.words, self.gap.tobytes(),
-            *((c.low.tobytes(), c.high.tobytes(), c.token) for c in self.curves),
-            *((b.upper.tobytes(), b.token) for b in self.bands),
-        )  # fmt: skip
 
 
 class Plot:
     """A frame and where it stands in its panel."""
 
-    def __init__(self, height: int) -> None:
+    def __init__(self, height: int, panel: QWidget) -> None:
         self.height = height
         self.rect = QRect()
         self.frame: Frame | None = None
-        self._key: tuple[object, ...] = ()
-        self._drawn: tuple[object, ...] = ()
-        self._raster = Raster(1, 1)
-        self._image = QImage()
-        self.drawn = 0
-        """How often the picture was made."""
+        self._key: Key = ()
+        self._shown: Key = ()
+        self.view = PlotView(panel, self._paint_words)
+
+    @property
+    def drawn(self) -> int:
+        """How often it was painted."""
+        return self.view.painted
 
     def take(self, frame: Frame) -> bool:
-        """Show this; False when it looks as what is shown."""
-        key = frame.key()
-        if key == self._key:
+        """Show this from `draw` on; False when it looks as what is shown."""
+        if frame.key == self._key:
             return False
-        self.frame, self._key = frame, key
+        self.frame, self._key = frame, frame.key
         return True
 
-    def paint(self, painter: QPainter, colours: Theme, scale: float) -> None:
-        """The area; its axis is `paint_axis`."""
-        frame, rect = self.frame, self.rect
-        if frame is None:
-            painter.fillRect(rect, colours.colour("sunken"))
+    def place(self, rect: QRect) -> None:
+        """Stand there."""
+        self.rect = rect
+        self.view.setGeometry(rect)
+
+    def draw(self, scale: float, events: tuple[float, ...], cross: tuple[float, ...]) -> None:
+        """Give the view what it does not show yet. Moments are shares of the width."""
+        if self.frame is None:
             return
-        wanted = (self._key, colours.scheme, rect.size().toTuple(), scale)
-        if wanted != self._drawn:
-            self._render(frame, colours, scale)
-            self._drawn = wanted
-        painter.drawImage(rect.topLeft(), self._image)
-        if frame.words and frame.gap.any():
-            self._say(painter, frame.words, colours)
+        colours = theme()
+        wanted = (self._key, colours.scheme, self.rect.size().toTuple(), scale)
+        if wanted != self._shown:
+            self._shown = wanted
+            self.view.show_frame(self.frame, colours, scale)
+        self.view.show_moments(events, cross, colours)
+
+    # -- beside it and over it
 
     def paint_axis(self, painter: QPainter, colours: Theme) -> None:
         """The two lines of the axes, and the ticks' words in the gutter left of the plot."""
@@ -122,52 +76,24 @@ class Plot:
             free = y + _LABEL - 2
             draw_figure(painter, rect.left() - 6, y + 11, text)
 
-    def _say(self, painter: QPainter, words: str, colours: Theme) -> None:
+    def _paint_words(self, painter: QPainter) -> None:
+        """Why there is nothing to see, in the middle of the view."""
+        frame = self.frame
+        if frame is None or not frame.words or not frame.gap.any():
+            return
+        inside, words = QRect(QPoint(0, 0), self.rect.size()), frame.words
         painter.setFont(face())
         wide = painter.fontMetrics().horizontalAdvance(words) + 8
-        lines = [words] if wide <= self.rect.width() else words.rsplit(" by ", 1)
+        lines = [words] if wide <= inside.width() else words.rsplit(" by ", 1)
         if len(lines) == 2:
             lines[1] = "by " + lines[1]
             wide = max(painter.fontMetrics().horizontalAdvance(line) for line in lines) + 8
         high = 16 * len(lines)
-        if wide > self.rect.width() or high > self.rect.height():
+        if wide > inside.width() or high > inside.height():
             lines, high = ["not reported"], 16
             wide = painter.fontMetrics().horizontalAdvance(lines[0]) + 8
         place = QRect(0, 0, wide, high)
-        place.moveCenter(self.rect.center())
-        painter.fillRect(place, colours.colour("sunken"))
-        painter.setPen(colours.colour("text2"))
+        place.moveCenter(inside.center())
+        painter.fillRect(place, theme().colour("sunken"))
+        painter.setPen(theme().colour("text2"))
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, "\n".join(lines))
-
-    def _render(self, frame: Frame, colours: Theme, scale: float) -> None:
-        width, height = round(self.rect.width() * scale), round(self.rect.height() * scale)
-        if (self._raster.width, self._raster.height, self._raster.scale) != (width, height, scale):
-            self._raster = Raster(width, height, scale)
-        raster, ground = self._raster, colours.colour("sunken")
-        raster.clear(ground)
-        for value, _ in frame.ticks:
-            if 0 < value < frame.top:
-                raster.rule(value, frame.top, colours.colour("line"))
-        if len(frame.gap) == width and frame.gap.any():
-            raster.gap(frame.gap, colours.colour("line"))
-        for band in reversed(frame.bands):  # from above, so that each covers what is under it
-            if len(band.upper) != width:
-                continue
-            edge = raster.y(band.upper, frame.top)
-            edge[edge == height - 1] = height  # nothing of it is no line of it
-            if band.hatch:
-                raster.under_hatched(edge, colours.colour(band.token), colours.colour("track"), band.hatch)
-            else:
-                raster.under(edge, colours.colour(band.token))
-        lines = [
-            (c, raster.y(c.low, frame.top), raster.y(c.high, frame.top)) for c in frame.curves if len(c.low) == width
-        ]
-        for curve, _, high in lines:
-            if curve.fill:
-                raster.under(high, blend(colours.colour(curve.token), ground, FILL))
-        for curve, low, high in lines:
-            raster.line(low, high, colours.colour(curve.token), dotted=curve.dotted)
-        if frame.ceiling is not None:
-            raster.rule(frame.ceiling, frame.top, colours.colour("text3"), dotted=True)
-        self._image = raster.image()
-        self.drawn += 1

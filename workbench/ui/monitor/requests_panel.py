@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from workbench.ui.monitor.axis import TimeAxis, whole
 from workbench.ui.monitor.engines import Story, StoryStrokes
+from workbench.ui.monitor.frame import Curve, Frame
 from workbench.ui.monitor.panel import Panel
-from workbench.ui.monitor.plot import Curve, Frame
 from workbench.ui.monitor.readings import Reading, Told
 from workbench.ui.monitor.strokes import Moment, scale_ticks, top_of
 

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from workbench.telemetry.series import Series
 from workbench.ui.monitor.axis import Window, round_up, short
-from workbench.ui.monitor.raster import Floats, columns
+from workbench.ui.monitor.columns import Floats, columns
+
+SHARES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+"""Tops of a scale of percent."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ def top_of(highs: Sequence[Floats], least: float, before: float = 0.0) -> float:
     most = max((float(np.fmax.reduce(each, initial=0.0)) for each in highs), default=0.0)
     wanted = least if most <= least else round_up(most)
     return before if wanted <= before <= 2.5 * wanted else wanted
+
+
+def share_top(most: float, before: float = 0.0) -> float:
+    """The top of a scale of percent when `most` is the highest in view. It rises at once. It falls only when what is in
+    view leaves a fifth of the lower one free, and not for nothing at all, so that it does not jump back and forth."""
+    if not most > 0:
+        return before or SHARES[-1]
+    wanted = next((share for share in SHARES if most <= share), SHARES[-1])
+    return before if before > wanted and most > 0.8 * wanted else wanted
 
 
 def scale_ticks(top: float) -> tuple[tuple[float, str], ...]:

@@ -251,7 +251,10 @@ def _encoded(
     nul = text.find("\0")
     if nul >= 0:
         raise RequestError(f"the prompt holds a NUL byte at character {nul}; take it out")
-    return encode(text, command.messages is None)
+    try:
+        return encode(text, command.messages is None)
+    except RuntimeError as error:
+        raise RequestError(f"the engine's tokenizer failed on the prompt: {first_line(error)}") from error
 
 
 def refuse_length(tokens: int, limits: Limits) -> None:
@@ -286,8 +289,6 @@ def counted(
         refuse_length(tokens, limits)
     except RequestError as error:
         problem = str(error)
-    except RuntimeError as error:
-        problem = f"the engine's tokenizer failed on the prompt: {first_line(error)}"
     most = [limits.max_seq_len - 1, *([limits.kv_tokens - 1] if limits.kv_tokens is not None else [])]
     most += [limits.prompt_batch] if limits.prompt_batch is not None else []
     return Counted(t=time.monotonic(), request=command.request, tokens=tokens, limit=min(most), problem=problem)

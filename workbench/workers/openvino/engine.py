@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.core.messages import Sampling
 from workbench.workers.common import explain_import, first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError, available_bytes
+from workbench.workers.hosts.settings import checked_settings
 from workbench.workers.openvino.common import check_tokenizers
 from workbench.workers.openvino.pipeline import KV_BLOCK_TOKENS, KV_PRECISIONS, standing_in
 from workbench.workers.protocol import Channel, WorkerError
@@ -54,19 +55,7 @@ class HostSettings(BaseModel):
 
 def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
     """Settings from the spec; unknown ones are logged. Raises WorkerError `bad-settings`."""
-    unknown = sorted(set(given) - set(HostSettings.model_fields))
-    if unknown:
-        channel.log(f"settings that this host does not know are ignored: {', '.join(unknown)}", "warning")
-    try:
-        settings = HostSettings.model_validate({key: value for key, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise WorkerError(
-            f"the engine's setting {'.'.join(map(str, first['loc']))} cannot be used",
-            code="bad-settings",
-            cause=f"{first['input']!r}: {first['msg']}",
-            hint="Correct the runtime settings of the preset.",
-        ) from error
+    settings = checked_settings(HostSettings, given, channel)
     for name, value, words in (
         ("kv_cache_precision", settings.kv_cache_precision, KV_PRECISIONS),
         ("inference_precision", settings.inference_precision, _INFERENCE_PRECISIONS),

@@ -7,38 +7,16 @@ between two.
 
 from __future__ import annotations
 
-import collections
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from workbench.core.messages import Abort, Count, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.messages import Ready, Sampling, Stats, StepSpec
 from workbench.workers.common import first_line, input_folder, quiet_environment
-from workbench.workers.hosts.common import (
-    CommandReader,
-    EndOfCommands,
-    Incoming,
-    Outbox,
-    Request,
-    RequestError,
-    Rubbish,
-    RubbishLog,
-    StatsTimer,
-    TooLong,
-    capped_max_tokens,
-    counted,
-    line_too_long,
-    prompt_ids,
-    resident_bytes,
-)
-from workbench.workers.hosts.text import (
-    ChatTemplate,
-    StopFinder,
-    TemplateError,
-    detokenizers,
-    load_chat_template,
-)
+from workbench.workers.hosts.common import CommandReader, Request, RequestError, resident_bytes
+from workbench.workers.hosts.serving import EngineHost, told_limits, usable_template
+from workbench.workers.hosts.text import ChatTemplate, detokenizers
 from workbench.workers.openvino.common import PACKAGES
 from workbench.workers.openvino.engine import Engine, generation_config, host_settings, load_engine, sampling_names
 from workbench.workers.protocol import Channel, WorkerError, run_worker
@@ -47,7 +25,7 @@ _FAILED_STEPS = 3
 """Iterations in a row that may fail before the host gives up."""
 
 
-class Host:
+class Host(EngineHost[Engine]):
     """The engine's loop and its open requests."""
 
     def __init__(
@@ -60,20 +38,9 @@ class Host:
     ) -> None:
         import openvino_genai
 
-        self._channel = channel
-        self._engine = engine
+        super().__init__(channel, engine, template, detokenizers(folder, engine.decode))
         self._pipeline = engine.pipeline
-        self._template = template
-        self._new_detokenizer = detokenizers(folder, engine.decode)
-        self._outbox = Outbox(channel)
-        self._rubbish = RubbishLog(channel)
-        self._timer = StatsTimer()
         self._max_batch_size = max_batch_size
-        self._open: dict[str, Request] = {}
-        self._waiting: collections.deque[Request] = collections.deque()
-        self._number = 0
-        self._context_tokens = 0
-        self._generated_tokens = 0
         self._iteration_ms: float | None = None
         self._failed_steps = 0
         self._running = openvino_genai.GenerationFinishReason.NONE
@@ -90,99 +57,37 @@ class Host:
             for received_s, command in reader.take(wait=not busy):
                 if not self._obey(command, received_s):
                     self._abort_all()
-                    return {"requests": self._number, "generated_tokens": self._generated_tokens}
+                    return self._served()
             self._fill_batch()
             self._outbox.send()
             if self._open or self._pipeline.has_non_finished_requests():
                 told_idle = False
                 self._iterate()
 
-    # Commands
+    # Requests
 
-    def _obey(self, command: Incoming, received_s: float) -> bool:
-        """Do what a command says; False: the host is to end."""
-        if isinstance(command, Generate):
-            self._admit(command, received_s)
-        elif isinstance(command, Count):
-            engine = self._engine
-            self._channel.send(counted(command, self._template, engine.encode, engine.limits))
-        elif isinstance(command, Abort):
-            self._abort(command.request)
-        elif isinstance(command, StatsInterval):
-            self._timer.set(command.seconds)
-            if self._timer.due():
-                self._channel.send(self._stats())
-        elif isinstance(command, Rubbish):
-            if command.request is not None:
-                self._outbox.refused(command.request, f"the request is not valid: {command.text}")
-            else:
-                self._rubbish.note(command.text)
-        elif isinstance(command, TooLong):
-            self._abort_all()
-            raise line_too_long(command.size_bytes)
-        return not isinstance(command, Shutdown | EndOfCommands)
+    def _own_settings(self, sampling: Sampling, most: int) -> Any:
+        return generation_config(sampling, most)
 
-    def _admit(self, command: Generate, received_s: float) -> None:
-        """Check a request and put it in the queue."""
-        name, sampling, limits = command.request, command.sampling, self._engine.limits
-        if name in self._open or any(request.name == name for request in self._waiting):
-            self._outbox.refused(name, f"a request named {name!r} is not finished yet; give each its own name")
-            return
-        try:
-            ids = prompt_ids(command, self._template, self._engine.encode, limits)
-            most = capped_max_tokens(sampling.max_tokens, len(ids), limits)
-            config = generation_config(sampling, most)
-        except RequestError as error:
-            self._outbox.refused(name, str(error))
-            return
-        except RuntimeError as error:
-            self._outbox.refused(name, f"the engine's tokenizer failed on the prompt: {first_line(error)}")
-            return
-        if most < sampling.max_tokens:
-            wanted = f"{sampling.max_tokens:,} tokens asked for"
-            self._channel.log(f"request {name}: {wanted}, there is room for {most:,}")
-        self._waiting.append(
-            Request(
-                name=name,
-                prompt_ids=ids,
-                sampling=sampling,
-                config=config,
-                detokenizer=self._new_detokenizer(),
-                stops=StopFinder(sampling.stop),
-                received_s=received_s,
-            )
-        )
+    def _take_in(self, request: Request) -> bool:
+        self._waiting.append(request)
+        return True
+
+    def _cancel(self, request: Request) -> None:
+        request.handle.cancel()
 
     def _fill_batch(self) -> None:
         """Hand requests to the library, as many as the batch takes: with chunked prefill it knows no such limit."""
         while self._waiting and len(self._open) < self._max_batch_size:
             request = self._waiting.popleft()
-            self._number += 1
+            self._requests += 1
             try:
-                request.handle = self._engine.add(self._number, request.prompt_ids, request.config)
+                request.handle = self._engine.add(self._requests, request.prompt_ids, request.config)
             except RequestError as error:
                 self._outbox.finished(request, "error", timings={}, message=str(error))
                 continue
             request.admitted_s = time.monotonic()
             self._open[request.name] = request
-
-    def _abort(self, name: str) -> None:
-        request = self._open.pop(name, None)
-        if request is not None:
-            request.handle.cancel()
-        else:
-            request = next((one for one in self._waiting if one.name == name), None)
-            if request is None:
-                words = f"there is no request named {name!r} to abort; it may have finished"
-                self._outbox.refused(name, words)
-                return
-            self._waiting.remove(request)
-        self._outbox.finished(request, "abort", timings={})
-
-    def _abort_all(self) -> None:
-        for name in [*self._open, *(request.name for request in self._waiting)]:
-            self._abort(name)
-        self._outbox.send()
 
     # Iterations
 
@@ -198,8 +103,7 @@ class Host:
         for request in list(self._open.values()):
             self._collect(request)
         self._outbox.send()
-        if self._timer.due():
-            self._channel.send(self._stats())
+        self._tell_stats_if_due()
 
     def _collect(self, request: Request) -> None:
         """Send what an iteration added to a request."""
@@ -223,25 +127,20 @@ class Host:
                 self._out_of_blocks(request, ids, logprobs)
                 return
             last = True
-        self._count(request, ids)
+        self._note_tokens(request, ids)
         stopped = self._outbox.tokens(request, ids, logprobs if request.sampling.logprobs else None, last=last)
         if last:
-            del self._open[request.name]
+            self._close(request)
             cut = reason.name == "LENGTH" and not stopped
             self._outbox.finished(request, "length" if cut else "stop", timings=_engine_timings(handle))
         elif stopped:
-            del self._open[request.name]
-            handle.cancel()
+            self._close(request)
+            self._cancel(request)
             self._outbox.finished(request, "stop", timings={})
 
-    def _count(self, request: Request, ids: list[int]) -> None:
-        if ids and request.first_token_s is None:
-            self._context_tokens += len(request.prompt_ids)
-        self._generated_tokens += len(ids)
-
     def _out_of_blocks(self, request: Request, ids: list[int], logprobs: list[float]) -> None:
-        del self._open[request.name]
-        self._count(request, ids)
+        self._close(request)
+        self._note_tokens(request, ids)
         self._outbox.tokens(request, ids, logprobs if request.sampling.logprobs else None, last=True)
         used = f"{len(request.prompt_ids):,} prompt tokens and {request.output_tokens:,} new ones"
         message = (
@@ -253,9 +152,9 @@ class Host:
     def _failed_iteration(self, error: RuntimeError) -> None:
         """End all requests with the library's words; give up when that does not clear it."""
         self._failed_steps += 1
-        for name in list(self._open):
-            request = self._open.pop(name)
-            request.handle.cancel()
+        for request in list(self._open.values()):
+            self._close(request)
+            self._cancel(request)
             message = f"the engine failed in an iteration: {first_line(error)}"
             self._outbox.finished(request, "error", timings={}, message=message)
         self._outbox.send()
@@ -315,23 +214,16 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     reader = CommandReader(channel)
     folder = input_folder(spec, "engine")
     settings = host_settings(spec.settings, channel)
-    try:
-        template = load_chat_template(folder)
-    except TemplateError as error:
-        channel.log(f"the chat template cannot be used, plain prompts only: {error}", "warning")
-        template = None
+    template = usable_template(folder, channel)
     engine = load_engine(folder, settings, channel)
     host = Host(channel, engine, folder, template, settings.max_batch_size)
-    limits = {
-        "max_seq_len": engine.limits.max_seq_len,
-        "max_batch_size": settings.max_batch_size,
-        "max_num_batched_tokens": settings.max_num_batched_tokens,
-    }
-    if engine.limits.kv_tokens is not None:
-        limits["kv_tokens"] = engine.limits.kv_tokens
     channel.send(
         Ready(
-            limits=limits,
+            limits=told_limits(
+                engine.limits,
+                max_batch_size=settings.max_batch_size,
+                max_num_batched_tokens=settings.max_num_batched_tokens,
+            ),
             kv_blocks_total=engine.kv_blocks,
             kv_block_tokens=engine.kv_block_tokens,
             load_seconds=engine.load_seconds,

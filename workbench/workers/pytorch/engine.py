@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.core.messages import Sampling
 from workbench.workers.common import explain_import, first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError
+from workbench.workers.hosts.settings import checked_settings
 from workbench.workers.protocol import Channel, WorkerError
 from workbench.workers.pytorch.common import choose_device, free_bytes, is_out_of_memory, out_of_memory, tensor_bytes
 
@@ -69,19 +70,7 @@ class HostSettings(BaseModel):
 
 def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
     """Settings from the spec; unknown ones are logged. Raises WorkerError `bad-settings`."""
-    unknown = sorted(set(given) - set(HostSettings.model_fields))
-    if unknown:
-        channel.log(f"settings that this host does not know are ignored: {', '.join(unknown)}", "warning")
-    try:
-        return HostSettings.model_validate({key: value for key, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise WorkerError(
-            f"the engine's setting {'.'.join(map(str, first['loc']))} cannot be used",
-            code="bad-settings",
-            cause=f"{first['input']!r}: {first['msg']}",
-            hint="Correct the runtime settings of the preset.",
-        ) from error
+    return checked_settings(HostSettings, given, channel)
 
 
 @dataclass

@@ -8,39 +8,17 @@ is handed over only once the pool has room for it to its end.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import os
-import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from workbench.core.messages import Abort, Count, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.messages import Ready, Sampling, Stats, StepSpec
 from workbench.workers.common import first_line, input_folder, quiet_environment
-from workbench.workers.hosts.common import (
-    CommandReader,
-    EndOfCommands,
-    Incoming,
-    Outbox,
-    Request,
-    RequestError,
-    Rubbish,
-    RubbishLog,
-    StatsTimer,
-    TooLong,
-    capped_max_tokens,
-    counted,
-    line_too_long,
-    prompt_ids,
-)
-from workbench.workers.hosts.text import (
-    ChatTemplate,
-    Detokenizer,
-    StopFinder,
-    TemplateError,
-    detokenizers,
-    load_chat_template,
-)
+from workbench.workers.hosts.common import CommandReader, Request, RequestError
+from workbench.workers.hosts.serving import LoopHost, told_limits, usable_template
+from workbench.workers.hosts.text import ChatTemplate, Detokenizer, detokenizers
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.pytorch.common import PACKAGES, is_out_of_memory, memory_now, out_of_memory
 from workbench.workers.pytorch.engine import Engine, host_settings, load_engine
@@ -49,34 +27,25 @@ _WATCH_SECONDS = 0.02
 _STOP_SECONDS = 1.0
 
 
-class Host:
+class Host(LoopHost[Engine]):
     """The open requests of an engine, and what becomes of them."""
 
-    def __init__(self, channel: Channel, engine: Engine, template: ChatTemplate | None, new_detokenizer: Any) -> None:
-        self._channel = channel
-        self._engine = engine
-        self._template = template
-        self._new_detokenizer: Any = new_detokenizer
-        self._outbox = Outbox(channel)
-        self._rubbish = RubbishLog(channel)
-        self._timer = StatsTimer()
-        self._open: dict[str, Request] = {}
-        self._waiting: collections.deque[Request] = collections.deque()
+    def __init__(
+        self,
+        channel: Channel,
+        engine: Engine,
+        template: ChatTemplate | None,
+        new_detokenizer: Callable[[], Detokenizer],
+    ) -> None:
+        super().__init__(channel, engine, template, new_detokenizer)
         self._reserved_blocks = 0
-        self._number = 0
-        self._context_tokens = 0
-        self._generated_tokens = 0
         self._last_error = ""
-        self._flushing = False
         self._iterations = _Iterations(engine)
-        self._work = asyncio.Event()
 
     async def serve(self, reader: CommandReader) -> dict[str, Any]:
         """Serve until told to stop or standard input ends; the result's data."""
-        inbox: asyncio.Queue[tuple[float, Incoming]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        threading.Thread(target=_hand_over, args=(reader, loop, inbox), name="inbox", daemon=True).start()
-        tasks = [loop.create_task(self._watch()), loop.create_task(self._obey_all(inbox))]
+        tasks = [loop.create_task(self._watch()), loop.create_task(self._obey_all(reader))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -88,64 +57,21 @@ class Host:
             # Its thread would otherwise call into a loop that is gone.
             with contextlib.suppress(Exception):
                 self._engine.manager.stop(block=True, timeout=_STOP_SECONDS)
-        return {"requests": self._number, "generated_tokens": self._generated_tokens}
+        return self._served()
 
-    # Commands
+    # Requests
 
-    async def _obey_all(self, inbox: asyncio.Queue[tuple[float, Incoming]]) -> None:
-        while True:
-            received_s, command = await inbox.get()
-            if not self._obey(command, received_s):
-                return
-            if inbox.empty():
-                self._fill_batch()
-                self._outbox.send()
+    def _own_settings(self, sampling: Sampling, most: int) -> Any:
+        self._engine.check(sampling)
+        return most
 
-    def _obey(self, command: Incoming, received_s: float) -> bool:
-        """Do what a command says; False: the host is to end."""
-        if isinstance(command, Generate):
-            self._admit(command, received_s)
-        elif isinstance(command, Count):
-            engine = self._engine
-            self._channel.send(counted(command, self._template, engine.encode, engine.limits))
-        elif isinstance(command, Abort):
-            self._abort(command.request)
-        elif isinstance(command, StatsInterval):
-            self._timer.set(command.seconds)
-            if self._timer.due():
-                self._channel.send(self._stats())
-        elif isinstance(command, Rubbish):
-            if command.request is not None:
-                self._outbox.refused(command.request, f"the request is not valid: {command.text}")
-            else:
-                self._rubbish.note(command.text)
-        elif isinstance(command, TooLong):
-            self._abort_all()
-            raise line_too_long(command.size_bytes)
-        return not isinstance(command, Shutdown | EndOfCommands)
-
-    def _admit(self, command: Generate, received_s: float) -> None:
-        """Check a request and put it in the queue."""
-        name, sampling, limits = command.request, command.sampling, self._engine.limits
-        if name in self._open or any(request.name == name for request in self._waiting):
-            self._outbox.refused(name, f"a request named {name!r} is not finished yet; give each its own name")
-            return
-        try:
-            self._engine.check(sampling)
-            ids = prompt_ids(command, self._template, self._engine.encode, limits)
-        except RequestError as error:
-            self._outbox.refused(name, str(error))
-            return
-        except RuntimeError as error:
-            self._outbox.refused(name, f"the engine's tokenizer failed on the prompt: {first_line(error)}")
-            return
-        most = capped_max_tokens(sampling.max_tokens, len(ids), limits)
-        if most < sampling.max_tokens:
-            wanted = f"{sampling.max_tokens:,} tokens asked for"
-            self._channel.log(f"request {name}: {wanted}, there is room for {most:,}")
-        detokenizer: Detokenizer = self._new_detokenizer()
-        self._waiting.append(Request(name, ids, sampling, most, detokenizer, StopFinder(sampling.stop), received_s))
+    def _take_in(self, request: Request) -> bool:
+        self._waiting.append(request)
         self._work.set()
+        return True
+
+    def _cancel(self, request: Request) -> None:
+        self._engine.manager.cancel_request(request.handle)
 
     def _fill_batch(self) -> None:
         """Hand requests to the library, in their order, as many as the batch and the pool take to their ends."""
@@ -156,8 +82,8 @@ class Host:
             if self._reserved_blocks + blocks > engine.kv_blocks:
                 return
             self._waiting.popleft()
-            self._number += 1
-            number = str(self._number)
+            self._requests += 1
+            number = str(self._requests)
             engine.manager.register_result_handler(number, lambda output, name=request.name: self._take(name, output))
             try:
                 engine.add(number, request.prompt_ids, request.sampling, request.config)
@@ -171,29 +97,10 @@ class Host:
 
     def _close(self, request: Request) -> None:
         """Forget a request that has ended and make use of its place."""
-        del self._open[request.name]
+        super()._close(request)
         self._reserved_blocks -= self._engine.blocks_for(len(request.prompt_ids) + request.config)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._fill_batch)
-
-    def _abort(self, name: str) -> None:
-        request = self._open.get(name)
-        if request is not None:
-            self._close(request)
-            self._engine.manager.cancel_request(request.handle)
-        else:
-            request = next((one for one in self._waiting if one.name == name), None)
-            if request is None:
-                words = f"there is no request named {name!r} to abort; it may have finished"
-                self._outbox.refused(name, words)
-                return
-            self._waiting.remove(request)
-        self._outbox.finished(request, "abort", timings={})
-
-    def _abort_all(self) -> None:
-        for name in [*(request.name for request in self._waiting), *self._open]:
-            self._abort(name)
-        self._outbox.send()
 
     # Answers
 
@@ -213,9 +120,7 @@ class Host:
         sent = request.output_tokens
         ids = list(output.generated_tokens[sent:count])
         logprobs = list(output.logprobs[sent:count]) if request.sampling.logprobs else None
-        if ids and request.first_token_s is None:
-            self._context_tokens += len(request.prompt_ids)
-        self._generated_tokens += len(ids)
+        self._note_tokens(request, ids)
         last = output.is_finished() or output.error is not None
         stopped = self._outbox.tokens(request, ids, logprobs, last=last)
         if output.error is not None:
@@ -230,22 +135,14 @@ class Host:
             self._outbox.finished(request, "stop" if natural else "length", timings=_engine_timings(output))
         elif stopped:
             self._close(request)
-            self._engine.manager.cancel_request(request.handle)
+            self._cancel(request)
             self._outbox.finished(request, "stop", timings={})
 
-    def _flush_soon(self) -> None:
-        """Lines of an iteration go out together: its callbacks come one after the other in a turn of the loop."""
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
     def _flush(self) -> None:
-        self._flushing = False
         self._iterations.done()
         try:
             self._outbox.send()
-            if self._timer.due():
-                self._channel.send(self._stats())
+            self._tell_stats_if_due()
         except BrokenPipeError:
             os._exit(1)  # nobody listens any more
 
@@ -258,8 +155,7 @@ class Host:
             while self._open or self._waiting or self._engine.pending():
                 if not self._engine.manager.is_running():
                     self._give_up()
-                if self._timer.due():
-                    self._channel.send(self._stats())
+                self._tell_stats_if_due()
                 await asyncio.sleep(_WATCH_SECONDS)
             self._work.clear()
             self._iterations.pause()
@@ -335,29 +231,13 @@ def _engine_timings(output: Any) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value >= 0}
 
 
-def _hand_over(
-    reader: CommandReader, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[tuple[float, Incoming]]
-) -> None:
-    """From the reader's queue into the event loop's."""
-    while True:
-        for item in reader.take(wait=True):
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(inbox.put_nowait, item)
-            if isinstance(item[1], EndOfCommands | TooLong):
-                return
-
-
 def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     """Load the folder given as input `engine` and serve it. Settings: see HostSettings."""
     quiet_environment()
     reader = CommandReader(channel)
     folder = input_folder(spec, "engine")
     settings = host_settings(spec.settings, channel)
-    try:
-        template = load_chat_template(folder)
-    except TemplateError as error:
-        channel.log(f"the chat template cannot be used, plain prompts only: {error}", "warning")
-        template = None
+    template = usable_template(folder, channel)
     engine = load_engine(folder, settings, channel)
     try:
         return asyncio.run(_serve(channel, engine, template, reader, detokenizers(folder, engine.decode)))
@@ -366,19 +246,20 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
 
 
 async def _serve(
-    channel: Channel, engine: Engine, template: ChatTemplate | None, reader: CommandReader, new_detokenizer: Any
+    channel: Channel,
+    engine: Engine,
+    template: ChatTemplate | None,
+    reader: CommandReader,
+    new_detokenizer: Callable[[], Detokenizer],
 ) -> dict[str, Any]:
     host = Host(channel, engine, template, new_detokenizer)
-    limits = {
-        "max_seq_len": engine.limits.max_seq_len,
-        "max_batch_size": engine.settings.max_batch_size,
-        "max_num_batched_tokens": int(engine.manager.batch_processor.max_batch_tokens),
-    }
-    if engine.limits.kv_tokens is not None:
-        limits["kv_tokens"] = engine.limits.kv_tokens
     channel.send(
         Ready(
-            limits=limits,
+            limits=told_limits(
+                engine.limits,
+                max_batch_size=engine.settings.max_batch_size,
+                max_num_batched_tokens=int(engine.manager.batch_processor.max_batch_tokens),
+            ),
             kv_blocks_total=engine.kv_blocks,
             kv_block_tokens=engine.kv_block_tokens,
             load_seconds=engine.load_seconds,

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.core.messages import Sampling
 from workbench.core.trtllm.load_log import EngineLoadLog
 from workbench.core.trtllm.log import explain_failure, split_lines
 from workbench.workers.common import first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError
+from workbench.workers.hosts.settings import checked_settings
 from workbench.workers.protocol import Channel, WorkerError
 from workbench.workers.trtllm.common import (
     ENGINE_FILE,
@@ -117,19 +118,7 @@ _SWITCHES = ("gather_generation_logits", "return_perf_metrics", "fail_fast_on_at
 def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
     """Settings from the spec; unknown ones are logged. Raises WorkerError `bad-settings`."""
     named = {_ALIASES.get(key, key): value for key, value in given.items() if value is not None}
-    unknown = sorted(set(named) - set(HostSettings.model_fields))
-    if unknown:
-        channel.log(f"settings that this host does not know are ignored: {', '.join(unknown)}", "warning")
-    try:
-        return HostSettings.model_validate(named)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise WorkerError(
-            f"the engine's setting {'.'.join(map(str, first['loc']))} cannot be used",
-            code="bad-settings",
-            cause=f"{first['input']!r}: {first['msg']}",
-            hint="Correct the runtime settings of the preset.",
-        ) from error
+    return checked_settings(HostSettings, named, channel)
 
 
 @dataclass

@@ -18,27 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workbench.core.messages import Abort, Count, Generate, Ready, Shutdown, Stats, StatsInterval, StepSpec
+from workbench.core.messages import Ready, Sampling, Stats, StepSpec
 from workbench.core.trtllm.log import explain_failure
 from workbench.workers.common import first_line, input_folder, quiet_environment
-from workbench.workers.hosts.common import (
-    CommandReader,
-    EndOfCommands,
-    Incoming,
-    Outbox,
-    Request,
-    RequestError,
-    Rubbish,
-    RubbishLog,
-    StatsTimer,
-    TooLong,
-    capped_max_tokens,
-    counted,
-    line_too_long,
-    prompt_ids,
-    resident_bytes,
-)
-from workbench.workers.hosts.text import ChatTemplate, StopFinder, TemplateError, detokenizers, load_chat_template
+from workbench.workers.hosts.common import CommandReader, Request, resident_bytes
+from workbench.workers.hosts.serving import LoopHost, told_limits, usable_template
+from workbench.workers.hosts.text import ChatTemplate, detokenizers
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.trtllm.common import PACKAGES, TOKENIZER_FILES
 from workbench.workers.trtllm.engine import Engine, host_settings, load_engine, sampling_names, sampling_params
@@ -54,32 +39,18 @@ _WARM_UP_TOKENS = 8
 _FINISHED = {"stop": "stop", "length": "length", "cancelled": "abort"}
 
 
-class Host:
-    """The open requests of an engine, and what becomes of them."""
+class Host(LoopHost[Engine]):
+    """The open requests of an engine, and what becomes of them; the library queues what does not fit yet."""
 
     def __init__(self, channel: Channel, engine: Engine, template: ChatTemplate | None) -> None:
-        self._channel = channel
-        self._engine = engine
-        self._template = template
-        self._new_detokenizer = detokenizers(engine.tokenizer_folder, engine.decode)
-        self._outbox = Outbox(channel)
-        self._rubbish = RubbishLog(channel)
-        self._timer = StatsTimer()
-        self._open: dict[str, Request] = {}
+        super().__init__(channel, engine, template, detokenizers(engine.tokenizer_folder, engine.decode))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._requests = 0
-        self._context_tokens = 0
-        self._generated_tokens = 0
         self._failed = 0
         self._record: dict[str, Any] = {}
-        self._work = asyncio.Event()
-        self._flushing = False
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def warm_up(self) -> None:
         """Make two tokens: an engine that cannot generate should not become ready; its records tell the KV pool."""
-        from workbench.core.messages import Sampling
-
         prompt = [1] * min(_WARM_UP_TOKENS, max(1, self._engine.max_seq_len - 2))
         try:
             params = sampling_params(Sampling(max_tokens=2, ignore_eos=True), 2, self._engine)
@@ -101,11 +72,9 @@ class Host:
 
     async def serve(self, reader: CommandReader) -> dict[str, Any]:
         """Serve until told to stop or standard input ends; the result's data."""
-        inbox: asyncio.Queue[tuple[float, Incoming]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        threading.Thread(target=_hand_over, args=(reader, loop, inbox), name="inbox", daemon=True).start()
         statistics = loop.create_task(self._watch())
-        commands = loop.create_task(self._obey_all(inbox))
+        commands = loop.create_task(self._obey_all(reader))
         try:
             await asyncio.wait([self._end, statistics, commands], return_when=asyncio.FIRST_COMPLETED)
             for ended in (self._end, statistics, commands):
@@ -115,96 +84,35 @@ class Host:
             self._abort_all()
             for task in (statistics, commands, *self._tasks):
                 task.cancel()
-        return {"requests": self._requests, "generated_tokens": self._generated_tokens}
+        return self._served()
 
-    # Commands
+    # Requests
 
-    async def _obey_all(self, inbox: asyncio.Queue[tuple[float, Incoming]]) -> None:
-        while True:
-            received_s, command = await inbox.get()
-            if not self._obey(command, received_s):
-                return
-            if inbox.empty():
-                self._outbox.send()
+    def _own_settings(self, sampling: Sampling, most: int) -> Any:
+        return sampling_params(sampling, most, self._engine)
 
-    def _obey(self, command: Incoming, received_s: float) -> bool:
-        """Do what a command says; False: the host is to end."""
-        if isinstance(command, Generate):
-            self._admit(command, received_s)
-        elif isinstance(command, Count):
-            engine = self._engine
-            self._channel.send(counted(command, self._template, engine.encode, engine.limits))
-        elif isinstance(command, Abort):
-            self._abort(command.request)
-        elif isinstance(command, StatsInterval):
-            self._timer.set(command.seconds)
-            if self._timer.due():
-                self._channel.send(self._stats())
-        elif isinstance(command, Rubbish):
-            if command.request is not None:
-                self._outbox.refused(command.request, f"the request is not valid: {command.text}")
-            else:
-                self._rubbish.note(command.text)
-        elif isinstance(command, TooLong):
-            self._abort_all()
-            raise line_too_long(command.size_bytes)
-        return not isinstance(command, Shutdown | EndOfCommands)
-
-    def _admit(self, command: Generate, received_s: float) -> None:
-        """Check a request and hand it to the library, which queues what does not fit yet."""
-        name, sampling, limits = command.request, command.sampling, self._engine.limits
-        if name in self._open:
-            self._outbox.refused(name, f"a request named {name!r} is not finished yet; give each its own name")
-            return
+    def _take_in(self, request: Request) -> bool:
+        llm = self._engine.llm
         try:
-            ids = prompt_ids(command, self._template, self._engine.encode, limits)
-            most = capped_max_tokens(sampling.max_tokens, len(ids), limits)
-            config = sampling_params(sampling, most, self._engine)
-        except RequestError as error:
-            self._outbox.refused(name, str(error))
-            return
-        request = Request(
-            name=name,
-            prompt_ids=ids,
-            sampling=sampling,
-            config=config,
-            detokenizer=self._new_detokenizer(),
-            stops=StopFinder(sampling.stop),
-            received_s=received_s,
-        )
-        try:
-            request.handle = self._engine.llm.generate_async(ids, sampling_params=config, streaming=True)
+            request.handle = llm.generate_async(request.prompt_ids, sampling_params=request.config, streaming=True)
         except (TypeError, ValueError) as error:
-            self._outbox.refused(name, f"the engine does not accept the request: {first_line(error)}")
-            return
+            self._outbox.refused(request.name, f"the engine does not accept the request: {first_line(error)}")
+            return False
         except RuntimeError as error:
-            self._outbox.refused(name, f"the engine failed: {first_line(error)}")
+            self._outbox.refused(request.name, f"the engine failed: {first_line(error)}")
             self._count_failure(error)
-            return
-        if most < sampling.max_tokens:
-            wanted = f"{sampling.max_tokens:,} tokens asked for"
-            self._channel.log(f"request {name}: {wanted}, there is room for {most:,}")
+            return False
         request.admitted_s = time.monotonic()
         self._requests += 1
-        self._open[name] = request
+        self._open[request.name] = request
         self._work.set()
         task = asyncio.get_running_loop().create_task(self._follow(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
-    def _abort(self, name: str) -> None:
-        request = self._open.pop(name, None)
-        if request is None:
-            self._outbox.refused(name, f"there is no request named {name!r} to abort; it may have finished")
-            return
+    def _cancel(self, request: Request) -> None:
         request.handle.abort()
-        self._outbox.finished(request, "abort", timings={})
-
-    def _abort_all(self) -> None:
-        for name in list(self._open):
-            with contextlib.suppress(Exception):  # what fails here is about to go anyway
-                self._abort(name)
-        self._outbox.send()
 
     # Answers
 
@@ -217,13 +125,13 @@ class Host:
             self._failed = 0
         except Exception as error:
             if self._is_open(request):
-                del self._open[request.name]
+                self._close(request)
                 self._outbox.finished(request, "error", timings={}, message=_request_words(error))
                 self._flush_soon()
             self._count_failure(error)
         else:
             if self._is_open(request):
-                del self._open[request.name]
+                self._close(request)
                 self._outbox.finished(
                     request, "error", timings={}, message="the engine ended the answer without a reason"
                 )
@@ -234,18 +142,16 @@ class Host:
 
     def _collect(self, request: Request, output: Any) -> None:
         ids = [int(token) for token in output.token_ids_diff]
-        if ids and request.first_token_s is None:
-            self._context_tokens += len(request.prompt_ids)
-        self._generated_tokens += len(ids)
+        self._note_tokens(request, ids)
         logprobs = _logprobs(output.logprobs_diff, ids) if request.sampling.logprobs else None
         reason = output.finish_reason
         last = reason is not None
         stopped = self._outbox.tokens(request, ids, logprobs, last=last)
         if stopped or last:
-            del self._open[request.name]
+            self._close(request)
         if stopped:
             if not last:
-                request.handle.abort()
+                self._cancel(request)
             self._outbox.finished(request, "stop", timings=_engine_timings(output))
         elif last:
             known = _FINISHED.get(str(reason))
@@ -253,14 +159,7 @@ class Host:
             self._outbox.finished(request, known or "error", timings=_engine_timings(output), message=message)  # type: ignore[arg-type]
         self._flush_soon()
 
-    def _flush_soon(self) -> None:
-        """Lines of an iteration go out together: its answers come one after the other in the same turn of the loop."""
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
     def _flush(self) -> None:
-        self._flushing = False
         try:
             self._outbox.send()
         except BrokenPipeError:
@@ -296,8 +195,7 @@ class Host:
             began = time.monotonic()
             async for record in llm.get_stats_async(timeout=_STATS_SECONDS):
                 self._take_record(record)
-                if self._timer.due():
-                    self._channel.send(self._stats())
+                self._tell_stats_if_due()
             if not self._open:
                 self._work.clear()
                 if self._timer.on:
@@ -344,18 +242,6 @@ class Host:
             iteration_ms=record.get("iterLatencyMS"),
             memory_bytes=memory,
         )
-
-
-def _hand_over(
-    reader: CommandReader, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[tuple[float, Incoming]]
-) -> None:
-    """From the reader's queue into the event loop's."""
-    while True:
-        for item in reader.take(wait=True):
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(inbox.put_nowait, item)
-            if isinstance(item[1], EndOfCommands | TooLong):
-                return
 
 
 def _request_words(error: Exception) -> str:
@@ -439,11 +325,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             hint="Give the model's folder as the engine's tokenizer: trtllm-build copies none.",
         )
     settings = host_settings(spec.settings, channel)
-    try:
-        template = load_chat_template(tokenizer)
-    except TemplateError as error:
-        channel.log(f"the chat template cannot be used, plain prompts only: {error}", "warning")
-        template = None
+    template = usable_template(tokenizer, channel)
     engine = load_engine(folder, tokenizer, settings, channel)
     try:
         return asyncio.run(_serve(channel, engine, template, reader))
@@ -459,16 +341,11 @@ async def _serve(
     channel.phase("warm up", 3, 3)
     host = Host(channel, engine, template)
     await host.warm_up()
-    limits = {
-        "max_seq_len": engine.max_seq_len,
-        "max_batch_size": engine.max_batch_size,
-        "max_num_batched_tokens": engine.max_num_tokens,
-    }
-    if engine.kv_tokens is not None:
-        limits["kv_tokens"] = engine.kv_tokens
     channel.send(
         Ready(
-            limits=limits,
+            limits=told_limits(
+                engine.limits, max_batch_size=engine.max_batch_size, max_num_batched_tokens=engine.max_num_tokens
+            ),
             kv_blocks_total=engine.kv_blocks,
             kv_block_tokens=engine.kv_block_tokens,
             load_seconds=time.monotonic() - engine.started_s,

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from workbench.core.conversation import Conversation
 from workbench.core.conversation_text import markdown
 from workbench.core.errors import BadInputError
+from workbench.store.private_file import write_whole
 from workbench.ui.session import Session
 
 _FILTERS = {"Markdown (*.md)": ".md", "JSON (*.json)": ".json"}
@@ -25,12 +26,9 @@ def file_name(title: str) -> str:
 def write_export(conversation: Conversation, path: Path) -> Path:
     """Write it whole: JSON where the name ends so, else Markdown. Raises BadInputError."""
     text = conversation.to_json() if path.suffix.lower() == ".json" else markdown(conversation)
-    temporary = path.with_name(f".{path.name[:80]}.new")
     try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise BadInputError(
             "The conversation could not be exported.",
             evidence=f"{path}: {error.strerror or error}",
