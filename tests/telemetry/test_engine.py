@@ -190,3 +190,12 @@ def test_an_idle_engine_that_says_nothing_more_is_no_gap() -> None:
     engine.take(stats(kv_blocks_used=3, active=0), LOADED + 1)
     assert engine.series.at("kv_blocks_used", LOADED + 3000.0) == 3.0
     assert engine.silent_s(LOADED + 3000.0) == 0.0
+
+
+def test_an_engine_that_was_only_loaded_has_a_speed_of_zero() -> None:
+    engine = track()
+    engine.take(stats(generated=0, context=0, active=0), LOADED + 0.05)
+    assert engine.series.newest("generation_tok_s") == 0.0 and engine.series.newest("prefill_tok_s") == 0.0
+    silent = track()
+    silent.take(stats(active=0), LOADED + 0.05)
+    assert silent.series.newest("generation_tok_s") is None, "no counter, no speed"

@@ -275,6 +275,8 @@ class EngineTrack:
         first = counts[0]
         if first.at > start:
             seconds = at - first.at
+            if not self._open and counter == first.tokens:
+                return 0.0  # it has nothing to do, and says so
             return (counter - first.tokens) / seconds if seconds >= _LEAST_WINDOW_S else None
         before = 0.0
         if len(counts) > 1 and first.open:  # the counter ran on between two lines; when idle it stood still

@@ -436,6 +436,12 @@ def test_a_name_in_use_is_refused_and_the_first_goes_on(bare: Bare) -> None:
     assert bare.until(ends("twin"))[-1].reason == "length"
 
 
+def test_an_engine_that_was_never_asked_uses_no_block(engine: Path, tmp_path: Path) -> None:
+    with serving(engine, tmp_path / "log", kv_cache_bytes=KV_BYTES) as client:
+        client.set_stats_interval(0.01)
+        assert wait_for_stats(client, lambda _: True).kv_blocks_used == 0, "what the warm-up took was given back"
+
+
 def test_the_stats_interval_can_be_set_and_switched_off(bare: Bare) -> None:
     bare.command(type="stats_interval", seconds=0)
     bare.command(type="generate", request="a", prompt="x", sampling=LONG)

@@ -321,6 +321,7 @@ def _warm_up(pipeline: Any, blocks: int, block_tokens: int | None) -> int | None
             pipeline.step()
             used = used or round(pipeline.get_metrics().cache_usage * blocks / 100)
         del handle  # a handle that goes away stops its request, so it is kept until here
+        pipeline.step()  # without requests: the library counts its blocks again, and none is in use
     except RuntimeError as error:
         raise WorkerError(
             "the engine loads but cannot generate",

@@ -220,6 +220,7 @@ class FactsPanel(Fold):
         while self._grid.count():
             item = self._grid.takeAt(0)
             if item is not None and (widget := item.widget()) is not None:
+                widget.hide()  # it would be seen until the event loop gets round to it
                 widget.deleteLater()
         self.values = facts_of(engine) if engine is not None else {}
         for at, (name, value) in enumerate(self.values.items()):
