@@ -293,6 +293,29 @@ def test_export_writes_both_forms(qtbot: QtBot, talk: Talk, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_what_has_come_is_kept_while_the_answer_streams(qtbot: QtBot, talk: Talk) -> None:
+    window, page = talk(tokens_per_s=50)
+    page.side.sampling.rows["max_tokens"].set_value(400)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    store, conversation = Conversations(window.session.home), page.chat.conversation
+
+    def so_far() -> str:
+        turns = store.load(conversation.id).path() if store.path(conversation.id).is_file() else ()
+        return turns[-1].text if turns and turns[-1].role == "assistant" else ""
+
+    qtbot.waitUntil(lambda: "three" in so_far(), timeout=WAIT_MS)
+    assert page.chat.streaming, "a window that is killed now has lost little"
+    cut = store.load(conversation.id).path()[-1].answer
+    assert cut is not None and cut.failure is not None and cut.failure.code == "window-ended"
+    page.chat.stop()
+    turn = ended(qtbot, page)
+    qtbot.waitUntil(lambda: not window.session.tasks.busy)
+    last = store.load(conversation.id).path()[-1]
+    assert last == turn and last.answer is not None and last.answer.reason == "abort"
+
+
+@pytest.mark.slow
 def test_the_window_closes_in_the_middle_of_an_answer_and_keeps_it(qtbot: QtBot, talk: Talk) -> None:
     window, page = talk(tokens_per_s=100)
     page.side.sampling.rows["max_tokens"].set_value(2000)

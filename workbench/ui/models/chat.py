@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -19,6 +19,13 @@ from workbench.store.conversations import Conversations
 from workbench.ui.models.loading import LoadedEngine
 from workbench.ui.session import Session
 
+KEEP_S = 3.0
+"""How often what has come of an answer is kept: a window that is killed loses no more."""
+_CUT = Failure(
+    code="window-ended",
+    what="The window ended before the answer did; what had come is kept.",
+    fix="Have it made again.",
+)
 FRAME_MS = 50
 """How often what has come is shown; the answer's timings are the client's own and do not depend on it."""
 _END_S = 2.0
@@ -38,6 +45,7 @@ class _Streaming:
     seen: int = 0
     kv_used: int | None = None
     stopped: bool = False
+    kept_s: float = field(default_factory=time.monotonic)
     ending: bool = False
     """All has come, and the record is being made."""
 
@@ -63,6 +71,7 @@ class Chat(QObject):
         self._conversation = store.fresh()
         self._streaming: _Streaming | None = None
         self._saving = self._unsaved = False
+        self._writing = threading.Lock()
         self._frame = QTimer(self)
         self._frame.setInterval(FRAME_MS)
         self._frame.timeout.connect(self._take)
@@ -158,7 +167,7 @@ class Chat(QObject):
 
     def _save_at_the_end(self) -> None:
         try:
-            self._store.save(self._conversation)
+            self._save(self._conversation)
         except WorkbenchError as error:
             _log.warning("the conversation was not kept: %s", error)
 
@@ -206,6 +215,9 @@ class Chat(QObject):
             self.streamed.emit(now.turn, "".join(event.text for event in tokens), pieces)
         if events and isinstance(events[-1], Finished):
             self._ended(now)
+        elif tokens and time.monotonic() - now.kept_s > KEEP_S:
+            now.kept_s = time.monotonic()
+            self._keep_so_far(now)
 
     def _ended(self, now: _Streaming) -> None:
         """Make the record off the GUI thread: of a long answer it takes a while."""
@@ -233,7 +245,7 @@ class Chat(QObject):
     def _show(self, conversation: Conversation) -> None:
         self._finish_now()
         if self._unsaved:  # the old one's last state is still to be written
-            self._session.tasks.run(partial(self._store.save, self._conversation), None, self._session.notices.fail)
+            self._session.tasks.run(partial(self._save, self._conversation), None, self._session.notices.fail)
             self._unsaved = False
         self._conversation = conversation
         self.changed.emit()
@@ -253,7 +265,31 @@ class Chat(QObject):
             self._unsaved = True
         elif self._conversation.turns:
             self._saving, self._unsaved = True, False
-            self._session.tasks.run(partial(self._store.save, self._conversation), self._kept, self._not_kept)
+            self._session.tasks.run(partial(self._save, self._conversation), self._kept, self._not_kept)
+
+    def _save(self, conversation: Conversation) -> None:
+        with self._writing:
+            self._store.save(conversation)
+
+    def _keep_so_far(self, now: _Streaming) -> None:
+        if self._saving:
+            return  # the disk is slow; the next time will do
+        conversation = self._conversation
+
+        def work() -> None:
+            record = _record(now).model_copy(update={"reason": "error", "failure": _CUT})
+            so_far = conversation.answered(record.text, record, time.time(), to=now.asked)
+            with self._writing:
+                if self._streaming is now:  # else the whole answer is there, and may be written already
+                    self._store.save(so_far)
+
+        self._saving, self._unsaved = True, True
+        self._session.tasks.run(work, self._kept_so_far, self._not_kept)
+
+    def _kept_so_far(self, _: object) -> None:
+        self._saving = False
+        if self._unsaved and self._streaming is None:
+            self._keep()
 
     def _kept(self, _: object) -> None:
         self._saving = False
