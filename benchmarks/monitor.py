@@ -3,7 +3,8 @@
 `python -m benchmarks.monitor`. The window competes with an engine for the processor, so this is what counts. All
 panels of one GPU and one engine are in view (nine plots; the bar asks for four), over a series that was filled with an
 hour at 10 Hz before; then readings come at 10 Hz for some seconds, by a thread as in the program. Measured is the
-process's CPU time, reading included, at the longest and the shortest span, and that of one refresh.
+process's CPU time, reading included, at the longest and the shortest span; that of one refresh, which gives the
+pyqtgraph views what is new and paints those that look different; and that of a move of the crosshair, which paints all.
 The ratio printed is the worst of bar / measured: 1 or more is met.
 """
 
@@ -68,7 +69,7 @@ def follow(source: Invented, seconds: float) -> float:
 
 
 def refresh_ms(source: Invented, board: Board, times: int = 40) -> list[float]:
-    """CPU time of a refresh of all panels and its painting, each after a new reading."""
+    """CPU time of a refresh of all panels and the painting of their views, each after a new reading."""
     app = QApplication.instance()
     assert app is not None
     found = []
@@ -79,6 +80,21 @@ def refresh_ms(source: Invented, board: Board, times: int = 40) -> list[float]:
         board.refresh()
         app.processEvents()  # paints what looks different
         found.append(1000 * (time.process_time() - began))
+    return found
+
+
+def cross_ms(board: Board, times: int = 40) -> list[float]:
+    """CPU time of a move of the crosshair over all plots and its painting."""
+    app = QApplication.instance()
+    assert app is not None
+    found = []
+    for place in range(times):
+        app.processEvents()
+        began = time.process_time()
+        board.axis.point_at(0.2 + 0.6 * place / times)
+        app.processEvents()
+        found.append(1000 * (time.process_time() - began))
+    board.axis.point_at(None)
     return found
 
 
@@ -105,7 +121,7 @@ def main() -> None:
         board.show()
         app.processEvents()
         plots = sum(len(panel.plots) for panel in board.panels)
-        each = refresh_ms(source, board)
+        each, crossed = refresh_ms(source, board), cross_ms(board)
         before = board.refreshes
         share = follow(source, given.seconds)
         per_s = (board.refreshes - before) / given.seconds
@@ -118,10 +134,12 @@ def main() -> None:
             [f"{minutes} min: refreshes", f"{per_s:.1f} a second", "at most 4"],
             [f"{minutes} min: one refresh of all, median", f"{middle:.1f} ms", f"< {REFRESH_BAR_MS:.0f} ms"],
             [f"{minutes} min: the slowest of {len(each)}", f"{max(each):.1f} ms", ""],
+            [f"{minutes} min: one move of the crosshair, median", f"{statistics.median(crossed):.1f} ms", ""],
         ]
         detail[f"{minutes} min"] = {
             "plots": plots, "cpu_percent": round(100 * share, 2), "refreshes_per_s": round(per_s, 2),
-            "refresh_ms": [round(ms, 2) for ms in sorted(each)], "pictures_made": drawn,
+            "refresh_ms": [round(ms, 2) for ms in sorted(each)], "views_painted": drawn,
+            "cross_ms": [round(ms, 2) for ms in sorted(crossed)],
         }  # fmt: skip
         ratios += [CPU_BAR_PERCENT / (100 * share), REFRESH_BAR_MS / middle]
         if plots < PLOTS_OF_THE_BAR:

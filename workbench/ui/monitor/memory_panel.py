@@ -112,7 +112,7 @@ class MemoryPanel(Panel):
             if part.name in self._seen:
                 size = series.at(f"part.{part.name}", at)
                 value = "" if size is None else gib(size)
-                if _SWATCH + words_width(part.words) + figure_width(value) > READ_OUTS:
-                    value = value.partition(".")[0]
+                if size is not None and _SWATCH + words_width(part.words) + figure_width(value) > READ_OUTS:
+                    value = f"{size / GIB:.0f}"
                 readings.append(Reading(part.words, value, "", part.token, part.swatch))
         return Told(f"{gib(used)} of {gib(total)} GiB", (tuple(readings),), tip=_TIP)
