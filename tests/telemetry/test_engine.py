@@ -199,3 +199,10 @@ def test_an_engine_that_was_only_loaded_has_a_speed_of_zero() -> None:
     silent = track()
     silent.take(stats(active=0), LOADED + 0.05)
     assert silent.series.newest("generation_tok_s") is None, "no counter, no speed"
+
+
+def test_a_count_of_reused_blocks_is_no_part_of_the_pool() -> None:
+    engine = track(total=100)
+    engine.take(stats(active=1, kv_blocks_used=7, kv_blocks_reused_since_load=5000), LOADED + 1.0)
+    assert engine.series.newest("kv_blocks_reused_since_load") == 5000 and engine.series.newest("kv_blocks_used") == 7
+    assert engine.series.newest("kv_blocks_reused") is None

@@ -223,6 +223,17 @@ def test_what_is_not_reported_is_a_gap_in_words_and_never_zero(show: Show) -> No
     assert power is not None and power.words == "not reported" and not np.isfinite(power.curves[0].high).any()
 
 
+def test_a_count_of_reused_blocks_is_told_and_not_drawn_as_a_part_of_the_pool(show: Show) -> None:
+    source = Invented()
+    for _ in range(30):
+        source.step(kv_blocks_used=BLOCKS // 2, kv_blocks_reused=None, kv_blocks_reused_since_load=9 * BLOCKS)
+    kv = panel(show(source), "KV-cache blocks")
+    assert values(kv)["Reused, sum"].replace("\u202f", "") == str(9 * BLOCKS) and "Reused" not in values(kv)
+    used, reused, free = kv.strip.cells
+    assert reused == 0 and abs(used - free) <= 1
+    assert "since the engine was loaded" in kv.toolTip()
+
+
 def test_a_lost_gpu_is_a_gap_and_says_so(show: Show) -> None:
     source = Invented()
     source.run(20)

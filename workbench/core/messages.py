@@ -162,6 +162,9 @@ class Stats(Message):
     kv_blocks_used: int | None = None
     kv_blocks_free: int | None = None
     kv_blocks_reused: int | None = None
+    """Of the blocks in use, those that requests share or took over from earlier ones, now."""
+    kv_blocks_reused_since_load: int | None = None
+    """How often a block was matched and reused since the engine was loaded: a counter, and no part of the pool."""
     kv_blocks_total: int | None = None
     requests_active: int | None = None
     requests_queued: int | None = None

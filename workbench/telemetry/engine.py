@@ -12,6 +12,7 @@ from typing import Any
 from workbench.core.messages import Ready, Stats
 from workbench.telemetry.series import Series
 
+_BLOCKS = ("kv_blocks_used", "kv_blocks_free", "kv_blocks_reused", "kv_blocks_total", "kv_blocks_reused_since_load")
 RATE_WINDOW_S = 1.0
 """Speeds are over the last second."""
 MOST_GENERATION_TOK_S = 1e6
@@ -83,10 +84,7 @@ class EngineTrack:
         with self._lock:
             if self.detached_at is not None or (self.newest_at is not None and at <= self.newest_at):
                 return
-            row: dict[str, float | None] = {
-                name: self._sound(name, getattr(stats, name, None))
-                for name in ("kv_blocks_used", "kv_blocks_free", "kv_blocks_reused", "kv_blocks_total")
-            }
+            row: dict[str, float | None] = {name: self._sound(name, getattr(stats, name, None)) for name in _BLOCKS}
             total = row["kv_blocks_total"]
             if total is None and self.ready is not None and self.ready.kv_blocks_total:
                 total = row["kv_blocks_total"] = float(self.ready.kv_blocks_total)

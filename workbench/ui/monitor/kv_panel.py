@@ -23,7 +23,10 @@ from workbench.ui.theme import Theme
 
 _CAPTION = 18
 _ABOVE = 10
-_TIP = "Engines report how many blocks are in use, not which: the cells are sorted by state."
+_TIP = (
+    "Engines report how many blocks are in use, not which: the cells are sorted by state. "
+    "Reused, sum: how often a block was reused since the engine was loaded."
+)
 _COUNTS = ("used", "reused", "free", "total")
 
 
@@ -85,10 +88,17 @@ class KvPanel(Panel):
         self._caption = (room, f"1 cell = {whole(self.strip.bundle)}" if total else "")
         readings = (
             Reading("Used", whole(rest), "", "s_kv"),
-            Reading("Reused", "" if reused is None else whole(again), "", "s_kvre"),
+            self._reused(None if reused is None else again, moment.at),
             Reading("Free", whole(left), "", "s_kvfree", "frame"),
         )
         return Told(f"{whole(total)} total", (readings,), room, tip=_TIP)
+
+    def _reused(self, now: float | None, moment: float) -> Reading:
+        """What is reused now; of an engine that only counts how often, the count."""
+        since_load = self.story.read("kv_blocks_reused_since_load", moment)
+        if now is None and since_load is not None:
+            return Reading("Reused, sum", whole(since_load))
+        return Reading("Reused", "" if now is None else whole(now), "", "s_kvre")
 
     def _room_words(self, free: float, moment: float) -> str:
         ready = self.story.at(moment).ready

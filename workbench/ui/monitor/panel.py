@@ -195,7 +195,10 @@ class Panel(QWidget):
         painter.setFont(face(True))
         painter.setPen(colours.colour("text"))
         room = self.width() - 2 * MARGIN - self._note_room()
-        title = painter.fontMetrics().elidedText(self.title, Qt.TextElideMode.ElideRight, room)
+        # The end of an engine's name tells it from another: what gives way is its middle.
+        kind, dot, name = self.title.partition(" · ")
+        left = room - painter.fontMetrics().horizontalAdvance(kind + dot)
+        title = kind + dot + painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, left)
         painter.drawText(QPoint(MARGIN, _TOP + 12), title)
         for place, plot in enumerate(self.plots):
             plot.paint_axis(painter, colours)
