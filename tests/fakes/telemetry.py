@@ -60,12 +60,6 @@ class InventedGpus:
         """Nothing is open."""
 
 
-class BatchStats(Stats):
-    """With the size of the last batch, which the protocol may not carry yet."""
-
-    batch: int | None = None
-
-
 class Invented:
     """An engine that works in bursts, on a GPU or on the host alone; `step` lets time pass and reads everything."""
 
@@ -94,7 +88,7 @@ class Invented:
             "iteration_ms": 12.0,
             "memory_bytes": {"weights": WEIGHTS, "activations": ACTIVATIONS, "kv_pool": POOL},
         }  # fmt: skip
-        return BatchStats.model_validate(said | changed)
+        return Stats.model_validate(said | changed)
 
     def step(self, seconds: float = 0.1, **changed: object) -> None:
         """Time passes; GPUs and host are read and engines report. `changed`: fields of `stats` that differ."""
