@@ -175,6 +175,7 @@ def _stats(chat: Chat, rest: str) -> None:
             "KV blocks used": stats.kv_blocks_used,
             "KV blocks free": stats.kv_blocks_free,
             "KV blocks reused": stats.kv_blocks_reused,
+            "KV blocks reused since load": stats.kv_blocks_reused_since_load,
             "requests active": stats.requests_active,
             "requests queued": stats.requests_queued,
             "prompt tokens since load": stats.context_tokens,

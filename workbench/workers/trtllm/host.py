@@ -232,7 +232,7 @@ class Host(LoopHost[Engine]):
         return Stats(
             kv_blocks_used=None if stale else pool.get("usedNumBlocks"),
             kv_blocks_free=None if stale else pool.get("freeNumBlocks"),
-            kv_blocks_reused=pool.get("reusedBlocks"),
+            kv_blocks_reused_since_load=pool.get("reusedBlocks"),
             kv_blocks_total=pool.get("maxNumBlocks", self._engine.kv_blocks),
             requests_active=active,
             requests_queued=queued,

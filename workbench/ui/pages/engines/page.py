@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.core.provenance_diff import Difference
@@ -34,6 +34,7 @@ from workbench.ui.pages.engines.table import EnginesFilter, EnginesModel, Engine
 from workbench.ui.pages.engines.toolbar import EnginesBar
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import EmptyState, button, column, icon_button, rule
+from workbench.ui.widgets.delete_question import DeleteQuestion
 
 LOOK_MS = 2000
 """How often the folders are looked at while the window is open; only `stat` calls."""
@@ -57,7 +58,7 @@ class EnginesPage(Page):
         session.tasks.run(partial(read_first_rows, session.home), self._remember, lambda _: self._remember(nothing))
         self._wanted = ""
         """Folder to choose once it is there."""
-        self._question: QMessageBox | None = None
+        self._question = DeleteQuestion(self)
         self.model = EnginesModel()
         self.filter = EnginesFilter(self.model)
         self.table = EnginesTable(self.filter)
@@ -341,31 +342,14 @@ class EnginesPage(Page):
     def ask_delete(self) -> None:
         """Ask, then move the engine to the trash."""
         row = self._one()
-        if row is None or self._question is not None:
-            return
-        box = QMessageBox(self)
-        box.setObjectName("delete-question")
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("Move to the trash")
-        box.setText(f"Move {row.name} to the trash?")
-        box.setInformativeText(
-            f"{row.path}\n{format_bytes(row.size_bytes)}; files that other artefacts share stay on the disk."
-        )
-        delete = box.addButton("Move to the trash", QMessageBox.ButtonRole.AcceptRole)
-        keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(keep)
-        box.setEscapeButton(keep)
-        self._question = box
-
-        def answered(_: int) -> None:
-            yes = box.clickedButton() is delete
-            self._question = None
-            box.deleteLater()
-            if yes:
-                self._delete(row)
-
-        box.finished.connect(answered)
-        box.open()
+        if row is not None:
+            self._question.ask(
+                "Move to the trash",
+                f"Move {row.name} to the trash?",
+                f"{row.path}\n{format_bytes(row.size_bytes)}; files that other artefacts share stay on the disk.",
+                "Move to the trash",
+                partial(self._delete, row),
+            )
 
     def _delete(self, row: EngineRow) -> None:
         home = self.session.home

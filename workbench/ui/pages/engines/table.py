@@ -6,27 +6,22 @@ import time
 from typing import Any
 
 from PySide6.QtCore import (
-    QAbstractTableModel,
     QModelIndex,
-    QPersistentModelIndex,
     QRect,
     QSize,
     QSortFilterProxyModel,
     Qt,
 )
 from PySide6.QtGui import QFont, QFontMetrics, QPainter
-from PySide6.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
+from PySide6.QtWidgets import QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from workbench.core.units import format_duration
 from workbench.ui.icons import pixmap
 from workbench.ui.models.engines import EngineRow
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
+from workbench.ui.widgets.list_table import ROW_HEIGHT, ROW_ROLE, SORT_ROLE
+from workbench.ui.widgets.table_parts import NONE, NOT_REPORTED, Index, RowsModel, paint_ground, side, whole_rows
 
-Index = QModelIndex | QPersistentModelIndex
-ROW_HEIGHT = 32
-NOT_REPORTED = "not reported"
-NONE = "\N{EN DASH}"
-"""Stands in a cell for what was not reported."""
 _COLUMNS = (
     # title, right-aligned figure, tool tip of the header
     ("Name", False, ""),
@@ -44,14 +39,10 @@ _COLUMNS = (
     ("Runs here", True, ""),
 )
 NAME, MODEL, WEIGHTS, KV, TOOLCHAIN, BUILT_FOR, BATCH, PASS, SEQUENCE, SIZE, BUILD, DATE, RUNS = range(len(_COLUMNS))
-ROW_ROLE = Qt.ItemDataRole.UserRole + 1
-SORT_ROLE = Qt.ItemDataRole.UserRole + 2
 _SPARED = (PASS, KV, BUILD, BUILT_FOR, BATCH, SEQUENCE, TOOLCHAIN, MODEL, SIZE, DATE)
 """Columns that give way where the window is narrow, the first first; the details below have them all."""
 _PAD = 8
-_LEFT = int((Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value)
-_RIGHT = int((Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value)
-_NOWHERE = QModelIndex()
+_LEFT, _RIGHT = (int(side(right).value) for right in (False, True))
 
 
 def spaced(number: int) -> str:
@@ -82,56 +73,31 @@ def badge_words(row: EngineRow) -> tuple[str, str, str]:
     return "runs here", "ok", row.remark
 
 
-class EnginesModel(QAbstractTableModel):
+class EnginesModel(RowsModel):
     """Rows of a snapshot. `take` replaces them and keeps what stays where it is."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._rows: tuple[EngineRow, ...] = ()
-
-    @property
-    def rows(self) -> tuple[EngineRow, ...]:
-        return self._rows
+    headings = _COLUMNS
+    rows: tuple[EngineRow, ...] = ()
 
     def take(self, rows: tuple[EngineRow, ...]) -> None:
-        if [row.path for row in rows] == [row.path for row in self._rows]:
-            self._rows = rows
-            if rows:
-                self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(_COLUMNS) - 1))
+        if [row.path for row in rows] == [row.path for row in self.rows]:
+            self.rows = rows
+            self.all_changed()
             return
-        more, old = len(rows) - len(self._rows), len(self._rows)
-        if old and more > 0 and [row.path for row in rows[:old]] == [row.path for row in self._rows]:
+        more, old = len(rows) - len(self.rows), len(self.rows)
+        if old and more > 0 and [row.path for row in rows[:old]] == [row.path for row in self.rows]:
             # What is chosen and where the table was scrolled to stays.
             self.beginInsertRows(QModelIndex(), old, old + more - 1)
-            self._rows = rows
+            self.rows = rows
             self.endInsertRows()
             self.dataChanged.emit(self.index(0, 0), self.index(old - 1, len(_COLUMNS) - 1))
             return
         self.beginResetModel()
-        self._rows = rows
+        self.rows = rows
         self.endResetModel()
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self._rows)
-
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        title, right, tip = _COLUMNS[section]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return title
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tip or None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-            return side | Qt.AlignmentFlag.AlignVCenter
-        return None
-
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        row = self._rows[index.row()]
+        row = self.rows[index.row()]
         column = index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return cell(row, column)
@@ -142,12 +108,9 @@ class EnginesModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tip(row, column)
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            right = _COLUMNS[column][1]
-            side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-            return side | Qt.AlignmentFlag.AlignVCenter
+            return side(_COLUMNS[column][1])
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            text = cell(row, column)
-            return f"{_COLUMNS[column][0]}: {NOT_REPORTED if text == NONE else text}"
+            return self.said(column, cell(row, column))
         return None
 
     def _tip(self, row: EngineRow, column: int) -> str | None:
@@ -254,13 +217,7 @@ class _Cells(QStyledItemDelegate):
         column = index.column()
         look = theme()
         painter.save()
-        rect: QRect = option.rect  # type: ignore[attr-defined]
-        state = option.state  # type: ignore[attr-defined]
-        if state & QStyle.StateFlag.State_Selected:
-            painter.fillRect(rect, look.colour("accent_bg"))
-            if column == NAME:
-                painter.fillRect(QRect(rect.left(), rect.top(), 2, rect.height()), look.colour("accent"))
-        painter.fillRect(QRect(rect.left(), rect.bottom(), rect.width(), 1), look.colour("line"))
+        rect = paint_ground(painter, option, index)
         inner = rect.adjusted(_PAD, 0, -_PAD, 0)
         if column == RUNS:
             self._paint_badge(painter, inner, row)
@@ -296,7 +253,7 @@ class _Cells(QStyledItemDelegate):
         words = place.adjusted(24, 0, -6, 0)
         painter.drawText(
             words,
-            int((Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value),
+            _LEFT,
             metrics.elidedText(text, Qt.TextElideMode.ElideRight, words.width()),
         )
 
@@ -309,17 +266,10 @@ class EnginesTable(QTableView):
         self.setModel(model)
         self.setItemDelegate(_Cells(self))
         self.setAccessibleName("Engines")
-        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        whole_rows(self, ROW_HEIGHT)
         self.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setTabKeyNavigation(False)
         self.setHorizontalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setMinimumSectionSize(40)
         self.setSortingEnabled(True)

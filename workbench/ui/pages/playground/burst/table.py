@@ -26,6 +26,7 @@ from workbench.ui.theme import SMALL, mono_font, theme
 from workbench.ui.widgets.basics import GAP, GAP_SMALL, button, row
 from workbench.ui.widgets.editors import THIN_SPACE, number_words
 from workbench.ui.widgets.elided_line import ElidedLine
+from workbench.ui.widgets.table_parts import side, still_head, whole_rows
 
 Index = QModelIndex | QPersistentModelIndex
 HEADINGS = ("#", "State", "Prompt", "In", "Out", "TTFT, ms", "tok/s", "Answer")
@@ -107,8 +108,7 @@ class BurstRows(QAbstractTableModel):
 
 
 def _alignment(column: int) -> int:
-    side = Qt.AlignmentFlag.AlignRight if column in _RIGHT else Qt.AlignmentFlag.AlignLeft
-    return int(side | Qt.AlignmentFlag.AlignVCenter)
+    return int(side(column in _RIGHT))
 
 
 @lru_cache(maxsize=32)
@@ -239,24 +239,13 @@ class BurstTable(QWidget):
         view.setModel(self.model)
         view.setAccessibleName("Requests of the burst")
         view.setItemDelegate(_Cells(view))
-        view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        whole_rows(view, _ROW)
+        still_head(view, _HEAD)
         view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        view.setShowGrid(False)
-        view.setTabKeyNavigation(False)
-        view.setWordWrap(False)
-        rows = view.verticalHeader()
-        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        rows.setDefaultSectionSize(_ROW)
-        rows.hide()
         head = view.horizontalHeader()
-        head.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         head.setMinimumSectionSize(24)
-        head.setFixedHeight(_HEAD)
-        head.setHighlightSections(False)
-        head.setSectionsClickable(False)
-        head.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for column, width in _WIDTHS.items():
             view.setColumnWidth(column, width)
         for column in (PROMPT, ANSWER):

@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QDialog, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.ui.models.engines import EngineRow, EngineRows, read_first_rows, read_rows
@@ -16,9 +15,8 @@ from workbench.ui.models.room import MOST_ENGINES, EngineRoom, Loading
 from workbench.ui.pages.playground.engine.faces import DEMO_TEXT, FailureText, LoadingCard
 from workbench.ui.pages.playground.engine.rows import Now, PickModel, reason_against
 from workbench.ui.session import Session
-from workbench.ui.widgets.basics import GAP, MARGIN, EmptyState, button, label, row, set_sign, surface
-from workbench.ui.widgets.list_table import ListTable, RowFilter, SearchKeys
-from workbench.ui.widgets.search_box import SearchBox
+from workbench.ui.widgets.basics import GAP, EmptyState, button, label, row, set_sign, surface
+from workbench.ui.widgets.list_dialog import ListDialog
 
 _SIZE = (940, 540)
 _NAME_CHARS = 24
@@ -32,30 +30,27 @@ def short_name(name: str) -> str:
     return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
-class EnginePicker(QDialog):
+class EnginePicker(ListDialog):
     """Closes when the engine that was asked for is loaded; closed before, loading goes on without it."""
 
     asked_demo = Signal()
     """The Build page was opened with the demo."""
 
     def __init__(self, session: Session, room: EngineRoom, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("Engines", "engine-picker", _SIZE, parent)
         self._session, self._room = session, room
         self._complete = False
         self._loading_name = ""
         self._awaited = ""
         """Id of the engine whose loading is followed."""
-        self.setWindowTitle("Engines")
-        self.setObjectName("engine-picker")
-        self.setModal(True)
-        self.resize(*_SIZE)
         self.model = PickModel(self)
-        self.filter = RowFilter(self)
-        self.filter.setSourceModel(self.model)
-        self.search = SearchBox("Search by name, model, precision, toolchain", "Search the engines")
-        self.table = ListTable(self.filter, "Engines")
-        self._keys = SearchKeys(self.search, self.table)
-        self.empty = EmptyState("Nothing was built yet.", DEMO_TEXT, "Build the demo engine", self._build_demo)
+        self.make_list(
+            self.model,
+            EmptyState("Nothing was built yet.", DEMO_TEXT, "Build the demo engine", self._build_demo),
+            name="Engines",
+            hint="Search by name, model, precision, toolchain",
+            search_name="Search the engines",
+        )
         self.said = label("", "small", wrap=True, selectable=True)
         self.said.setAccessibleName("About the chosen engine")
         self.failure_name = label("", "name", wrap=True)
@@ -67,10 +62,12 @@ class EnginePicker(QDialog):
         self.beside = button("", self._load_beside)
         self.instead_of_other = button("", self._load_instead_of_other)
         self.load = button("", self._load, primary=True)
-        self._lay_out()
-        self.search.textChanged.connect(self._search)
-        self.table.selectionModel().selectionChanged.connect(lambda *_: self._show_choice())
-        self.filter.modelReset.connect(self._show_choice)
+        verbs = row(self.unload, None, self.close_button, self.beside, self.instead_of_other, self.load)
+        self.lay_out(self.said, self.failure_box, self.loading, verbs)
+        self.failure_box.hide()
+        self.loading.hide()
+        self.said.setMinimumWidth(100)  # a long path in it must not widen the dialog
+        self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())
         self.table.doubleClicked.connect(lambda _: self._load() if self.load.isEnabled() else None)
         self.loading.stopped.connect(room.stop_loading)
         room.changed.connect(self._look_at_room)
@@ -91,35 +88,14 @@ class EnginePicker(QDialog):
         layout.addWidget(self.failure)
         return box
 
-    def _lay_out(self) -> None:
-        self.stack = QStackedWidget()
-        for face in (QWidget(), self.empty, self.table):
-            self.stack.addWidget(face)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        layout.setSpacing(12)
-        layout.addWidget(self.search)
-        layout.addWidget(self.stack, 1)
-        for part in (self.said, self.failure_box, self.loading):
-            layout.addWidget(part)
-        layout.addWidget(row(self.unload, None, self.close_button, self.beside, self.instead_of_other, self.load))
-        self.failure_box.hide()
-        self.loading.hide()
-        self.said.setMinimumWidth(100)  # a long path in it must not widen the dialog
-        self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())
-
     # -- what is there
 
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        if not event.spontaneous():
-            self.failure_box.hide()
-            self.search.clear()
-            self.search.setFocus()
-            if self.model.rows:
-                self.model.take(self.model.rows)  # what is loaded comes first
-                self._choose_one()
-            self.refresh()
+    def _shown(self) -> None:
+        self.failure_box.hide()
+        if self.model.rows:
+            self.model.take(self.model.rows)  # what is loaded comes first
+            self._choose_one()
+        self.refresh()
 
     def refresh(self) -> None:
         """Read the engines again: first what the index remembers, then what the folders say."""
@@ -134,15 +110,8 @@ class EnginePicker(QDialog):
             return  # the folders were faster, or have to be looked at first
         self._complete = found.complete
         chosen: EngineRow | None = self.table.chosen()
-        before = self.stack.currentIndex()
         self.model.take(found.rows)
-        some = bool(found.rows)
-        self.stack.setCurrentIndex(2 if some else 1)
-        self.search.setVisible(some)
-        if not some and self.empty.button is not None:
-            self.empty.button.setFocus()
-        elif before != 2:
-            self.search.setFocus()
+        self.show_list(bool(found.rows), self.empty.button or self.close_button)
         if chosen is None or not self.table.choose(lambda each: each.path == chosen.path):
             self._choose_one()
         self._show_choice()
@@ -154,12 +123,6 @@ class EnginePicker(QDialog):
             return
         if not self.table.choose(lambda each: not reason_against(each)) and self.filter.rowCount():
             self.table.selectRow(0)
-
-    def _search(self, text: str) -> None:
-        self.filter.search(text)
-        if self.table.chosen() is None:
-            self._choose_one()
-        self._show_choice()
 
     def _fail_reading(self, failure: Failure) -> None:
         self._show_failure("The engines could not be read", failure)

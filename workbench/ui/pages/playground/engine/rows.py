@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from PySide6.QtCore import QObject, Qt
 
 from workbench.core.units import format_bytes
 from workbench.ui.models.engines import EngineRow
-from workbench.ui.pages.engines.table import NONE, NOT_REPORTED, badge_words, date_words
+from workbench.ui.pages.engines.table import badge_words, date_words
 from workbench.ui.theme import mono_font, text_font
-from workbench.ui.widgets.list_table import ROW_ROLE, SEARCH_ROLE, SIGN_ROLE, SORT_ROLE, TOKEN_ROLE, Index
+from workbench.ui.widgets.list_table import ROW_ROLE, SEARCH_ROLE, SIGN_ROLE, SORT_ROLE, TOKEN_ROLE
+from workbench.ui.widgets.table_parts import NONE, NOT_REPORTED, Index, RowsModel, side
 
 _COLUMNS = (
     # title, figure at the right, tool tip of the heading
@@ -26,7 +27,6 @@ _COLUMNS = (
     ("State", False, ""),
 )
 NAME, MODEL, PRECISION, TOOLCHAIN, SIZE, BUILT, STATE = range(len(_COLUMNS))
-_NOWHERE = QModelIndex()
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,14 @@ def _cell(row: EngineRow, column: int, now: Now) -> str:
     }[column] or NONE
 
 
-class PickModel(QAbstractTableModel):
+class PickModel(RowsModel):
     """Rows of a snapshot: what is loaded first, then what runs here, the newest first."""
+
+    headings = _COLUMNS
+    rows: tuple[EngineRow, ...] = ()
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.rows: tuple[EngineRow, ...] = ()
         self.now = NOTHING
 
     def take(self, rows: tuple[EngineRow, ...]) -> None:
@@ -93,26 +95,7 @@ class PickModel(QAbstractTableModel):
         """What is loaded has changed; the rows stay where they are."""
         if now != self.now:
             self.now = now
-            if self.rows:
-                self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, len(_COLUMNS) - 1))
-
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        title, right, tip = _COLUMNS[section]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return title
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tip or None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _side(right)
-        return None
+            self.all_changed()
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         row, column = self.rows[index.row()], index.column()
@@ -127,7 +110,7 @@ class PickModel(QAbstractTableModel):
             words = (row.name, row.model, row.path.name, precision_cell(row), row.toolchain, state, *row.tags)
             return " ".join(words)
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _side(_COLUMNS[column][1])
+            return side(_COLUMNS[column][1])
         if role == TOKEN_ROLE:
             return self._token(row, column)
         if role == SIGN_ROLE and column == STATE:
@@ -137,8 +120,7 @@ class PickModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tip(row, column)
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            text = _cell(row, column, self.now)
-            said = f"{_COLUMNS[column][0]}: {NOT_REPORTED if text == NONE else text}"
+            said = self.said(column, _cell(row, column, self.now))
             reason = self._reason(row)
             return f"{said}. Does not run here: {reason}" if reason and column in (NAME, STATE) else said
         return None
@@ -169,8 +151,3 @@ def reason_against(row: EngineRow) -> str:
     if not row.looked or row.usable:
         return ""
     return row.missing or row.remark
-
-
-def _side(right: bool) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter

@@ -6,48 +6,46 @@ import time
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
-from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QDialog, QMessageBox, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtWidgets import QWidget
 
 from workbench.core.conversation import Conversation
 from workbench.core.errors import Failure
 from workbench.store.conversations import Conversations, Kept
-from workbench.ui.pages.engines.table import NONE, NOT_REPORTED, date_words, spaced
+from workbench.ui.pages.engines.table import date_words, spaced
 from workbench.ui.pages.playground.engine.faces import FailureText
 from workbench.ui.pages.playground.kept.export import ask_export
 from workbench.ui.session import Session
 from workbench.ui.theme import mono_font, text_font
-from workbench.ui.widgets.basics import MARGIN, EmptyState, button, label, row
+from workbench.ui.widgets.basics import EmptyState, button, label, row
 from workbench.ui.widgets.cause_card import breakable
+from workbench.ui.widgets.delete_question import DeleteQuestion
+from workbench.ui.widgets.list_dialog import ListDialog
 from workbench.ui.widgets.list_table import (
     ROW_ROLE,
     SEARCH_ROLE,
     SIGN_ROLE,
     SORT_ROLE,
     TOKEN_ROLE,
-    Index,
     ListTable,
-    RowFilter,
-    SearchKeys,
 )
-from workbench.ui.widgets.search_box import SearchBox
+from workbench.ui.widgets.table_parts import NONE, Index, RowsModel, side
 
 _SIZE = (820, 520)
-_COLUMNS = (("Title", False), ("Engine", False), ("Turns", True), ("Mode", False), ("When", True))
+_COLUMNS = (("Title", False, ""), ("Engine", False, ""), ("Turns", True, ""), ("Mode", False, ""), ("When", True, ""))
 TITLE, ENGINE, TURNS, MODE, WHEN = range(len(_COLUMNS))
 _MODES = {"chat": "chat", "raw": "completion"}
-_NOWHERE = QModelIndex()
 
 
-class HistoryModel(QAbstractTableModel):
+class HistoryModel(RowsModel):
     """Kept conversations, newest first; a title that is edited is sent as `renaming`."""
 
+    headings = _COLUMNS
+    rows: tuple[Kept, ...] = ()
     renaming = Signal(object, str)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.rows: tuple[Kept, ...] = ()
         self.open_id = ""
 
     def take(self, rows: tuple[Kept, ...]) -> None:
@@ -55,19 +53,6 @@ class HistoryModel(QAbstractTableModel):
             self.beginResetModel()
             self.rows = rows
             self.endResetModel()
-
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _COLUMNS[section][0]
-        return _side(section) if role == Qt.ItemDataRole.TextAlignmentRole else None
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         found = super().flags(index)
@@ -94,7 +79,7 @@ class HistoryModel(QAbstractTableModel):
             damaged = "damaged" if kept.problem else ""
             return " ".join((kept.title, kept.engine, _cell(kept, MODE), kept.path.name, damaged))
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _side(column)
+            return side(_COLUMNS[column][1])
         if role == TOKEN_ROLE:
             if kept.problem:
                 return "err" if column == MODE else "text3"
@@ -112,8 +97,7 @@ class HistoryModel(QAbstractTableModel):
                 return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept.changed_at))
             return f"{kept.title}\n{kept.path}" if column == TITLE else None
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            text = _cell(kept, column)
-            said = f"{_COLUMNS[column][0]}: {NOT_REPORTED if text == NONE else text}"
+            said = self.said(column, _cell(kept, column))
             return f"{said}. Damaged: {kept.problem}" if kept.problem and column == TITLE else said
         return None
 
@@ -130,12 +114,7 @@ def _cell(kept: Kept, column: int) -> str:
     }[column] or NONE
 
 
-def _side(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if _COLUMNS[column][1] else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter
-
-
-class HistoryDialog(QDialog):
+class HistoryDialog(ListDialog):
     """`opened` gives the chosen conversation, read in a task; the dialog closes then.
 
     Whoever holds a conversation listens to `renamed` and `deleted`: what is saved later would undo them.
@@ -149,21 +128,18 @@ class HistoryDialog(QDialog):
     """A conversation's id."""
 
     def __init__(self, session: Session, conversations: Conversations, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("Conversations", "history-dialog", _SIZE, parent)
         self._session, self._kept = session, conversations
-        self._question: QMessageBox | None = None
-        self.setWindowTitle("Conversations")
-        self.setObjectName("history-dialog")
-        self.setModal(True)
-        self.resize(*_SIZE)
+        self._question = DeleteQuestion(self)
         self.model = HistoryModel(self)
-        self.filter = RowFilter(self)
-        self.filter.setSourceModel(self.model)
-        self.search = SearchBox("Search by title, engine, mode", "Search the conversations")
-        self.table = ListTable(self.filter, "Conversations, newest first")
+        self.make_list(
+            self.model,
+            EmptyState("No conversation was kept yet.", "What you ask and what is answered is kept here."),
+            name="Conversations, newest first",
+            hint="Search by title, engine, mode",
+            search_name="Search the conversations",
+        )
         self.table.setEditTriggers(ListTable.EditTrigger.EditKeyPressed)
-        self._keys = SearchKeys(self.search, self.table)
-        self.empty = EmptyState("No conversation was kept yet.", "What you ask and what is answered is kept here.")
         self.said = label("", "small", wrap=True)
         self.said.setAccessibleName("About the chosen conversation")
         self.failure = FailureText()
@@ -173,37 +149,13 @@ class HistoryDialog(QDialog):
         self.export_button.setToolTip("As Markdown or JSON")
         self.close_button = button("Close", self.reject)
         self.open_button = button("Open", self.open_chosen, primary=True)
-        self._lay_out()
-        self.search.textChanged.connect(self._search)
-        self.table.selectionModel().selectionChanged.connect(lambda *_: self._show_choice())
-        self.filter.modelReset.connect(self._show_choice)
+        verbs = (self.delete_button, self.rename_button, self.export_button)
+        self.lay_out(self.said, self.failure, row(*verbs, None, self.close_button, self.open_button))
+        self.failure.hide()
+        self.open_button.setDefault(True)
         self.table.doubleClicked.connect(lambda _: self.open_chosen())
         self.model.renaming.connect(self._rename)
         self._show_choice()
-
-    def _lay_out(self) -> None:
-        self.stack = QStackedWidget()
-        for face in (QWidget(), self.empty, self.table):
-            self.stack.addWidget(face)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        layout.setSpacing(12)
-        layout.addWidget(self.search)
-        layout.addWidget(self.stack, 1)
-        layout.addWidget(self.said)
-        layout.addWidget(self.failure)
-        layout.addWidget(
-            row(
-                self.delete_button,
-                self.rename_button,
-                self.export_button,
-                None,
-                self.close_button,
-                self.open_button,
-            )
-        )
-        self.failure.hide()
-        self.open_button.setDefault(True)
 
     # -- what is there
 
@@ -212,13 +164,9 @@ class HistoryDialog(QDialog):
         self.model.open_id = open_id
         self.open()
 
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        if not event.spontaneous():
-            self.failure.hide()
-            self.search.clear()
-            self.search.setFocus()
-            self.refresh()
+    def _shown(self) -> None:
+        self.failure.hide()
+        self.refresh()
 
     def refresh(self) -> None:
         """Read the list again; the choice stays with its conversation."""
@@ -227,23 +175,11 @@ class HistoryDialog(QDialog):
     def _take(self, rows: tuple[Kept, ...]) -> None:
         chosen = self.table.chosen()
         place = self.table.currentIndex().row()
-        before = self.stack.currentIndex()
         self.model.take(rows)
-        self.stack.setCurrentIndex(2 if rows else 1)
-        self.search.setVisible(bool(rows))
-        if not rows:
-            self.close_button.setFocus()
-        elif before != 2:
-            self.search.setFocus()
+        self.show_list(bool(rows), self.close_button)
         if chosen is None or not self.table.choose(lambda kept: kept.id == chosen.id):
             # The one that was deleted leaves its place to the next.
             self.table.selectRow(min(max(place, 0), self.filter.rowCount() - 1))
-        self._show_choice()
-
-    def _search(self, text: str) -> None:
-        self.filter.search(text)
-        if self.table.chosen() is None:
-            self.table.selectRow(0)
         self._show_choice()
 
     def chosen(self) -> Kept | None:
@@ -315,31 +251,15 @@ class HistoryDialog(QDialog):
     def ask_delete(self) -> None:
         """Ask, then delete the chosen conversation for good."""
         kept = self.chosen()
-        if kept is None or self._question is not None:
-            return
-        box = QMessageBox(self)
-        box.setObjectName("delete-question")
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("Delete the conversation")
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"Delete \N{LEFT DOUBLE QUOTATION MARK}{kept.title}\N{RIGHT DOUBLE QUOTATION MARK}?")
-        branches = "" if kept.problem else ", with all its branches"
-        box.setInformativeText(f"It is removed for good{branches}.")
-        delete = box.addButton("Delete", QMessageBox.ButtonRole.AcceptRole)
-        keep = box.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(keep)
-        box.setEscapeButton(keep)
-        self._question = box
-
-        def answered(_: int) -> None:
-            yes = box.clickedButton() is delete
-            self._question = None
-            box.deleteLater()
-            if yes:
-                self._delete(kept)
-
-        box.finished.connect(answered)
-        box.open()
+        if kept is not None:
+            branches = "" if kept.problem else ", with all its branches"
+            self._question.ask(
+                "Delete the conversation",
+                f"Delete \N{LEFT DOUBLE QUOTATION MARK}{kept.title}\N{RIGHT DOUBLE QUOTATION MARK}?",
+                f"It is removed for good{branches}.",
+                "Delete",
+                partial(self._delete, kept),
+            )
 
     def _delete(self, kept: Kept) -> None:
         def done(_: None) -> None:
