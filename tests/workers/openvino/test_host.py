@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.fakes import markov
-from workbench.core.errors import StepFailedError
-from workbench.core.messages import (
-    MAX_LINE_BYTES,
-    ChatTurn,
-    Finished,
-    Ready,
-    Sampling,
-    Stats,
-    StepSpec,
-    Tokens,
-    parse_message,
+from tests.workers.hosts.harness import (
+    ROOT,
+    Bare,
+    BareProtocol,
+    ends,
+    failure_of,
+    files_of,
+    idle_processor_s,
+    is_idle,
+    refused,
+    user,
+    wait_for_stats,
 )
-from workbench.jobs.engine import Answer, EngineClient, HostCommand
+from workbench.core.messages import ChatTurn, Finished, Sampling, Stats, StepSpec, Tokens
+from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.workers.hosts.text import load_chat_template
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
 ARGV = (sys.executable, "-m", "workbench.workers.openvino.host")
 KV_BYTES = 4_000_000
 
@@ -58,23 +56,6 @@ def host(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eng
     log = tmp_path_factory.mktemp("host") / "host.log"
     with serving(engine, log, kv_cache_bytes=KV_BYTES, max_batch_size=4) as client:
         yield client
-
-
-def wait_for_stats(client: EngineClient, wanted: Any, timeout_s: float = 5.0) -> Stats:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if client.stats is not None and wanted(client.stats):
-            return client.stats
-        time.sleep(0.01)
-    raise AssertionError(f"the stats did not become what was wanted: {client.stats}")
-
-
-def is_idle(stats: Stats) -> bool:
-    return stats.kv_blocks_used == 0 and stats.requests_active == 0 and stats.requests_queued == 0
-
-
-def user(text: str) -> list[ChatTurn]:
-    return [ChatTurn(role="user", content=text)]
 
 
 def test_a_prompt_is_counted_with_its_template_as_it_is_used(host: EngineClient) -> None:
@@ -210,13 +191,6 @@ def test_an_abort_is_answered_at_once_and_frees_its_blocks(host: EngineClient) -
     assert host.submit(prompt="x").result(30).text == markov.ANSWER
 
 
-def refused(client: EngineClient, **given: Any) -> str:
-    answer: Answer = client.submit(**given).result(30)
-    assert answer.reason == "error" and answer.failure is not None
-    assert answer.output_tokens == 0
-    return answer.failure.what
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -280,13 +254,7 @@ def test_settings_reach_the_engine(engine: Path, tmp_path: Path, settings: dict[
 
 def test_idle_uses_no_processor_time(host: EngineClient) -> None:
     host.submit(prompt="x").result(30)
-    wait_for_stats(host, is_idle)
-    assert host.hello is not None
-    process = psutil.Process(host.hello.pid)
-    before = process.cpu_times()
-    time.sleep(1.0)
-    after = process.cpu_times()
-    assert (after.user + after.system) - (before.user + before.system) < 0.05
+    assert idle_processor_s(host, 1.0) < 0.05
 
 
 # Failures to load
@@ -304,10 +272,8 @@ def test_idle_uses_no_processor_time(host: EngineClient) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_told(engine: Path, tmp_path: Path, settings: dict[str, Any], code: str) -> None:
-    with pytest.raises(StepFailedError) as caught, serving(engine, tmp_path / "log", **settings):
-        pass
-    assert caught.value.failure.code == code
-    assert caught.value.evidence and caught.value.fix
+    failure = failure_of(serving(engine, tmp_path / "log", **settings))
+    assert failure.code == code and failure.fix
 
 
 @pytest.mark.parametrize(
@@ -329,82 +295,24 @@ def test_a_damaged_engine_is_told(engine: Path, tmp_path: Path, damage: str, cod
         (broken / "openvino_model.xml").write_bytes((engine / "openvino_model.xml").read_bytes()[:1000])
     else:
         (broken / damage).unlink()
-    with pytest.raises(StepFailedError) as caught, serving(broken, tmp_path / "log", kv_blocks=8):
-        pass
-    assert caught.value.failure.code == code
-    assert caught.value.evidence
+    assert failure_of(serving(broken, tmp_path / "log", kv_blocks=8)).code == code
 
 
 def test_loading_leaves_the_engine_folder_as_it_is(engine: Path, tmp_path: Path) -> None:
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in engine.rglob("*"))
+    before = files_of(engine)
     with serving(engine, tmp_path / "log", kv_blocks=8) as client:
         client.submit(prompt="x").result(30)
-    assert sorted((path.name, path.stat().st_mtime_ns) for path in engine.rglob("*")) == before
+    assert files_of(engine) == before
 
 
 # The bare protocol
 
 
-class Bare:
-    """The host without the client, for what the client never does."""
-
-    def __init__(self, engine: Path, tmp_path: Path) -> None:
-        self._errors = (tmp_path / "bare.log").open("wb")
-        self.process = subprocess.Popen(
-            ARGV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT, bufsize=0
-        )
-        self.write(spec(engine, kv_blocks=64).model_dump_json())
-        self.until(lambda message: isinstance(message, Ready))
-
-    def write(self, line: str | bytes) -> None:
-        assert self.process.stdin is not None
-        data = (line if isinstance(line, bytes) else line.encode()) + b"\n"
-        while data:
-            data = data[self.process.stdin.write(data) :]
-
-    def command(self, **fields: Any) -> None:
-        self.write(json.dumps(fields))
-
-    def read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return parse_message(line) if line else None
-
-    def until(self, wanted: Any) -> list[Any]:
-        seen = []
-        while (message := self.read()) is not None:
-            seen.append(message)
-            if wanted(message):
-                return seen
-        raise AssertionError(f"the host ended; last: {seen[-3:]}")
-
-    def rest(self) -> list[Any]:
-        seen = []
-        while (message := self.read()) is not None:
-            seen.append(message)
-        return seen
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self._errors.close()
-
-
 @pytest.fixture
 def bare(engine: Path, tmp_path: Path) -> Iterator[Bare]:
-    started = Bare(engine, tmp_path)
+    started = Bare(ARGV, spec(engine, kv_blocks=64), tmp_path / "bare.log")
     yield started
     started.close()
-
-
-def ends(name: str) -> Any:
-    return lambda message: isinstance(message, Finished) and message.request == name
-
-
-LONG = {"max_tokens": 400, "ignore_eos": True}
 
 
 def test_commands_that_make_no_sense_are_answered_or_logged(bare: Bare) -> None:
@@ -428,52 +336,5 @@ def test_commands_that_make_no_sense_are_answered_or_logged(bare: Bare) -> None:
     assert [message.level for message in seen if message.type == "log"] == ["warning"] * 3
 
 
-def test_a_name_in_use_is_refused_and_the_first_goes_on(bare: Bare) -> None:
-    bare.command(type="generate", request="twin", prompt="x", sampling=LONG)
-    bare.command(type="generate", request="twin", prompt="y")
-    first = bare.until(ends("twin"))[-1]
-    assert first.reason == "error" and "its own name" in first.message
-    assert bare.until(ends("twin"))[-1].reason == "length"
-
-
-def test_an_engine_that_was_never_asked_uses_no_block(engine: Path, tmp_path: Path) -> None:
-    with serving(engine, tmp_path / "log", kv_cache_bytes=KV_BYTES) as client:
-        client.set_stats_interval(0.01)
-        assert wait_for_stats(client, lambda _: True).kv_blocks_used == 0, "what the warm-up took was given back"
-
-
-def test_the_stats_interval_can_be_set_and_switched_off(bare: Bare) -> None:
-    bare.command(type="stats_interval", seconds=0)
-    bare.command(type="generate", request="a", prompt="x", sampling=LONG)
-    assert not [message for message in bare.until(ends("a")) if isinstance(message, Stats)]
-    bare.command(type="stats_interval", seconds=0.001)
-    bare.command(type="generate", request="b", prompt="x", sampling=LONG)
-    assert len([message for message in bare.until(ends("b")) if isinstance(message, Stats)]) > 20
-    assert is_idle(bare.until(lambda message: isinstance(message, Stats) and is_idle(message))[-1])
-
-
-@pytest.mark.parametrize("way", ["shutdown", "end of file"])
-def test_the_end_aborts_all_and_takes_less_than_a_second(bare: Bare, way: str) -> None:
-    for name in ("a", "b"):
-        bare.command(type="generate", request=name, prompt="x", sampling=LONG)
-    bare.until(lambda message: isinstance(message, Tokens))
-    begin = time.monotonic()
-    if way == "shutdown":
-        bare.command(type="shutdown")
-    else:
-        assert bare.process.stdin is not None
-        bare.process.stdin.close()
-    seen = bare.rest()
-    assert bare.process.wait(5) == 0
-    assert time.monotonic() - begin < 1.0
-    assert {m.request: m.reason for m in seen if isinstance(m, Finished)} == {"a": "abort", "b": "abort"}
-    assert seen[-1].type == "result"
-
-
-def test_a_line_over_the_limit_ends_the_host_in_words(bare: Bare) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        bare.write(b"x" * (MAX_LINE_BYTES + 1))
-    seen = bare.rest()
-    assert bare.process.wait(5) == 3
-    assert seen[-1].code == "line-too-long"
-    assert f"{MAX_LINE_BYTES:,}" in seen[-1].cause
+class TestBareProtocol(BareProtocol):
+    """Of a host whose pipeline turns in its main thread."""

@@ -14,18 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.workers.conftest import TINY
-from workbench.core.errors import StepFailedError
-from workbench.core.messages import ChatTurn, Sampling, Stats, StepSpec, Tokens
-from workbench.jobs.engine import Answer, EngineClient, HostCommand
+from tests.workers.hosts.harness import ROOT, failure_of, idle_processor_s, is_idle, refused, user, wait_for_stats
+from workbench.core.messages import Sampling, Stats, StepSpec, Tokens
+from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.workers.hosts.text import load_chat_template
 
 LACKING = [name for name in ("torch", "transformers") if not importlib.util.find_spec(name)]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LACKING), reason=f"not installed here: {LACKING}")]
-ROOT = Path(__file__).parents[3]
 PATHS = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 DEVICE = os.environ.get("WORKBENCH_TEST_DEVICE", "cpu")
 ARGV = (sys.executable, "-m", "workbench.workers.pytorch.host")
@@ -89,23 +87,6 @@ def host(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engi
     log = tmp_path_factory.mktemp("host") / "host.log"
     with serving(model, log, kv_cache_bytes=KV_BYTES, max_batch_size=4) as client:
         yield client
-
-
-def wait_for_stats(client: EngineClient, wanted: Callable[[Stats], bool], timeout_s: float = 10.0) -> Stats:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if client.stats is not None and wanted(client.stats):
-            return client.stats
-        time.sleep(0.01)
-    raise AssertionError(f"the stats did not become what was wanted: {client.stats}")
-
-
-def is_idle(stats: Stats) -> bool:
-    return stats.kv_blocks_used == 0 and stats.requests_active == 0 and stats.requests_queued == 0
-
-
-def user(text: str) -> list[ChatTurn]:
-    return [ChatTurn(role="user", content=text)]
 
 
 def long(count: int = 400, **more: Any) -> Sampling:
@@ -243,12 +224,6 @@ def test_an_abort_is_answered_at_once_and_frees_its_blocks(host: EngineClient) -
     wait_for_stats(host, is_idle)
 
 
-def refused(client: EngineClient, **given: Any) -> str:
-    answer: Answer = client.submit(**given).result(30)
-    assert answer.reason == "error" and answer.failure is not None and answer.output_tokens == 0
-    return answer.failure.what
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -270,13 +245,7 @@ def test_a_bad_request_is_refused_in_words_and_the_host_lives(
 
 def test_idle_uses_little_processor_time(host: EngineClient) -> None:
     host.submit(prompt="x", sampling=long(2)).result(60)
-    wait_for_stats(host, is_idle)
-    assert host.hello is not None
-    process = psutil.Process(host.hello.pid)
-    before = process.cpu_times()
-    time.sleep(2.0)
-    after = process.cpu_times()
-    assert (after.user + after.system) - (before.user + before.system) < 0.1, "the library looks ten times a second"
+    assert idle_processor_s(host, 2.0) < 0.1, "the library looks ten times a second"
 
 
 def test_drawing_needs_a_library_that_draws_for_each_request(model: Path, tmp_path: Path) -> None:
@@ -285,9 +254,8 @@ def test_drawing_needs_a_library_that_draws_for_each_request(model: Path, tmp_pa
     from transformers import ContinuousBatchingConfig
 
     if "per_request_processors" not in {field.name for field in dataclasses.fields(ContinuousBatchingConfig)}:
-        with pytest.raises(StepFailedError) as caught, serving(model, tmp_path / "log", kv_blocks=32, do_sample=True):
-            pass
-        assert caught.value.failure.code == "bad-settings" and "transformers" in caught.value.fix
+        failure = failure_of(serving(model, tmp_path / "log", kv_blocks=32, do_sample=True))
+        assert failure.code == "bad-settings" and "transformers" in failure.fix
         return
     with serving(model, tmp_path / "log", kv_blocks=64, do_sample=True) as client:
 
@@ -323,10 +291,8 @@ def test_settings_reach_the_engine(model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_told(model: Path, tmp_path: Path, settings: dict[str, Any], code: str) -> None:
-    with pytest.raises(StepFailedError) as caught, serving(model, tmp_path / "log", **settings):
-        pass
-    assert caught.value.failure.code == code
-    assert caught.value.evidence and caught.value.fix
+    failure = failure_of(serving(model, tmp_path / "log", **settings))
+    assert failure.code == code and failure.fix
 
 
 @pytest.mark.parametrize(
@@ -344,7 +310,4 @@ def test_a_damaged_folder_is_told(model: Path, tmp_path: Path, damage: str, code
         (broken / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:1000])
     else:
         (broken / damage).unlink()
-    with pytest.raises(StepFailedError) as caught, serving(broken, tmp_path / "log", kv_blocks=8):
-        pass
-    assert caught.value.failure.code == code
-    assert caught.value.evidence
+    assert failure_of(serving(broken, tmp_path / "log", kv_blocks=8)).code == code

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,21 +18,23 @@ import pytest
 from tests.fakes import trtllm
 from tests.fakes.trtllm_checkpoints import write_checkpoint
 from tests.workers.conftest import RunWorker, result_of
-from workbench.core.errors import StepFailedError
-from workbench.core.messages import (
-    MAX_LINE_BYTES,
-    ChatTurn,
-    Finished,
-    Ready,
-    Sampling,
-    Stats,
-    StepSpec,
-    Tokens,
-    parse_message,
+from tests.workers.hosts.harness import (
+    ROOT,
+    Bare,
+    BareProtocol,
+    ends,
+    failure_of,
+    files_of,
+    idle_processor_s,
+    is_idle,
+    refused,
+    user,
+    wait_for_stats,
 )
-from workbench.jobs.engine import Answer, EngineClient, HostCommand
+from workbench.core.errors import Failure, StepFailedError
+from workbench.core.messages import Finished, Sampling, Stats, StepSpec, Tokens
+from workbench.jobs.engine import EngineClient, HostCommand
 
-ROOT = Path(__file__).parents[3]
 ARGV = (sys.executable, "-m", "workbench.workers.trtllm.host")
 SAYS = "STAND-IN: no engine ran. \U0001f389 \u4f60\u597d."
 LENGTH = len(SAYS.encode())
@@ -84,30 +85,6 @@ def host(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eng
     log = tmp_path_factory.mktemp("host") / "host.log"
     with serving(engine, log, kv_blocks=100) as client:
         yield client
-
-
-def wait_for_stats(client: EngineClient, wanted: Any, timeout_s: float = 5.0) -> Stats:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if client.stats is not None and wanted(client.stats):
-            return client.stats
-        time.sleep(0.01)
-    raise AssertionError(f"the stats did not become what was wanted: {client.stats}")
-
-
-def is_idle(stats: Stats) -> bool:
-    return stats.kv_blocks_used == 0 and stats.requests_active == 0 and stats.requests_queued == 0
-
-
-def user(text: str) -> list[ChatTurn]:
-    return [ChatTurn(role="user", content=text)]
-
-
-def refused(client: EngineClient, **given: Any) -> str:
-    answer: Answer = client.submit(**given).result(30)
-    assert answer.reason == "error" and answer.failure is not None
-    assert answer.output_tokens == 0
-    return answer.failure.what
 
 
 @pytest.mark.slow
@@ -177,7 +154,9 @@ def test_stats_are_the_iteration_records(engine: Path, tmp_path: Path) -> None:
     assert all((stats.kv_blocks_used or 0) + (stats.kv_blocks_free or 0) == 100 for stats in busy)
     assert all(stats.iteration_ms is not None and stats.iteration_ms > 0 for stats in busy)
     assert (last.context_tokens, last.generated_tokens) == (400, 640)
-    assert last.kv_blocks_reused is not None and last.kv_blocks_reused > 0, "all prompts begin alike"
+    assert last.kv_blocks_reused_since_load is not None and last.kv_blocks_reused_since_load > 0, (
+        "all prompts begin alike"
+    )
     # 2 x layers x KV heads x head size x bytes of FP16, a token.
     assert last.memory_bytes["kv_pool"] == 100 * 32 * (2 * 2 * 2 * 32 * 2)
     assert last.memory_bytes["gpu"] == 36100332423 and last.memory_bytes["process"] > 0
@@ -220,13 +199,7 @@ def test_a_bad_request_is_refused_in_words_and_the_host_lives(
 @pytest.mark.slow
 def test_idle_uses_no_processor_time(host: EngineClient) -> None:
     host.submit(prompt="x").result(30)
-    wait_for_stats(host, is_idle)
-    assert host.hello is not None
-    process = psutil.Process(host.hello.pid)
-    before = process.cpu_times()
-    time.sleep(1.0)
-    after = process.cpu_times()
-    assert (after.user + after.system) - (before.user + before.system) < 0.05
+    assert idle_processor_s(host, 1.0) < 0.05
 
 
 # Settings
@@ -350,11 +323,9 @@ def test_several_ranks_start_their_own_processes(make_engine: MakeEngine, tmp_pa
 # Failures to load
 
 
-def failure_of(engine: Path, log: Path, options: dict[str, Any] | None = None, **settings: Any) -> Any:
-    with pytest.raises(StepFailedError) as caught, serving(engine, log, options=options, **settings):
-        pass
-    failure = caught.value.failure
-    assert failure.evidence and failure.fix
+def told(engine: Path, log: Path, options: dict[str, Any] | None = None, **settings: Any) -> Failure:
+    failure = failure_of(serving(engine, log, options=options, **settings))
+    assert failure.fix
     return failure
 
 
@@ -386,7 +357,7 @@ def test_a_failure_to_load_is_explained(
         config = json.loads((env_engine / "config.json").read_text())
         (env_engine / "config.json").write_text(json.dumps({**config, "version": options["version"]}))
         options = {}
-    failure = failure_of(env_engine, tmp_path / "log", options)
+    failure = told(env_engine, tmp_path / "log", options)
     assert failure.code == code
     assert words in f"{failure.what} {failure.evidence}"
 
@@ -394,7 +365,7 @@ def test_a_failure_to_load_is_explained(
 @pytest.mark.slow
 @pytest.mark.parametrize(("failure", "when"), [("import-hangs", "import"), ("mpi-hangs-loading", "load")])
 def test_a_start_that_hangs_is_ended_and_explained(engine: Path, tmp_path: Path, failure: str, when: str) -> None:
-    found = failure_of(engine, tmp_path / "log", {"fail": failure}, hang_seconds=1.0)
+    found = told(engine, tmp_path / "log", {"fail": failure}, hang_seconds=1.0)
     assert found.code == "mpi-start-hangs" and "no output for 1 s" in found.evidence
 
 
@@ -447,7 +418,7 @@ def test_a_pool_below_one_sequence_limits_requests_and_is_said(engine: Path, tmp
 
 
 def test_too_few_gpus_are_told_before_loading(make_engine: MakeEngine, tmp_path: Path) -> None:
-    failure = failure_of(make_engine(tp=2), tmp_path / "log", {"gpus": 1})
+    failure = told(make_engine(tp=2), tmp_path / "log", {"gpus": 1})
     assert failure.code == "not-enough-gpus" and "needs 2 GPUs, 1 are visible" in failure.what
     assert "TensorRT-LLM version" not in (tmp_path / "log").read_text(), "nothing was imported"
 
@@ -484,7 +455,7 @@ def test_a_damaged_engine_is_told(engine: Path, tmp_path: Path, damage: str, cod
         case _:
             for path in [*broken.glob("token*.json"), broken / "generation_config.json"]:
                 path.unlink()
-    assert failure_of(broken, tmp_path / "log").code == code
+    assert told(broken, tmp_path / "log").code == code
 
 
 @pytest.mark.parametrize(
@@ -497,7 +468,7 @@ def test_a_damaged_engine_is_told(engine: Path, tmp_path: Path, damage: str, cod
     ],
 )
 def test_settings_that_cannot_be_are_told(engine: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
-    failure = failure_of(engine, tmp_path / "log", **settings)
+    failure = told(engine, tmp_path / "log", **settings)
     assert failure.code == "bad-settings" and next(iter(settings)) in failure.what
 
 
@@ -515,82 +486,29 @@ def test_the_tokenizer_may_be_the_models_folder(engine: Path, tmp_path: Path) ->
 
 
 def test_loading_leaves_the_engine_folder_as_it_is(engine: Path, tmp_path: Path) -> None:
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in engine.rglob("*"))
+    before = files_of(engine)
     with serving(engine, tmp_path / "log") as client:
         client.submit(prompt="x").result(30)
-    assert sorted((path.name, path.stat().st_mtime_ns) for path in engine.rglob("*")) == before
+    assert files_of(engine) == before
 
 
 # The bare protocol
 
 
-class Bare:
-    """The host without the client, for what the client never does."""
-
-    def __init__(self, engine: Path, tmp_path: Path, early: bytes = b"") -> None:
-        self._errors = (tmp_path / "bare.log").open("wb")
-        env = {**os.environ, **trtllm.environment()}
-        self.process = subprocess.Popen(
-            ARGV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT, bufsize=0, env=env
-        )
-        self.write(spec(engine, kv_blocks=64).model_dump_json().encode() + b"\n" + early[:-1] if early else
-                   spec(engine, kv_blocks=64).model_dump_json())  # fmt: skip
-        self.seen = self.until(lambda message: isinstance(message, Ready))
-
-    def write(self, line: str | bytes) -> None:
-        assert self.process.stdin is not None
-        data = (line if isinstance(line, bytes) else line.encode()) + b"\n"
-        while data:
-            data = data[self.process.stdin.write(data) :]
-
-    def command(self, **fields: Any) -> None:
-        self.write(json.dumps(fields))
-
-    def read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return parse_message(line) if line else None
-
-    def until(self, wanted: Any) -> list[Any]:
-        seen = []
-        while (message := self.read()) is not None:
-            seen.append(message)
-            if wanted(message):
-                return seen
-        raise AssertionError(f"the host ended; last: {seen[-3:]}")
-
-    def rest(self) -> list[Any]:
-        seen = []
-        while (message := self.read()) is not None:
-            seen.append(message)
-        return seen
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self._errors.close()
+def start_bare(engine: Path, tmp_path: Path, early: bytes = b"") -> Bare:
+    return Bare(ARGV, spec(engine, kv_blocks=64), tmp_path / "bare.log", trtllm.environment(), early)
 
 
 @pytest.fixture
 def bare(engine: Path, tmp_path: Path) -> Iterator[Bare]:
-    started = Bare(engine, tmp_path)
+    started = start_bare(engine, tmp_path)
     yield started
     started.close()
 
 
-def ends(name: str) -> Any:
-    return lambda message: isinstance(message, Finished) and message.request == name
-
-
-LONG = {"max_tokens": 400, "ignore_eos": True}
-
-
 def test_commands_that_come_with_the_spec_are_not_lost(engine: Path, tmp_path: Path) -> None:
     early = b'{"type":"generate","request":"early","prompt":"x"}\n{"type":"generate","request":"second","prompt":"y"}\n'
-    host = Bare(engine, tmp_path, early)
+    host = start_bare(engine, tmp_path, early)
     names = [message.request for message in host.until(ends("second")) if isinstance(message, Finished)]
     assert set(names) == {"early", "second"}
     host.close()
@@ -609,47 +527,5 @@ def test_commands_that_make_no_sense_are_answered_or_logged(bare: Bare) -> None:
     assert [message.level for message in seen if message.type == "log"] == ["warning"] * 2
 
 
-@pytest.mark.slow
-def test_a_name_in_use_is_refused_and_the_first_goes_on(bare: Bare) -> None:
-    bare.command(type="generate", request="twin", prompt="x", sampling=LONG)
-    bare.command(type="generate", request="twin", prompt="y")
-    first = bare.until(ends("twin"))[-1]
-    assert first.reason == "error" and "its own name" in first.message
-    assert bare.until(ends("twin"))[-1].reason == "length"
-
-
-@pytest.mark.slow
-def test_the_stats_interval_can_be_switched_off(bare: Bare) -> None:
-    bare.command(type="stats_interval", seconds=0)
-    bare.command(type="generate", request="a", prompt="x", sampling=LONG)
-    assert not [message for message in bare.until(ends("a")) if isinstance(message, Stats)]
-    bare.command(type="stats_interval", seconds=0.001)
-    bare.command(type="generate", request="b", prompt="x", sampling=LONG)
-    assert len([message for message in bare.until(ends("b")) if isinstance(message, Stats)]) > 20
-    assert is_idle(bare.until(lambda message: isinstance(message, Stats) and is_idle(message))[-1])
-
-
-@pytest.mark.parametrize("way", ["shutdown", "end of file"])
-def test_the_end_aborts_all_and_takes_less_than_a_second(bare: Bare, way: str) -> None:
-    for name in ("a", "b"):
-        bare.command(type="generate", request=name, prompt="x", sampling=LONG)
-    bare.until(lambda message: isinstance(message, Tokens))
-    begin = time.monotonic()
-    if way == "shutdown":
-        bare.command(type="shutdown")
-    else:
-        assert bare.process.stdin is not None
-        bare.process.stdin.close()
-    seen = bare.rest()
-    assert bare.process.wait(5) == 0
-    assert time.monotonic() - begin < 1.0
-    assert {m.request: m.reason for m in seen if isinstance(m, Finished)} == {"a": "abort", "b": "abort"}
-    assert seen[-1].type == "result"
-
-
-def test_a_line_over_the_limit_ends_the_host_in_words(bare: Bare) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        bare.write(b"x" * (MAX_LINE_BYTES + 1))
-    seen = bare.rest()
-    assert bare.process.wait(5) == 3
-    assert seen[-1].code == "line-too-long"
+class TestBareProtocol(BareProtocol):
+    """Of a host that lives in an event loop."""
