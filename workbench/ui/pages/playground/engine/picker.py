@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
@@ -40,6 +41,8 @@ class EnginePicker(ListDialog):
         super().__init__("Engines", "engine-picker", _SIZE, parent)
         self._session, self._room = session, room
         self._complete = False
+        self._by_itself: Path | None = None
+        """The engine that was chosen without being asked to."""
         self._loading_name = ""
         self._awaited = ""
         """Id of the engine whose loading is followed."""
@@ -112,8 +115,10 @@ class EnginePicker(ListDialog):
         chosen: EngineRow | None = self.table.chosen()
         self.model.take(found.rows)
         self.show_list(bool(found.rows), self.empty.button or self.close_button)
-        if chosen is None or not self.table.choose(lambda each: each.path == chosen.path):
-            self._choose_one()
+        kept = chosen is not None and self.table.choose(lambda each: each.path == chosen.path)
+        now: EngineRow | None = self.table.chosen()
+        if not kept or (now is not None and now.path == self._by_itself and reason_against(now)):
+            self._choose_one()  # what was chosen unasked turned out not to run
         self._show_choice()
 
     def _choose_one(self) -> None:
@@ -123,6 +128,8 @@ class EnginePicker(ListDialog):
             return
         if not self.table.choose(lambda each: not reason_against(each)) and self.filter.rowCount():
             self.table.selectRow(0)
+        chosen = self.table.chosen()
+        self._by_itself = chosen.path if chosen is not None else None
 
     def _fail_reading(self, failure: Failure) -> None:
         self._show_failure("The engines could not be read", failure)
