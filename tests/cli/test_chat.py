@@ -26,6 +26,7 @@ from workbench.core.conversation import Conversation
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.messages import Sampling
+from workbench.core.sampling_fields import BY_NAME, to_sampling
 from workbench.store.conversations import Conversations
 
 WAIT_S = 30.0
@@ -150,7 +151,7 @@ def texts(conversation: Conversation) -> list[str]:
 def test_an_answer_streams_and_ctrl_c_stops_it_alone(
     home: Home, engine: Callable[..., str], terminal: Callable[..., Terminal]
 ) -> None:
-    term = terminal(engine(tokens_per_s=20, kv_blocks=64))
+    term = terminal(engine(tokens_per_s=20, kv_blocks=64), "--temperature", "0")
     term.expect("tiny-int8 (OpenVINO GenAI, int8) loaded")
     term.say("hello")
     began = time.monotonic()
@@ -189,7 +190,7 @@ def test_an_answer_streams_and_ctrl_c_stops_it_alone(
 def test_commands_edit_regenerate_save_and_begin_anew(
     home: Home, engine: Callable[..., str], terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
-    term = terminal(engine(), "--max-tokens", "2", "--system", "be kind")
+    term = terminal(engine(), "--max-tokens", "2", "--system", "be kind", "--temperature", "0")
     term.say("/help")
     term.expect("/regenerate")
     term.say("/regenerate")
@@ -211,7 +212,18 @@ def test_commands_edit_regenerate_save_and_begin_anew(
     term.say("/set seed")
     term.expect("/set temperature 0.7")
     term.say("/set")
-    term.expect("repetition_penalty   default")
+    shown = term.expect("logprobs             off")
+    assert "repetition_penalty   default" in shown and "stop                 none" in shown
+    assert "ignore_eos           off" in shown and "temperature          0\r\n" in shown
+    term.say('/set stop ["a b", "c"]')
+    term.say("/set ignore_eos on")
+    term.expect("end of sequence ignored")
+    term.say("/set")
+    shown = term.expect("logprobs             off")
+    assert "stop                 'a b', 'c'" in shown and "ignore_eos           on" in shown
+    term.say("/set stop none")
+    term.say("/set ignore_eos off")
+    term.expect("Sampling: greedy, at most 2 tokens.")
     for name in ("chat.md", "chat.json"):
         term.say(f"/save {tmp_path / name}")
         term.expect(f"saved {tmp_path / name}")
@@ -292,11 +304,21 @@ def test_a_dead_host_leaves_what_came_and_is_loaded_again(
     half = kept(home)
     assert texts(half) == ["hello", "one two "]
     assert half.path()[1].answer is not None and half.path()[1].answer.failure is not None
-    term.say("still there?")
+    term.expect("> ")
+    assert "What came of the answer is kept." in term.seen
+    after = len(term.seen)
+    term.send("still there?\r")
     term.expect("/reload loads the engine again.")
+    term.say("/save")
+    term.expect("Give a file to save to.")
     engine(fail_load="no room")
     term.say("/reload")
     term.expect("no room")
+    term.say("/set colour 1")
+    term.expect("no sampling setting 'colour'")
+    term.expect("> ")
+    assert "What came of the answer" not in term.seen[after:], "nothing of an answer came of these"
+    term.send("\r")
     engine()
     term.say("/reload precision.weights=int4")
     term.expect("fixed in a built engine")
@@ -309,6 +331,60 @@ def test_a_dead_host_leaves_what_came_and_is_loaded_again(
     again = kept(home)
     # The message that could not be sent stays, and is what was answered at last.
     assert texts(again) == ["hello", "one two ", "still there?", "one two three one two "]
+
+
+@pytest.mark.slow
+def test_a_reload_that_cannot_be_leaves_the_engine_that_runs(
+    home: Home, engine: Callable[..., str], terminal: Callable[..., Terminal]
+) -> None:
+    term = terminal(engine(fail_with_blocks=77), "--max-tokens", "2")
+    term.expect("loaded")
+    term.expect("> ")
+
+    def hosts() -> list[int]:
+        return [child.pid for child in psutil.Process(term.process.pid).children()]
+
+    running = hosts()
+    assert len(running) == 1
+    term.send("/reload runtime.kv_cache_gib=16000\r")
+    refused = term.expect("To do: ")
+    assert "does not fit into host memory: it takes at least 15.6 TiB" in refused and "are free" in refused
+    for wrong, words in {
+        "runtime.kv_blocs=3": "error: runtime.kv_blocs is not a preset key. Nearest: runtime.kv_blocks",
+        "runtime.kv_blocks=many": 'error: runtime.kv_blocks is "many" (text), but must be a whole number',
+        "runtime.kv_blocks": "error: runtime.kv_blocks: not key=value.",
+        "64": "error: “64” is no setting of an engine.",
+        "colour.sky=blue": "error: “colour.sky” is no setting of an engine.",
+        "precision.weights=int4": "error: precision.weights is fixed in a built engine.",
+    }.items():
+        term.say(f"/reload {wrong}")
+        term.expect(words)
+    assert hosts() == running, "it runs on"
+    term.say("still there?")
+    term.expect("out 2 tokens")
+    # A load that fails all the same: the settings before are loaded again.
+    term.say("/reload runtime.kv_blocks=77")
+    term.expect("error: the pool is no good")
+    term.expect("The engine is loaded again with the settings before.")
+    assert len(hosts()) == 1 and hosts() != running
+    term.say("and now?")
+    term.expect("out 2 tokens")
+    term.say("/reload runtime.kv_blocks=78")
+    term.expect("loaded")
+    term.say("/reload")  # what failed is not among the settings
+    term.expect("loaded")
+    # Nor does an engine whose host can no longer be started take the words with it.
+    engine(fail_load="no room")
+    term.say("/reload runtime.kv_blocks=79")
+    term.expect("error: no room")
+    term.expect("could not be loaded again either")
+    engine()
+    term.say("/reload")
+    term.expect("loaded")
+    term.say("/quit")
+    assert term.end() == 0
+    assert "--set" not in term.seen and "fixed in a built engine" in term.seen
+    assert texts(kept(home))[::2] == ["still there?", "and now?"]
 
 
 @pytest.mark.slow
@@ -375,6 +451,35 @@ def test_what_an_answer_holds_cannot_steer_the_terminal(
 def test_help_has_examples() -> None:
     ran = workbench("chat", "--help")
     assert ran.code == 0 and "workbench chat last --continue" in ran.out and "--json" in ran.out
+    said = " ".join(ran.out.replace("│", " ").split())
+    assert f"{BY_NAME['temperature'].start:g} with top-p {BY_NAME['top_p'].start:g}" in said
+    assert "an unknown /command is sent as it is" in said
+
+
+@pytest.mark.slow
+def test_an_unknown_command_in_a_pipe_is_a_message(home: Home, engine: Callable[..., str]) -> None:
+    ran = piped("/nope what\n/system short\n/etc/hosts\n//quit\n/\n/quit\nnever\n", engine(), "--max-tokens", "1")
+    assert ran.code == 0 and ran.out == "one \n" * 4 and "error" not in ran.err, ran.err
+    stored = kept(home)
+    assert texts(stored)[::2] == ["/nope what", "/etc/hosts", "/quit", "/"] and stored.system == "short"
+
+
+@pytest.mark.slow
+def test_sampling_begins_as_in_the_window(home: Home, engine: Callable[..., str]) -> None:
+    lines, folder = "hello\n", engine()
+
+    def used(*args: str) -> Sampling:
+        assert piped(lines, folder, *args).code == 0
+        answer = kept(home).path()[-1].answer
+        assert answer is not None
+        return answer.sampling
+
+    assert used() == to_sampling({name: field.start for name, field in BY_NAME.items()})
+    assert used("--temperature", "0", "--max-tokens", "3") == Sampling(max_tokens=3)
+    assert used("--temperature", "1.5", "--max-tokens", "3") == Sampling(max_tokens=3, temperature=1.5, top_p=0.95)
+    assert piped(lines, folder, "--temperature", "nan").code == 2
+    engine(takes=["max_tokens", "temperature"])
+    assert used("--max-tokens", "3") == Sampling(max_tokens=3, temperature=0.7)
 
 
 @pytest.mark.slow

@@ -36,15 +36,17 @@ def test_what_the_engine_does_not_take_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("temperature", -0.1, "Temperature: it should be greater than or equal to 0."),
-        ("temperature", 99.0, "Temperature: it should be less than or equal to 10."),
-        ("top_p", 1.4, "Top-p: it should be less than or equal to 1."),
-        ("top_k", -3, "Top-k: it should be greater than or equal to 1."),
-        ("min_p", 2.0, "Min-p: it should be less than or equal to 1."),
-        ("max_tokens", 0, "Max tokens: it should be greater than or equal to 1."),
+        ("temperature", -0.1, "Temperature is from 0 to 10; -0.1 is not."),
+        ("temperature", 99.0, "Temperature is from 0 to 10; 99 is not."),
+        ("top_p", 1.4, "Top-p is above 0 and at most 1; 1.4 is not."),
+        ("top_k", -3, "Top-k is 1 or more, or 0 for off; -3 is not."),
+        ("min_p", 2.0, "Min-p is from 0 to 1; 2 is not."),
+        ("repetition_penalty", -1.0, "Repetition penalty is above 0; -1 is not."),
+        ("max_tokens", 0, "Max tokens is 1 or more; 0 is not."),
+        ("seed", "twelve", "Seed cannot be twelve."),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_limit(name: str, value: float, words: str) -> None:
+def test_a_value_out_of_range_is_named_with_its_limit(name: str, value: object, words: str) -> None:
     with pytest.raises(SamplingError) as caught:
         to_sampling({**STARTS, name: value})
     assert caught.value.name == name and str(caught.value) == words

@@ -3,12 +3,14 @@
 It speaks the protocol from its own hand (no code of the worker's end), refuses commands with fields that the schema
 does not have, and ends with code 9 when its client breaks a rule. Settings:
 
-tokens_per_s (float, 0: at once) · answer (list of texts, one a token, repeated) · never_ready · fail_load (message) ·
+tokens_per_s (float, 0: at once) · answer (list of texts, one a token, repeated) · never_ready · fail_load (message) · fail_with_blocks
+(a pool of so many fails to load) ·
 load_lines (raw lines before `ready`) · die_after (tokens of any request, then SIGKILL itself) · die_quietly (exit
 code 0 instead) · rubbish_after (tokens, then `rubbish_lines` lines of rubbish) · long_line_after (tokens, then a line
-over the limit) · flood (repeat the first token for ever) · stop_reading (after the spec) · go_silent_after (tokens) ·
+over the limit) · flood (repeat the first token for ever) · first_id (of each answer, instead of 0) · stop_reading (after the spec) · go_silent_after (tokens) ·
 ignore_end (no shutdown, no end of file, no SIGTERM) · child (start a child that keeps the pipes open; its pid is in
-`hello`'s versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one)
+`hello`'s versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one) ·
+takes (names of the sampling settings that `ready` tells)
 
 Settings may also stand in the environment, as JSON in FAKE_HOST (tests/fakes/interpreter.py).
 """
@@ -146,7 +148,7 @@ class FakeHost:
         text = self.answer[state[0] % len(self.answer)]
         fields = {"logprobs": [-0.5]} if state[1].sampling.logprobs else {}
         while True:
-            say("tokens", request=name, text=text, ids=[state[0]], **fields)
+            say("tokens", request=name, text=text, ids=[self.settings.get("first_id", 0) + state[0]], **fields)
             if not self.settings.get("flood"):
                 break
         state[0] += 1
@@ -204,12 +206,15 @@ def main() -> None:
     say("phase", name="load", index=1, of=1)
     for line in settings.get("load_lines", ()):
         raw(line)
+    if settings.get("kv_blocks") is not None and settings["kv_blocks"] == settings.get("fail_with_blocks"):
+        settings["fail_load"] = "the pool is no good"
     if settings.get("fail_load"):
         say("error", code="bad-engine", message=settings["fail_load"], cause="the cause", hint="the hint")
         sys.exit(3)
     if settings.get("never_ready"):
         time.sleep(3600)
-    say("ready", limits={"max_seq_len": 100}, kv_blocks_total=10, kv_block_tokens=32, surprise="ignored")
+    told = {"sampling": settings["takes"]} if "takes" in settings else {}
+    say("ready", limits={"max_seq_len": 100}, kv_blocks_total=10, kv_block_tokens=32, surprise="ignored", **told)
     say("weather", sky="blue")
     if settings.get("stop_reading"):
         time.sleep(3600)

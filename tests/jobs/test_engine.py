@@ -324,6 +324,21 @@ def test_a_flood_of_tokens_ends_the_host(log: Path) -> None:
         assert gone(pid_of(client))
 
 
+@pytest.mark.parametrize("first", [2**31 - 2, 2**62, 2**63 - 2, 2**200, -1], ids=["31", "62", "63", "200", "minus"])
+def test_ids_that_no_vocabulary_has_end_the_host_and_what_came_before_is_kept(log: Path, first: int) -> None:
+    with EngineClient.start(command(first_id=first), log, timeout_s=30) as client:
+        generation = client.submit(prompt="x", sampling=Sampling(max_tokens=10))
+        answer = generation.result(10)
+        assert answer.failure is not None and answer.failure.code == "flood"
+        assert "ids that no vocabulary has" in answer.failure.what
+        good = tuple(range(first, 2**31)) if 0 <= first < 2**31 else ()
+        assert (answer.ids, answer.output_tokens, answer.text) == (good, len(good), "one two "[: 4 * len(good)])
+        events = generation.take(0)
+        assert len(events) == len(good) + 1 and isinstance(events[-1], Finished) and events[-1].reason == "error"
+        assert generation.news(0)[0].tokens == len(good) and generation.chunks == answer.chunks
+        assert gone(pid_of(client))
+
+
 @pytest.mark.slow
 def test_a_host_that_goes_silent_is_ended(log: Path) -> None:
     with EngineClient.start(command(go_silent_after=3), log, timeout_s=30, silence_s=1.0) as client:
@@ -439,3 +454,8 @@ def test_what_came_is_kept_in_columns_and_given_back_as_it_was() -> None:
     )
     assert (came.text, came.tokens, came.ids) == ("abcde", 5, (5, 6, 7, 8, 2**40))
     assert came.logprobs == (-0.5, -1.0, -2.0, float("-inf"))
+    with pytest.raises(OverflowError):
+        came.add(Tokens(t=6.0, request="r", text="lost", ids=[1, 2**63], logprobs=[-1.0, -1.0]), 15.0)
+    came.add(Tokens(t=7.0, request="r", text="f", ids=[9]), 16.0)
+    assert [came.event(number) for number in range(len(came))] == [*events, Tokens(t=7.0, request="r", text="f", ids=[9])]
+    assert (came.text, came.tokens, came.logprobs) == ("abcdef", 6, (-0.5, -1.0, -2.0, float("-inf")))

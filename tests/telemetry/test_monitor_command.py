@@ -24,9 +24,9 @@ from workbench.telemetry.recording import read
 from workbench.telemetry.series import Series
 
 
-def shown(bench: Bench, width: int = 160) -> str:
+def shown(bench: Bench, width: int = 160, *, live: bool = True) -> str:
     console = Console(width=width, height=200, force_terminal=False, record=True, file=io.StringIO())
-    console.print(view(bench.telemetry, bench.telemetry.snapshot()))
+    console.print(view(bench.telemetry, bench.telemetry.snapshot(), live=live))
     return console.export_text()
 
 
@@ -116,16 +116,37 @@ def test_a_spark_line_goes_from_nothing_to_the_top_and_leaves_gaps() -> None:
     assert set(spark(Series(), "x", None, 10.0)) <= {" "}
 
 
+def _sum(parts: dict[str, int | None]) -> int:
+    return sum(size or 0 for size in parts.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "least", "most"), [("1.2", 2, 4), ("0.1", 1, 1)])
+def test_json_for_some_seconds_is_an_object_a_reading(seconds: str, least: int, most: int, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    path = tmp_path / "a.jsonl"
+    ran = workbench("monitor", "--json", "--seconds", seconds, "-i", "0.3", "--record", str(path))
+    assert ran.code == 0, ran.err
+    readings = [json.loads(told) for told in ran.out.splitlines()]
+    assert least <= len(readings) <= most and time.monotonic() - begin < 15
+    times = [reading["time"] for reading in readings]
+    assert times == sorted(set(times)) and all(set(reading) == set(readings[0]) for reading in readings)
+    assert readings[0]["host"]["total_bytes"] > 0 and read(path).host.newest("memory_used_bytes")
+    once = workbench("monitor", "--json", "--once", "--seconds", seconds)
+    assert once.code == 0 and set(once.json) == set(readings[0])
+
+
 @pytest.mark.slow
 def test_one_snapshot_as_json() -> None:
     ran = workbench("monitor", "--json")
     assert ran.code == 0, ran.err
     answer = ran.json
     assert set(answer) == {"time", "gpus", "gpu_problem", "host"}
-    assert sum(answer["host"]["memory_parts"].values()) == answer["host"]["total_bytes"]
+    assert _sum(answer["host"]["memory_parts"]) == answer["host"]["total_bytes"]
+    assert answer["host"]["memory_parts"]["weights"] is None, "no engine is known"
     assert answer["host"]["cpu_percent"] is not None
     for gpu in answer["gpus"]:
-        assert sum(gpu["memory_parts"].values()) == gpu["total_bytes"]
+        assert _sum(gpu["memory_parts"]) == gpu["total_bytes"]
     assert answer["gpus"] or answer["gpu_problem"]
 
 
@@ -134,6 +155,17 @@ def test_once_for_people() -> None:
     ran = workbench("monitor", "--once")
     assert ran.code == 0 and ran.err == ""
     assert "host" in ran.out and "CPU" in ran.out and "free" in ran.out
+    assert "Ctrl+C" not in ran.out, "it ended"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("once", [True, False])
+def test_a_recording_that_cannot_be_written_is_refused_by_the_name_that_was_given(tmp_path: Path, once: bool) -> None:
+    for path in (tmp_path / "none" / "a.jsonl.gz", Path("/proc/a.jsonl")):
+        begin = time.monotonic()
+        ran = workbench("monitor", *(["--once"] if once else ["--seconds", "60"]), "--record", str(path))
+        assert ran.code == 2 and f"{path} cannot be written." in ran.err and ".partial" not in ran.err
+        assert time.monotonic() - begin < 30, "it is said before, not after a minute of watching"
 
 
 @pytest.mark.slow
@@ -214,4 +246,21 @@ def test_the_snapshot_is_plain_data() -> None:
     bench.read()
     again = json.loads(json.dumps(plain(bench.telemetry.snapshot())))
     assert again["gpus"][0]["processes"] == [{"pid": 4_100_000, "used_bytes": GIB, "name": "process-4100000"}]
-    assert sum(again["gpus"][0]["memory_parts"].values()) == 80 * GIB
+    parts = again["gpus"][0]["memory_parts"]
+    assert _sum(parts) == 80 * GIB
+    engine = {"weights", "activations", "kv_used", "kv_free", "unsplit"}
+    assert {name for name, size in parts.items() if size is None} == engine, "not reported, for no engine is known"
+
+
+def test_parts_of_an_engine_that_is_known_are_numbers() -> None:
+    bench = Bench(FakeGpu(processes=[FakeProcess(4_100_000, GIB)]))
+    bench.telemetry.attach_engine("e1", "tiny", "tensorrt_llm", 4_100_000, None)
+    bench.read()
+    parts = plain(bench.telemetry.snapshot())["gpus"][0]["memory_parts"]
+    assert parts["unsplit"] == GIB and None not in parts.values() and _sum(parts) == 80 * GIB
+
+
+def test_only_what_goes_on_says_how_to_end_it() -> None:
+    bench = Bench(FakeGpu())
+    bench.read()
+    assert "Ctrl+C ends" in shown(bench) and "Ctrl+C" not in shown(bench, live=False)

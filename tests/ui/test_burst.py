@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.jobs.test_engine import command
 from tests.ui.sweep import cut_off, nameless, unreached
+from workbench.core.answer import AnswerRecord, Piece
 from workbench.core.errors import Failure
 from workbench.core.messages import Sampling
 from workbench.core.preset import find_preset
@@ -24,21 +25,25 @@ from workbench.store.prompts import SavedPrompt, write_prompt
 from workbench.ui.models.burst import BurstModel, BurstSnapshot
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
 from workbench.ui.pages.playground.burst.bar import BurstBar
-from workbench.ui.pages.playground.burst.card import BurstCard
+from workbench.ui.pages.playground.burst.card import STATES, BurstCard
 from workbench.ui.pages.playground.burst.table import (
     ANSWER,
     IN,
     MOST_SHOWN,
     OUT,
+    PAD,
     PROMPT,
     SPEED,
     STATE,
+    STATE_ICONS,
     TTFT,
     BurstRows,
     BurstTable,
     cell,
     cell_words,
+    detail_words,
 )
+from workbench.ui.pages.playground.talk.figures import figures_of
 from workbench.ui.session import Session
 
 Load = Callable[..., LoadedEngine]
@@ -202,13 +207,13 @@ def test_rows_are_walked_by_keys_and_the_answer_streams(
     qtbot.keyClick(view, Qt.Key.Key_Down)
     assert table.chosen is not None and table.chosen.number == 2
     qtbot.waitUntil(lambda: table.chosen is not None and table.chosen.state == "failed")
-    assert table.answer.toPlainText() == "" and table.about.full == "the prompt is bad" and not table.copy.isEnabled()
+    assert table.answer.toPlainText() == "" and table.about.full == "The prompt is bad." and not table.copy.isEnabled()
     qtbot.keyClick(view, Qt.Key.Key_Down)
     ended(qtbot, model)
     chosen = table.chosen
     assert chosen is not None and chosen.number == 3, "the choice stays while rows change"
     assert table.answer.toPlainText() == chosen.text and len(chosen.text) > 200
-    assert "latency" in table.about.full and "ended by max tokens" in table.about.full
+    assert "latency" in table.about.full and "stopped at max tokens" in table.about.full
     qtbot.keyClick(view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QGuiApplication.clipboard().text() == chosen.text
     assert [table.model.index(row, STATE).data() for row in range(3)] == ["done", "failed", "done"]
@@ -239,8 +244,37 @@ def test_what_is_not_there_says_why() -> None:
         assert (cell(done, column), cell_words(done, column)) == ("\u2013", "not reported")
     assert cell(done, ANSWER) == "\u2026" + "x" * 160
     one = BurstRow(3, "p", "done", 1234, 1, 9600.04, None, 10.0, "x", "length")
-    assert [cell(one, column) for column in (IN, OUT, TTFT)] == ["1\u202f234", "1", "9\u202f600.0"]
+    assert [cell(one, column) for column in (IN, OUT, TTFT)] == ["1\u202f234", "1", "9\u202f600"]
     assert cell_words(one, SPEED) == "one token has no speed"
+
+
+def test_figures_and_ends_are_those_of_the_line_under_an_answer() -> None:
+    pieces = (Piece(100.2443, 1, "a"), Piece(100.4443, 11, "b"))
+    record = AnswerRecord(reason="stop", t0_s=100.0, pieces=pieces)
+    line = {figure.name: figure.value for figure in figures_of(record)}
+    done = BurstRow(1, "p", "done", 3, 12, record.ttft_ms, record.output_tok_s, 444.0, "ab", "stop")
+    assert f"{cell(done, TTFT)} ms" == line["TTFT"] == "244 ms"
+    assert f"{cell(done, SPEED)} tok/s" == line["speed"] == "55 tok/s"
+    assert "TTFT 244 ms   55 tok/s" in detail_words(done)
+    assert detail_words(done).endswith(f"stopped at {line['stopped at']}")
+
+
+@pytest.mark.parametrize("width", [510, 639, 640, 900])
+def test_every_state_is_shown_whole(place: Place, width: int) -> None:
+    table = BurstTable()
+    place(table, width=width)
+    states = ("waiting", "active", "done", "failed", "stopped")
+    table.show_rows("b", tuple(BurstRow(at, "p", state) for at, state in enumerate(states, 1)))
+    QCoreApplication.processEvents()
+    for at in range(len(states)):
+        needed = table.view.sizeHintForIndex(table.model.index(at, STATE)).width() + 2 * PAD
+        assert table.view.columnWidth(STATE) >= needed, states[at]
+
+
+def test_stopped_has_one_colour_and_waiting_says_what_it_may_be() -> None:
+    of_bar = {name: (colour, meaning) for name, colour, meaning in STATES}
+    assert STATE_ICONS["stopped"][1] == of_bar["stopped"][0]
+    assert "queued" in of_bar["waiting"][1] and "look alike" in of_bar["waiting"][1]
 
 
 def test_a_very_long_answer_is_shown_in_part_and_copied_whole(qtbot: QtBot, place: Place) -> None:

@@ -17,20 +17,23 @@ from PySide6.QtGui import (
     QShortcut,
 )
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QToolTip, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QToolTip, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from workbench.core import metrics
 from workbench.core.answer import AnswerRecord, EngineRef, Piece
 from workbench.core.conversation import Conversation, Turn
 from workbench.core.errors import Failure
-from workbench.core.messages import Usage
+from workbench.core.messages import Sampling, Usage
+from workbench.jobs.generation import BAD_REQUEST
+from workbench.ui.pages.playground.talk.answer_cause import sentence
 from workbench.ui.pages.playground.talk.code_block import CodeBlock
 from workbench.ui.pages.playground.talk.conversation import ConversationView
 from workbench.ui.pages.playground.talk.figures import INPUT, SPEED, TTFT, ends_of, figures_of
 from workbench.ui.pages.playground.talk.text_part import TextPart
 from workbench.ui.pages.playground.talk.token_view import LOWEST, TokenView, cells_of, opacity
 from workbench.ui.pages.playground.talk.turn_row import TurnRow
+from workbench.ui.pages.playground.talk.turn_words import NOTHING_SAID
 from workbench.ui.theme import theme
 
 ENGINE = EngineRef(name="tiny", toolchain="OpenVINO GenAI")
@@ -56,6 +59,7 @@ def record(text: str, reason: str = "stop", **kind: bool) -> AnswerRecord:
         pieces=pieces(text, **kind),
         usage=Usage(input_tokens=1234, output_tokens=len(text.split(" "))),
         engine=ENGINE,
+        sampling=Sampling(logprobs=True),
     )
 
 
@@ -400,6 +404,151 @@ def test_a_kept_failure_is_shown_without_a_reload(view: ConversationView) -> Non
     cause = view.rows[1].cause
     assert cause is not None
     assert cause.reload_button is None
+
+
+REFUSED = Failure(
+    code=BAD_REQUEST,
+    what="the prompt of 9,411 tokens is longer than the 8,192 tokens of max_seq_len in /opt/models/engine/config.json",
+)
+
+
+@pytest.mark.parametrize("width", [420, 560, 845, 1200])
+@pytest.mark.parametrize("failure", [LOST, REFUSED])
+def test_no_line_of_a_cause_is_clipped(view: ConversationView, width: int, failure: Failure) -> None:
+    long = failure.model_copy(
+        update={"evidence": "line of the log, 8,192 of it; " * 9, "fix": "Look at it again. " * 9}
+    )
+    talk = chat("go")
+    view.resize(width, 700)
+    view.show_conversation(talk)
+    view.begin_answer(coming(talk))
+    settle()
+    view.fail_answer(coming(talk), long)
+    settle()
+    cause = view.rows[-1].cause
+    assert cause is not None
+    for line in cause.findChildren(QLabel):
+        if line.text():
+            assert line.height() >= line.heightForWidth(line.width()), line.text()
+            assert cause.rect().contains(line.mapTo(cause, line.rect().bottomRight()))
+
+
+def test_a_request_that_was_refused_is_called_so(view: ConversationView) -> None:
+    talk = chat("go")
+    view.show_conversation(talk)
+    view.begin_answer(coming(talk))
+    view.fail_answer(coming(talk), REFUSED)
+    settle()
+    cause = view.rows[-1].cause
+    assert cause is not None and cause.reload_button is None
+    words = [line.text() for line in cause.findChildren(QLabel)]
+    assert "The request was refused" in words
+    said = cause.accessibleDescription()
+    assert said.startswith("The prompt of 9,411 tokens") and said.endswith("config.json.")
+    shown = next(text for text in words if "9,411" in text)
+    assert "8,192" in shown, "no place to break within a number"
+    assert "/\u200bopt" in shown, "a path may break"
+
+
+def test_an_answer_that_began_was_not_refused(view: ConversationView) -> None:
+    talk = chat("go")
+    view.show_conversation(talk)
+    view.begin_answer(coming(talk))
+    view.stream("live", "Half", pieces("Half"))
+    view.fail_answer(coming(talk), REFUSED)
+    settle()
+    cause = view.rows[-1].cause
+    assert cause is not None
+    assert "The answer ended early" in [line.text() for line in cause.findChildren(QLabel)]
+
+
+def test_the_page_decides_whether_loading_again_helps(view: ConversationView) -> None:
+    talk = chat("go")
+    view.show_conversation(talk)
+    view.begin_answer(coming(talk))
+    view.fail_answer(coming(talk), LOST, can_reload=False)
+    settle()
+    cause = view.rows[-1].cause
+    assert cause is not None and cause.reload_button is None
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("the prompt is too long", "The prompt is too long."),
+        ("max_tokens 5000 is too many", "max_tokens 5000 is too many."),
+        ("Done.", "Done."),
+        ("why?", "Why?"),
+        ("", ""),
+    ],
+)
+def test_what_an_engine_says_becomes_a_sentence(said: str, words: str) -> None:
+    assert sentence(said) == words
+
+
+def test_an_empty_answer_says_that_it_is_one(view: ConversationView) -> None:
+    empty = AnswerRecord(reason="stop")
+    talk = chat("go")
+    view.show_conversation(talk)
+    view.begin_answer(coming(talk))
+    settle()
+    view.end_answer(coming(talk).model_copy(update={"answer": empty}))
+    settle()
+
+    def said() -> list[str]:
+        body = view.rows[-1].body
+        assert body is not None
+        return [line.text() for line in body.findChildren(QLabel) if line.isVisible()]
+
+    assert said() == [NOTHING_SAID]
+    view.rows[-1].buttons["copy"].click()
+    assert clipboard() == "", "it is no part of the answer"
+    view.show_conversation(talk.answered("", AnswerRecord(reason="abort"), 3.0))
+    settle()
+    assert said() == [], "who stopped it knows"
+
+
+def test_sending_follows_the_newest_again(view: ConversationView) -> None:
+    talk = chat("go", "line\n" * 60, "more")
+    view.show_conversation(talk)
+    settle()
+    bar = view.verticalScrollBar()
+    bar.setValue(0)
+    settle()
+    assert not view.following
+    view.begin_answer(coming(talk))
+    view.stream("live", "A paragraph.\n\n" * 30)
+    settle()
+    assert view.following and bar.value() == bar.maximum()
+    assert view.newest_button.isHidden()
+
+
+def test_the_focus_of_an_edit_stays_in_the_conversation(view: ConversationView, qtbot: QtBot) -> None:
+    talk = chat("one", "answer", "two", "answer")
+    other = QLineEdit(view.window())
+    other.show()
+    took: list[QWidget] = []
+    QApplication.instance().focusChanged.connect(lambda _, now: took.append(now))  # type: ignore[union-attr]
+    edited: list[str] = []
+
+    def resend(turn_id: str, text: str) -> None:
+        edited.append(text)
+        view.show_conversation(talk.edit(turn_id, text, 9.0))
+
+    view.edited.connect(resend)
+    view.show_conversation(talk)
+    view.activateWindow()
+    settle()
+    view.edit(talk.path()[2].id)
+    settle()
+    editor = view.rows[2].editor
+    assert editor is not None and editor.field.hasFocus()
+    took.clear()
+    qtbot.keyClick(editor.field, Qt.Key.Key_Return)
+    settle()
+    assert edited == ["two"]
+    assert view.rows[2].hasFocus(), "the row in its place"
+    assert all(isinstance(now, TurnRow) for now in took), took
 
 
 def test_the_end_is_followed_until_the_person_scrolls_up(view: ConversationView) -> None:
@@ -841,6 +990,22 @@ def test_log_probabilities_that_are_not_reported_are_said_so(view: ConversationV
         if hasattr(label, "text") and callable(label.text)
     ]
     assert "log-probabilities not reported by OpenVINO GenAI" in said
+    off = record("a b", logprobs=False).model_copy(update={"sampling": Sampling(logprobs=False)})
+    view.show_conversation(Conversation(id="d").say("go", 1.0).answered("a b", off, 2.0))
+    for width in (1200, 845, 524, 420, 340):
+        view.resize(width, 600)
+        settle()
+        row = view.rows[1]
+        row.set_tokens(True)
+        settle()
+        scale = row.actions.scale
+        assert isinstance(scale, QLabel)
+        assert scale.text() == "not asked for: log-probabilities were switched off"
+        assert row.rect().contains(scale.geometry()), "none of it is cut off"
+        assert scale.width() >= scale.fontMetrics().horizontalAdvance(scale.text()) or scale.wordWrap()
+        assert scale.height() >= scale.heightForWidth(scale.width())
+        for made in row.buttons.values():
+            assert not made.geometry().adjusted(-8, 0, 8, 0).intersects(scale.geometry()), (width, "they touch")
     cell = cells_of(pieces("a", logprobs=False, ids=False))[0]
     assert cell.words == "“a”\nid not reported\nprobability not reported"
     odd = cells_of((Piece(1.0, 1, "", (7,), (float("nan"),)),))[0]

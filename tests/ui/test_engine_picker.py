@@ -115,7 +115,7 @@ def test_an_engine_that_cannot_run_here_says_why_and_is_not_loaded(
         assert said in index.data(Qt.ItemDataRole.AccessibleTextRole)
     assert picker._room.loading is None and picker.isVisible()
     choose(picker, "gpu")
-    assert picker.table.currentIndex().siblingAtColumn(PRECISION).data() == "FP8, KV FP8"
+    assert picker.table.currentIndex().siblingAtColumn(PRECISION).data() == "FP8 weights, FP8 KV cache"
 
 
 def test_typing_searches_at_once_and_arrows_move_in_the_table(
@@ -177,7 +177,7 @@ def test_load_swap_beside_choose_and_unload(
     load("one", picker.load)
     shown(picker, qtbot, 3)
     assert names(picker)[0] == "one" and picker.table.chosen().name == "one"
-    assert picker.filter.index(0, STATE).data() == "loaded"
+    assert picker.filter.index(0, STATE).data() == "in use"
     assert words(picker) == ["Unload one", "Close", "Talk to one"]
     choose(picker, "two")
     assert words(picker) == ["Unload one", "Close", "Load beside one", "Load in place of one"]
@@ -188,6 +188,8 @@ def test_load_swap_beside_choose_and_unload(
     load("three", picker.beside)
     assert loaded() == {"two", "three"}
     shown(picker, qtbot, 3)
+    states = {picker.filter.index(at, NAME).data(): picker.filter.index(at, STATE).data() for at in range(2)}
+    assert states == {"three": "in use", "two": "loaded"}
     choose(picker, "one")
     assert words(picker) == ["Unload three", "Close", "Load in place of two", "Load in place of three"]
     load("one", picker.instead_of_other)

@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
 from tests.ui.conftest import OpenWindow
-from tests.ui.talk import WAIT_MS, ended, load_engine, playground, say, type_message
+from tests.ui.talk import WAIT_MS, ended, enter, load_engine, playground, say, type_message
 from workbench.core.conversation import Conversation
 from workbench.store.conversations import Conversations
 from workbench.ui.pages.playground.page import PlaygroundPage
@@ -140,8 +140,7 @@ def test_what_people_paste(qtbot: QtBot, talk: Talk) -> None:
     for text in ("👩‍👩‍👧 flags 🇩🇪", "שלום עולם, how are you?", "مرحبا", "tab\tand\rreturn"):
         page.composer.edit.setPlainText(text)
         sent = page.composer.text()
-        qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-        turn = ended(qtbot, page)
+        turn = enter(qtbot, page)
         asked = page.chat.conversation.turn(turn.parent or "")
         assert asked.text == sent and page.view.row(asked.id) is not None
 
@@ -192,6 +191,169 @@ def test_a_host_that_dies_with_nothing_to_do_is_said_with_a_way_back(qtbot: QtBo
     qtbot.mouseClick(page.face.failure.again, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.room.current is not None, timeout=WAIT_MS)
     assert page.stack.currentWidget() is page.view
+
+
+def load_second(qtbot: QtBot, page: PlaygroundPage, tmp_path: Path) -> tuple[str, str]:
+    """Another engine beside the one that is loaded; the ids of both."""
+    first = page.room.current
+    assert first is not None
+    page.room.load(make_engine_folder(tmp_path / "engines" / "other", "other-int4"))
+    qtbot.waitUntil(lambda: len(page.room.engines) == 2, timeout=WAIT_MS)
+    second = page.room.current
+    assert second is not None and second is not first
+    return first.id, second.id
+
+
+@pytest.mark.slow
+def test_a_reload_that_is_refused_is_said_while_the_engine_stays(qtbot: QtBot, talk: Talk) -> None:
+    window, page = talk()
+    there = page.room.current
+    page.side.runtime.asked_reload.emit(("runtime.kv_cache_gib=16000",))
+    qtbot.waitUntil(lambda: page.room.loading is None, timeout=WAIT_MS)
+    assert page.room.current is there and page.stack.currentWidget() is page.view
+    said = window.session.notices.kept[-1]
+    assert "does not fit" in said.text and "15.6 TiB" in said.text + said.detail
+
+
+@pytest.mark.slow
+def test_the_death_of_one_of_two_is_said_and_prompts_do_not_go_to_the_other(
+    qtbot: QtBot, talk: Talk, tmp_path: Path
+) -> None:
+    window, page = talk()
+    _, second = load_second(qtbot, page, tmp_path)
+    os.kill(host_pid(page), signal.SIGKILL)
+    qtbot.waitUntil(lambda: page.room.engine(second) is None, timeout=WAIT_MS)
+    assert page.room.current is None and len(page.room.engines) == 1
+    assert not page.composer.send_button.isEnabled()
+    assert "other-int4 is gone" in window.session.notices.kept[-1].text
+
+
+@pytest.mark.slow
+def test_the_reload_of_a_failed_answer_brings_its_own_engine_back_once(
+    qtbot: QtBot, talk: Talk, tmp_path: Path
+) -> None:
+    _, page = talk(tokens_per_s=100)
+    first, _ = load_second(qtbot, page, tmp_path)
+    page.room.choose(first)
+    page.side.sampling.rows["max_tokens"].set_value(2000)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    os.kill(host_pid(page), signal.SIGKILL)
+    ended(qtbot, page)
+    for _ in range(3):
+        page.view.reload_engine.emit()
+        qtbot.waitUntil(lambda: page.room.loading is None and page.room.current is not None, timeout=WAIT_MS)
+    assert sorted(engine.name for engine in page.room.engines) == ["other-int4", "tiny-int8"]
+    assert page.room.current is not None and page.room.current.name == "tiny-int8"
+
+
+@pytest.mark.slow
+def test_a_second_death_is_said_as_the_first_was(qtbot: QtBot, talk: Talk) -> None:
+    _, page = talk(tokens_per_s=100)
+    page.side.sampling.rows["max_tokens"].set_value(2000)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    os.kill(host_pid(page), signal.SIGKILL)
+    ended(qtbot, page)
+    page.view.reload_engine.emit()
+    qtbot.waitUntil(lambda: page.room.current is not None, timeout=WAIT_MS)
+    os.kill(host_pid(page), signal.SIGKILL)
+    qtbot.waitUntil(lambda: page.stack.currentWidget() is page.face and page.face.currentIndex() == 2, timeout=WAIT_MS)
+
+
+@pytest.mark.slow
+def test_deleting_the_conversation_that_streams_leaves_a_page_that_works(qtbot: QtBot, talk: Talk) -> None:
+    window, page = talk(tokens_per_s=100)
+    page.side.sampling.rows["max_tokens"].set_value(2000)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    gone = page.chat.conversation.id
+    page.chat.store.delete(gone)
+    page.chat.forget(gone)
+    assert not page.chat.streaming and page.composer.send_button.text() == "Send" and page.view.rows == []
+    page.side.sampling.rows["max_tokens"].set_value(3)
+    assert say(qtbot, page, "hello").text == "one two three "
+    qtbot.waitUntil(lambda: not window.session.tasks.busy)
+    assert not page.chat.store.path(gone).exists(), "it does not come back"
+
+
+@pytest.mark.slow
+def test_a_system_prompt_that_is_written_while_an_answer_ends_is_not_lost(qtbot: QtBot, talk: Talk) -> None:
+    _, page = talk(tokens_per_s=100)
+    type_message(qtbot, page, "hello")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    page.bar.system.setFocus()
+    typed = ""
+    while page.chat.streaming or len(typed) < 40:
+        qtbot.keyClicks(page.bar.system, "x")
+        typed += "x"
+        qtbot.wait(20)
+    assert page.bar.system.toPlainText() == typed
+    qtbot.waitUntil(lambda: page.chat.conversation.system == typed, timeout=WAIT_MS)
+
+
+@pytest.mark.slow
+def test_the_count_follows_the_conversation(qtbot: QtBot, talk: Talk) -> None:
+    _, page = talk()
+    say(qtbot, page, "a b c")
+    page.composer.edit.setPlainText("d e")
+    qtbot.waitUntil(
+        lambda: page.composer.tokens.text() == "20 of 99 tokens", timeout=WAIT_MS
+    )  # 3 + 12 + 2, and 3 turns
+    page.verbs.new()
+    qtbot.waitUntil(lambda: page.composer.tokens.text() == "3 of 99 tokens", timeout=WAIT_MS)
+
+
+@pytest.mark.slow
+def test_a_prompt_that_is_too_long_is_not_sent_however_fast_it_is(qtbot: QtBot, talk: Talk) -> None:
+    window, page = talk()
+    long = "word " * 120
+    said: list[str] = []
+    window.session.notices.said.connect(lambda notice: said.append(notice.text))
+
+    def refusals() -> int:
+        return sum("tokens and the longest" in text for text in said)
+
+    page.composer.edit.setPlainText(long)
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)  # before it was counted
+    qtbot.waitUntil(lambda: refusals() == 1, timeout=WAIT_MS)
+    assert not page.chat.streaming and page.chat.conversation.turns == () and page.composer.text() == long
+    say(qtbot, page, "short")
+    turns = page.chat.conversation.turns
+    page.view.edited.emit(turns[0].id, long)
+    qtbot.waitUntil(lambda: refusals() == 2, timeout=WAIT_MS)
+    assert page.chat.conversation.turns == turns, "nor by editing"
+    page.composer.edit.setPlainText(long)
+    page.burst_bar.ask()
+    qtbot.waitUntil(lambda: refusals() == 3, timeout=WAIT_MS)
+    assert page.bursts.snapshot is None, "nor by a burst"
+
+
+@pytest.mark.slow
+def test_an_unloaded_engine_ends_its_answer_in_its_own_words(qtbot: QtBot, talk: Talk) -> None:
+    _, page = talk(tokens_per_s=100)
+    page.side.sampling.rows["max_tokens"].set_value(2000)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    page.verbs.unload()
+    answer = ended(qtbot, page).answer
+    assert answer is not None and answer.reason == "error" and answer.failure is not None
+    assert "unloaded" in answer.failure.what or "closed" in answer.failure.what
+
+
+@pytest.mark.slow
+def test_chat_and_raw_each_go_on_where_they_were(qtbot: QtBot, talk: Talk) -> None:
+    _, page = talk()
+    say(qtbot, page, "hello")
+    first = page.chat.conversation
+    qtbot.mouseClick(page.bar.modes["raw"], Qt.MouseButton.LeftButton)
+    assert page.chat.conversation.turns == () and page.bar.raw_words.isVisible()
+    qtbot.mouseClick(page.bar.modes["chat"], Qt.MouseButton.LeftButton)
+    assert page.chat.conversation == first and len(page.view.rows) == 2
 
 
 @pytest.mark.slow

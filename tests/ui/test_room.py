@@ -97,7 +97,7 @@ def test_a_host_that_dies_is_told_and_can_be_loaded_again(qtbot: QtBot, room: En
     engine_id = load(qtbot, room, folder)
     with qtbot.waitSignal(room.died, timeout=WAIT_MS) as caught:
         os.kill(alive(room, engine_id).pid, signal.SIGKILL)
-    assert caught.args[0] == engine_id and "killed" in caught.args[1].what.lower()
+    assert caught.args[0].id == engine_id and "killed" in caught.args[1].what.lower()
     assert room.engines == () and room.current is None
     assert load(qtbot, room, folder) != engine_id
 

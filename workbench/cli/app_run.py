@@ -63,7 +63,12 @@ def chat(
     engine: Annotated[str, typer.Argument(help="Engine folder, or its name or key as `workbench engines` lists it.")],
     system: Annotated[str | None, typer.Option("--system", help="System prompt of the conversation.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, max=10.0, help="0 is greedy.")] = 0.0,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature", min=0.0, max=10.0, help="0 is greedy; without it as in the window: 0.7 with top-p 0.95."
+        ),
+    ] = None,
     continued: Annotated[
         str | None,
         typer.Option(
@@ -77,14 +82,15 @@ def chat(
 ) -> None:
     """Load an engine and talk to it; answers stream, and the conversation is kept.
 
-    On a terminal /help lists the commands and Ctrl+C stops an answer. Through a pipe each line is a message.
+    On a terminal /help lists the commands and Ctrl+C stops an answer. Through a pipe each line is a message, or one
+    of the same commands; an unknown /command is sent as it is, and // in front of a known one sends it too.
 
     \b
     Examples:
       workbench chat last
       workbench chat demo-int8 --system "Answer in one sentence." --set runtime.kv_cache_gib=2
       workbench chat last --continue
-      printf 'Hello\\nAnd now in French\\n' | workbench chat last --json
+      printf 'Hello\\nAnd now in French\\n' | workbench chat last --json --temperature 0
     """
     from workbench.cli.chat import run_chat
     from workbench.cli.context import running

@@ -7,13 +7,12 @@ import sys
 
 import typer
 
-from workbench.cli.chat_commands import COMMANDS, changed_sampling
+from workbench.cli.chat_commands import COMMANDS, first_sampling
 from workbench.cli.chat_engine import ChatEngine
 from workbench.cli.chat_lines import Interrupts
 from workbench.cli.chat_talk import Chat
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.core.messages import Sampling
 from workbench.store.conversations import Conversations
 
 
@@ -23,12 +22,12 @@ def run_chat(
     *,
     system: str | None,
     max_tokens: int,
-    temperature: float,
+    temperature: float | None,
     overrides: list[str],
     continued: str | None,
 ) -> None:
     """Chat until the person leaves, or the pipe ends; then the exit code of the first answer that failed."""
-    sampling = changed_sampling(Sampling(temperature=temperature), "max_tokens", str(max_tokens))
+    sampling = first_sampling(max_tokens, temperature, None)
     kept = Conversations(context.home)
     conversation = kept.find(continued) if continued is not None else kept.fresh()
     if system is not None:
@@ -47,6 +46,7 @@ def run_chat(
         )
         with contextlib.closing(host):
             host.load()
+            chat.sampling = first_sampling(max_tokens, temperature, host.ready.sampling if host.ready else None)
             chat.run(interactive=sys.stdin.isatty())
     if chat.code:
         raise typer.Exit(chat.code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from workbench.core.conversation_text import markdown, sampling_words
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.messages import Sampling
+from workbench.core.sampling_fields import BY_NAME, to_sampling
 from workbench.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -56,6 +58,20 @@ def changed_sampling(sampling: Sampling, name: str, value: str) -> Sampling:
     if isinstance(number, float) and not math.isfinite(number):
         raise BadInputError(f"{name} cannot be {value!r}.", evidence="it is no finite number", code="bad-sampling")
     return changed
+
+
+def first_sampling(max_tokens: int, temperature: float | None, takes: tuple[str, ...] | None) -> Sampling:
+    """What a chat begins with: as in the window, where the options say nothing else. Greedy has no top-p.
+
+    `takes`: names of the settings that the engine takes; None where it is not known. Raises BadInputError.
+    """
+    starts = to_sampling(
+        {name: field.start for name, field in BY_NAME.items()}, None if takes is None else frozenset(takes)
+    )
+    sampling = changed_sampling(starts, "max_tokens", str(max_tokens))
+    if temperature is not None:
+        sampling = changed_sampling(sampling, "temperature", str(temperature))
+    return sampling if sampling.temperature else sampling.model_copy(update={"top_p": None})
 
 
 def _texts(value: str) -> tuple[str, ...]:
@@ -99,7 +115,7 @@ def _edit(chat: Chat, rest: str) -> None:
 def _set(chat: Chat, rest: str) -> None:
     if not rest:
         for name, value in chat.sampling.model_dump().items():
-            chat.say(f"{name:<20} {'default' if value is None else value}")
+            chat.say(f"{name:<20} {_shown(value)}")
         return
     name, _, value = rest.replace("=", " ", 1).partition(" ")
     if not value.strip():
@@ -109,6 +125,17 @@ def _set(chat: Chat, rest: str) -> None:
     if takes is not None and name not in takes:
         chat.context.note(f"This engine does not take {name}; it takes {', '.join(takes)}.")
     chat.say(f"Sampling: {sampling_words(chat.sampling)}.")
+
+
+def _shown(value: Any) -> str:
+    """A sampling setting's value as it is written after its name."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ", ".join(repr(text) for text in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _save(chat: Chat, rest: str) -> None:
@@ -155,13 +182,15 @@ def _new(chat: Chat, rest: str) -> None:
 
 
 def _reload(chat: Chat, rest: str) -> None:
-    before = chat.engine.overrides
-    chat.engine.overrides = [*before, *rest.split()]
     try:
-        chat.engine.load()
-    except BaseException:
-        chat.engine.overrides = before
-        raise
+        chat.engine.load(rest.split())
+    except BadInputError as error:  # the words of an option that was not given
+        raise BadInputError(
+            re.sub(r"^--set:? ", "", error.what),
+            evidence=error.evidence,
+            fix=re.sub(r"--set \S+", "/reload runtime.kv_cache_gib=2.", error.fix),
+            code=error.failure.code,
+        ) from error
     chat.say(chat.engine.words())
 
 

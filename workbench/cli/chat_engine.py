@@ -6,18 +6,19 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workbench.cli.chat_lines import Interrupts
 from workbench.cli.context import Context
 from workbench.core.answer import AnswerRecord, EngineRef
 from workbench.core.conversation import Conversation
-from workbench.core.errors import Failure, StepFailedError, WorkbenchError
+from workbench.core.errors import CancelledError, Failure, StepFailedError, WorkbenchError
 from workbench.core.messages import Finished, Message, Phase, Progress, Ready, Sampling, Stats, Tokens
 from workbench.core.units import format_duration
 from workbench.jobs.engine import EngineClient, Event, Generation, HostCommand
-from workbench.toolchains.running import engine_start
+from workbench.toolchains.room_check import held_bytes, refuse_without_room
+from workbench.toolchains.running import EngineStart, engine_start
 
 _STATS_S = 0.05
 _LOOK_S = 0.05
@@ -35,6 +36,8 @@ class ChatEngine:
         self.ref = EngineRef(name=path.name)
         self._context, self._interrupts = context, interrupts
         self._client: EngineClient | None = None
+        self._start: EngineStart | None = None
+        """Of the engine that was loaded last."""
         self._lock = threading.Lock()
         self._kv_most: int | None = None
 
@@ -47,13 +50,45 @@ class ChatEngine:
     def stats(self) -> Stats | None:
         return self._client.stats if self._client is not None else None
 
-    def load(self) -> None:
-        """Load it, or load it again. Raises BadInputError, StepFailedError, and CancelledError after Ctrl+C."""
+    def load(self, more: Sequence[str] = ()) -> None:
+        """Load it, or load it again with `more` settings than before. What is loaded goes only when the settings are
+        known to be good and there is room; when the new host fails all the same, the settings before are loaded again.
+
+        Raises BadInputError, BlockedError, StepFailedError, and CancelledError after Ctrl+C.
+        """
+        before = self._start if self.ready is not None else None
+        wanted = [*self.overrides, *more]
+        start = engine_start(self._context.home, self.path, wanted, os.environ)
+        given_back = 0
+        if self._client is not None and before is not None and before.on_gpu == start.on_gpu:
+            given_back = held_bytes(self._client.hello, self._client.stats, on_gpu=start.on_gpu)
+        refuse_without_room(start, given_back_bytes=given_back)
         self.close()
-        start = engine_start(self._context.home, self.path, self.overrides, os.environ)
+        try:
+            self._load(start)
+        except CancelledError as error:
+            if before is None:
+                raise
+            raise CancelledError(f"{error.what} No engine is loaded now; /reload loads it.", code=error.code) from error
+        except WorkbenchError as error:
+            if before is None:
+                raise
+            raise self._load_before(before, error.failure) from error
+        self.overrides = wanted
+
+    def _load_before(self, before: EngineStart, failure: Failure) -> StepFailedError:
+        """Load what was loaded before a reload failed; the failure with what became of that."""
+        try:
+            self._load(before)
+            fix = "The engine is loaded again with the settings before."
+        except WorkbenchError as error:
+            fix = f"With the settings before it could not be loaded again either ({error.what}); /reload tries again."
+        return StepFailedError(failure.what, evidence=failure.evidence, fix=fix, code=failure.code)
+
+    def _load(self, start: EngineStart) -> None:
         provenance = start.provenance
         self.ref = EngineRef(
-            name=provenance.name,
+            name=start.name,
             toolchain=start.toolchain_title,
             precision=provenance.precision,
             key=provenance.key,
@@ -72,6 +107,7 @@ class ChatEngine:
             log = self._context.home.logs / "engine-host.txt"
             stop = self._interrupts.event()
             self._client = EngineClient.start(command, log, on_load, on_stats=self._take_stats, stop=stop)
+            self._start = start
 
     def close(self) -> None:
         if self._client is not None:

@@ -88,11 +88,14 @@ class Chat:
     def take(self, text: str) -> None:
         """A line: a command, or a message to be answered."""
         try:
-            if text.startswith("/") and not text.startswith("//"):
+            name = text[1:].partition(" ")[0]
+            if text.startswith("/") and not text.startswith("//") and (self._interactive or name in self._commands):
                 self._obey(text)
-            else:
-                self.conversation = self.conversation.say(text.removeprefix("/"), self.now())
-                self.answer()
+                return
+            # A program that writes into a pipe knows nothing of commands: what is none is a message.
+            told = text[1:] if text.startswith("//") else text
+            self.conversation = self.conversation.say(told, self.now())
+            self.answer()
         except CancelledError as error:
             self.context.note(error.what)
         except WorkbenchError as error:
@@ -145,6 +148,8 @@ class Chat:
             self.context.err.print(line, style="dim", markup=False, soft_wrap=True)
         if record.failure is not None:
             self._tell(record.failure)
+            if self._interactive and self.engine.ready is None and "/reload" not in record.failure.fix:
+                self.context.note("What came of the answer is kept. /reload loads the engine again.")
         elif stuck:
             self.context.note("The engine did not stop and was ended; /reload loads it again.")
         elif record.cut:
@@ -194,8 +199,6 @@ class Chat:
         self.context.err.print(f"error: {what}", style="bold red", markup=False, soft_wrap=True)
         for line in failure.lines()[1:]:
             self.context.err.print(f"  {line}", markup=False, soft_wrap=True)
-        if self._interactive and self.engine.ready is None and "/reload" not in failure.fix:
-            self.context.note("What came of the answer is kept. /reload loads the engine again.")
 
     def _object(self, record: AnswerRecord | None, failure: Failure | None) -> None:
         """One line of JSON for a turn."""

@@ -23,6 +23,14 @@ DEFINITIONS = {
 }
 """What each word of the line of figures means; by the word."""
 
+END_WORDS = {
+    "stop": ("stopped at", "end of turn"),
+    "length": ("stopped at", "max tokens"),
+    "abort": ("stopped by", "you"),
+    "error": ("ended by", "error"),
+}
+"""What ended an answer, in short: by its reason."""
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 

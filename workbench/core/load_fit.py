@@ -48,7 +48,7 @@ def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu
     if runtime.kv_cache_gib is not None:
         pool, how = int(runtime.kv_cache_gib * 2**30), f"runtime.kv_cache_gib = {runtime.kv_cache_gib:g}"
     elif runtime.kv_blocks is not None and per_block:
-        pool, how = runtime.kv_blocks * per_block, f"{runtime.kv_blocks:,} blocks of {per_block:,} bytes"
+        pool, how = runtime.kv_blocks * per_block, f"{runtime.kv_blocks:,} blocks of {format_bytes(per_block)}"
     elif on_gpu or runtime.kv_fraction is not None or runtime.kv_blocks is not None:
         pool, how = 0, "a share of what is free after loading"
     else:

@@ -241,8 +241,8 @@ class RuntimeTable(_Table):
     )
     max_num_batched_tokens: int | None = _field(
         None,
-        "Tokens an iteration",
-        "Most tokens that the scheduler puts into one iteration. None: the toolchain's default.",
+        "Tokens per pass",
+        "Most tokens that the scheduler puts into one pass of the engine. None: the toolchain's default.",
         unit="tokens",
         ge=1,
         le=1_048_576,

@@ -60,7 +60,7 @@ FIELDS: tuple[SamplingField, ...] = (
     ),
     SamplingField(
         "repetition_penalty",
-        "Repetition pen.",
+        "Repetition penalty",
         "Above 1 makes tokens that came already less likely; 1 is off.",
         0.8,
         1.5,
@@ -99,5 +99,30 @@ def to_sampling(values: Mapping[str, Any], supported: frozenset[str] | None = No
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         title = BY_NAME[name].title if name in BY_NAME else name.replace("_", " ").capitalize()
-        words = first["msg"][:1].lower() + first["msg"][1:]
-        raise SamplingError(name, f"{title}: {words.replace('input should', 'it should')}.") from error
+        value, most = sent.get(name), limits_words(name)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        words = f"{title} is {most}; {shown} is not." if most else f"{title} cannot be {shown}."
+        raise SamplingError(name, words) from error
+
+
+def limits_words(name: str) -> str:
+    """What the schema lets a setting be: `from 0 to 10`, `above 0`; empty where it sets no limits."""
+    found: dict[str, float] = {}
+    info = Sampling.model_fields.get(name)
+    for limit in info.metadata if info is not None else ():
+        for kind in ("ge", "gt", "le"):
+            if (value := getattr(limit, kind, None)) is not None:
+                found[kind] = value
+    field = BY_NAME.get(name)
+    off = field.neutral if field is not None else None
+    low, high = found.get("ge"), found.get("le")
+    if low is not None and high is not None:
+        words = f"from {low:g} to {high:g}"
+    elif low is not None:
+        words = f"{low:g} or more"
+    elif "gt" in found:
+        words = f"above {found['gt']:g}" + (f" and at most {high:g}" if high is not None else "")
+    else:
+        return ""
+    beyond = off is not None and low is not None and off < low
+    return f"{words}, or {off:g} for off" if beyond else words

@@ -59,17 +59,17 @@ class Came:
         return "".join(self._texts)
 
     def add(self, event: Tokens, now_s: float) -> None:
-        """Take a response that arrived at `now_s`."""
-        self._texts.append(event.text)
+        """Take a response that arrived at `now_s`. Raises OverflowError, and takes nothing, for ids over 63 bits."""
+        # All that can fail comes first, so that the columns stay even.
+        ids, logprobs = array("q", event.ids), array("d", event.logprobs or ())
+        self._ids.extend(ids)
+        self._ends.append(len(self._ids))
+        self._logprobs.extend(logprobs)
+        held = len(self._logprobs)
+        self._logprob_ends.append(-1 - held if event.logprobs is None else held)
         self._arrived_s.append(now_s)
         self._told_s.append(event.t)
-        self._ids.extend(event.ids)
-        self._ends.append(len(self._ids))
-        if event.logprobs is None:
-            self._logprob_ends.append(-1 - len(self._logprobs))
-        else:
-            self._logprobs.extend(event.logprobs)
-            self._logprob_ends.append(len(self._logprobs))
+        self._texts.append(event.text)
 
     def event(self, number: int) -> Tokens:
         """A response as the message that it was."""

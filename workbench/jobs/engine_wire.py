@@ -22,10 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.core.errors import Failure, StepFailedError
 from workbench.core.messages import MAX_LINE_BYTES, Message, RubbishError, StepSpec, Tokens, parse_message
-from workbench.jobs.outcome import count_oom_kills, explain, outcome_of_status
+from workbench.jobs.outcome import Advice, count_oom_kills, explain, outcome_of_status
 
 PARENT_VARIABLE = "WORKBENCH_PARENT_PID"
 TITLE = "The engine host"
+_ADVICE = Advice(
+    again="Load the engine again.",
+    with_less="Close other programs, or load a smaller engine or one with a smaller KV cache.",
+    log="The engine's log",
+)
 _RUBBISH_LINES = 1000
 _RUBBISH_BYTES = 2**20
 _LOGGED_RUBBISH_LINES = 50
@@ -303,7 +308,7 @@ class HostProcess:
         self._outgoing.put(None)
         outcome = outcome_of_status(process.returncode, count_oom_kills() - oom_kills)
         try:
-            self._on_end(self._words, explain(outcome, TITLE, self._last_lines()))
+            self._on_end(self._words, explain(outcome, TITLE, self._last_lines(), _ADVICE))
         finally:
             self._over.set()
 

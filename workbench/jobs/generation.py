@@ -18,6 +18,8 @@ Event = Tokens | Finished
 
 _EXTRA_EVENTS = 64
 """Messages that a well-behaved host may send beyond one a token."""
+_ID_END = 2**31
+"""No vocabulary has this many tokens: engines hold ids in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Generation:
         """
         with self._changed:
             return self._came.since(index), self._end
+
+    def chunks_since(self, index: int) -> tuple[Chunk, ...]:
+        """Time and token count of the responses from that number on."""
+        with self._changed:
+            return self._came.chunks(index)
 
     @property
     def failure(self) -> Failure | None:
@@ -186,10 +193,9 @@ class Generation:
                 most = self.sampling.max_tokens + _EXTRA_EVENTS
                 if self._came.tokens + len(event.ids) > most or len(self._came) >= most:
                     return False
-                try:
-                    self._came.add(event, now_s)
-                except OverflowError:
+                if not all(0 <= token < _ID_END for token in event.ids):
                     return False
+                self._came.add(event, now_s)
             self._changed.notify_all()
         return True
 

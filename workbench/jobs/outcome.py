@@ -47,42 +47,60 @@ def count_oom_kills() -> int:
     return 0
 
 
-def explain(outcome: Outcome, title: str, last_lines: str = "") -> Failure:
-    """The failure of a worker that ended without saying why. `last_lines` is the end of its raw log."""
+@dataclass(frozen=True)
+class Advice:
+    """What a person can do after a process ended; each but `log` a sentence."""
+
+    again: str
+    with_less: str
+    """After the machine ran out of memory."""
+    log: str
+    """Where its output is: `The job's log`."""
+
+
+JOB = Advice(
+    again="Retry: finished steps are reused.",
+    with_less="Close other programs, or choose a smaller model or a step with less host memory; then retry.",
+    log="The job's log",
+)
+
+
+def explain(outcome: Outcome, title: str, last_lines: str = "", advice: Advice = JOB) -> Failure:
+    """The failure of a process that ended without saying why. `last_lines` is the end of its raw log."""
     shown = f"{outcome}" + (f"; last line: {last_lines}" if last_lines else "")
     if outcome.signal == signal.SIGKILL and outcome.oom_kills:
         return Failure(
             code="out-of-memory",
             what=f"{title} was killed: the machine ran out of memory.",
             evidence=f"{outcome}; the kernel counted {outcome.oom_kills} out-of-memory kill(s) meanwhile",
-            fix="Close other programs, or choose a smaller model or a step with less host memory; then retry.",
+            fix=advice.with_less,
         )
     if outcome.signal == signal.SIGKILL:
         return Failure(
             code="killed",
             what=f"{title} was killed from outside.",
             evidence=shown,
-            fix="Retry: finished steps are reused. If it happens again, look at the machine's memory limits.",
+            fix=f"{advice.again} If it happens again, look at the machine's memory limits.",
         )
     if outcome.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE):
         return Failure(
             code="crashed",
             what=f"{title} crashed in native code.",
             evidence=shown,
-            fix="The job's log has its last output. Check the toolchain's versions with `workbench doctor`.",
+            fix=f"{advice.log} has its last output. Check the toolchain's versions with `workbench doctor`.",
         )
     if outcome.signal is not None:
         return Failure(
             code="killed",
             what=f"{title} was ended from outside.",
             evidence=shown,
-            fix="Retry: finished steps are reused.",
+            fix=advice.again,
         )
     if outcome.ok:
         return Failure(
             code="no-result",
             what=f"{title} ended without a result.",
             evidence=shown,
-            fix="The worker and the workbench may be of different versions; see the job's log.",
+            fix=f"It and the workbench may be of different versions. {advice.log} may say more.",
         )
-    return Failure(code="failed", what=f"{title} failed.", evidence=shown, fix="The job's log has the full output.")
+    return Failure(code="failed", what=f"{title} failed.", evidence=shown, fix=f"{advice.log} has the full output.")

@@ -30,6 +30,7 @@ from workbench.ui.theme import MODES, Theme, load_fonts
 from workbench.ui.window import Window
 
 LOG_FILE = "window.log"
+_SWITCH_S = 0.0005
 IDLE_MS = 300
 """Work that is not needed yet is begun so long after the window is shown."""
 _RAISE, _RAISED = b"raise\n", b"raised\n"
@@ -47,6 +48,9 @@ def make_application(argv: Sequence[str]) -> QApplication:
     app.setApplicationName("engine-workbench")
     app.setApplicationDisplayName("Engine Workbench")
     app.setStyle("Fusion")
+    # The GUI thread asks for the interpreter many times a frame; a busy background thread lets go of it only so often
+    # (5 ms by default), and a frame would take a quarter of a second.
+    sys.setswitchinterval(_SWITCH_S)
     load_fonts(app)
     return app
 

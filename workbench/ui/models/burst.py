@@ -88,7 +88,7 @@ class BurstModel(QObject):
             self.refused.emit(Failure(code="burst-runs", what="A burst is under way.", fix=fix))
             return False
         facts = engine.facts
-        ref = EngineRef(name=engine.name, toolchain=facts.toolchain, precision=facts.precision, key=facts.key)
+        ref = EngineRef(name=engine.name, toolchain=facts.toolchain_title, precision=facts.precision, key=facts.key)
         try:
             burst = Burst(engine.client, prompts, count, sampling, system, chat, source, ref)
         except WorkbenchError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,9 +12,10 @@ from workbench.core.answer import AnswerRecord, EngineRef, Piece
 from workbench.core.conversation import Conversation, Mode
 from workbench.core.errors import BadInputError, Failure, WorkbenchError
 from workbench.core.messages import Finished, Sampling, Tokens
-from workbench.jobs.generation import Event, Generation
+from workbench.jobs.generation import BAD_REQUEST, Event, Generation
 from workbench.store.conversations import Conversations
-from workbench.ui.models.loading import LoadedEngine
+from workbench.ui.models.keeper import Keeper
+from workbench.ui.models.loading import EngineFacts, LoadedEngine
 from workbench.ui.session import Session
 
 KEEP_S = 3.0
@@ -28,8 +27,6 @@ _CUT = Failure(
 )
 FRAME_MS = 50
 """How often what has come is shown; the answer's timings are the client's own and do not depend on it."""
-_END_S = 2.0
-_log = logging.getLogger("workbench.ui")
 
 
 @dataclass
@@ -70,8 +67,13 @@ class Chat(QObject):
         self._session, self._store = session, store
         self._conversation = store.fresh()
         self._streaming: _Streaming | None = None
-        self._saving = self._unsaved = False
-        self._writing = threading.Lock()
+        self._keeper = Keeper(session, store)
+        self._keeper.kept.connect(self.kept)
+        self._others: dict[Mode, Conversation] = {}
+        """What was open in a mode before it was left."""
+        self.failed: EngineFacts | None = None
+        """The engine whose answer failed last."""
+        self._failed_id = ""
         self._frame = QTimer(self)
         self._frame.setInterval(FRAME_MS)
         self._frame.timeout.connect(self._take)
@@ -89,6 +91,10 @@ class Chat(QObject):
     def t0_s(self) -> float | None:
         """When the request under way was handed over, on the monotonic clock."""
         return self._streaming.generation.t0_s if self._streaming is not None else None
+
+    def tells_of(self, engine_id: str) -> bool:
+        """Whether an answer says, or is about to say, that this engine is gone."""
+        return engine_id == self._failed_id or (self._streaming is not None and self._streaming.engine.id == engine_id)
 
     @property
     def streaming(self) -> bool:
@@ -113,11 +119,17 @@ class Chat(QObject):
         """A conversation was renamed elsewhere: what is saved later must not undo it."""
         if renamed.id == self._conversation.id:
             self._conversation = self._conversation.renamed(renamed.title)
+            self._keep()
 
     def forget(self, conversation_id: str) -> None:
         """A conversation was deleted elsewhere: if it is open, another one begins."""
+        self._keeper.forget(conversation_id)
+        self._others = {mode: kept for mode, kept in self._others.items() if kept.id != conversation_id}
         if conversation_id == self._conversation.id:
-            self._unsaved = False
+            self._frame.stop()
+            if self._streaming is not None:
+                self._streaming.generation.abort()
+                self._streaming = None
             self._conversation = self._store.fresh(self._conversation.mode, self._conversation.system)
             self.changed.emit()
 
@@ -128,9 +140,14 @@ class Chat(QObject):
             self._keep()
 
     def set_mode(self, mode: Mode) -> None:
-        """Chat or raw completion; a conversation that has begun stays as it is, and another one begins."""
-        if mode != self._conversation.mode:
-            self.fresh(mode)
+        """Chat or raw completion: each goes on with what was open in it before."""
+        if mode != self._conversation.mode and not self.streaming:
+            self._others[self._conversation.mode] = self._conversation
+            before = self._others.get(mode)
+            if before is not None:
+                self._show(before)
+            else:
+                self.fresh(mode)
 
     def choose(self, turn_id: str) -> None:
         """Show the branch of a turn."""
@@ -160,16 +177,7 @@ class Chat(QObject):
     def close(self) -> None:
         """The window closes: keep what came of the answer."""
         self._finish_now()
-        if self._saving and self._conversation.turns:  # tasks that have not begun are dropped at the end
-            last = threading.Thread(target=self._save_at_the_end, name="conversation-save", daemon=True)
-            last.start()
-            last.join(_END_S)
-
-    def _save_at_the_end(self) -> None:
-        try:
-            self._save(self._conversation)
-        except WorkbenchError as error:
-            _log.warning("the conversation was not kept: %s", error)
+        self._keeper.close()
 
     def _ask(self, engine: LoadedEngine, sampling: Sampling, step: object) -> bool:
         if self.streaming:
@@ -209,15 +217,17 @@ class Chat(QObject):
         now.seen += len(events)
         tokens = [event for event in events if isinstance(event, Tokens)]
         if tokens:
+            chunks = now.generation.chunks_since(now.seen - len(events))
             pieces = tuple(
-                Piece(event.t, len(event.ids), event.text, tuple(event.ids), _logprobs(event)) for event in tokens
+                Piece(chunk.t_s, chunk.tokens, event.text, tuple(event.ids), _logprobs(event))
+                for event, chunk in zip(tokens, chunks, strict=False)
             )
             self.streamed.emit(now.turn, "".join(event.text for event in tokens), pieces)
         if events and isinstance(events[-1], Finished):
             self._ended(now)
         elif tokens and time.monotonic() - now.kept_s > KEEP_S:
             now.kept_s = time.monotonic()
-            self._keep_so_far(now)
+            self._keep()
 
     def _ended(self, now: _Streaming) -> None:
         """Make the record off the GUI thread: of a long answer it takes a while."""
@@ -229,6 +239,8 @@ class Chat(QObject):
         if self._streaming is not now:
             return  # the window closed, or another conversation was opened: it was finished there
         self._streaming = None
+        if record.failure is not None and record.failure.code != BAD_REQUEST:
+            self.failed, self._failed_id = now.engine.facts, now.engine.id
         self._conversation = self._conversation.answered(record.text, record, time.time(), to=now.asked)
         self.ended.emit(now.turn)
         self._keep()
@@ -244,9 +256,6 @@ class Chat(QObject):
 
     def _show(self, conversation: Conversation) -> None:
         self._finish_now()
-        if self._unsaved:  # the old one's last state is still to be written
-            self._session.tasks.run(partial(self._save, self._conversation), None, self._session.notices.fail)
-            self._unsaved = False
         self._conversation = conversation
         self.changed.emit()
 
@@ -260,46 +269,24 @@ class Chat(QObject):
         self._keep()
 
     def _keep(self) -> None:
-        """Write it to the store in the background: one writing at a time, so that an older one never comes last."""
-        if self._saving:
-            self._unsaved = True
-        elif self._conversation.turns:
-            self._saving, self._unsaved = True, False
-            self._session.tasks.run(partial(self._save, self._conversation), self._kept, self._not_kept)
+        """Have it written; while an answer streams, with what has come of it."""
+        now, conversation = self._streaming, self._conversation
+        if not conversation.turns:
+            return
+        if now is None or now.ending:
+            self._keeper.keep(conversation)
+            return
 
-    def _save(self, conversation: Conversation) -> None:
-        with self._writing:
-            self._store.save(conversation)
+        def so_far() -> Conversation | None:
+            if self._streaming is not now:
+                return None  # the whole answer is there, and waits to be written
+            record = _record(now)
+            if not record.pieces:
+                return conversation
+            cut = record.model_copy(update={"reason": "error", "failure": _CUT})
+            return conversation.answered(record.text, cut, time.time(), to=now.asked)
 
-    def _keep_so_far(self, now: _Streaming) -> None:
-        if self._saving:
-            return  # the disk is slow; the next time will do
-        conversation = self._conversation
-
-        def work() -> None:
-            record = _record(now).model_copy(update={"reason": "error", "failure": _CUT})
-            so_far = conversation.answered(record.text, record, time.time(), to=now.asked)
-            with self._writing:
-                if self._streaming is now:  # else the whole answer is there, and may be written already
-                    self._store.save(so_far)
-
-        self._saving, self._unsaved = True, True
-        self._session.tasks.run(work, self._kept_so_far, self._not_kept)
-
-    def _kept_so_far(self, _: object) -> None:
-        self._saving = False
-        if self._unsaved and self._streaming is None:
-            self._keep()
-
-    def _kept(self, _: object) -> None:
-        self._saving = False
-        self.kept.emit()
-        if self._unsaved:
-            self._keep()
-
-    def _not_kept(self, failure: Failure) -> None:
-        self._saving = self._unsaved = False
-        self._session.notices.fail(failure)
+        self._keeper.keep(conversation, so_far)
 
 
 def _record(now: _Streaming) -> AnswerRecord:
@@ -308,6 +295,11 @@ def _record(now: _Streaming) -> AnswerRecord:
     events: tuple[Event, ...] = generation.take(0)
     if not events or not isinstance(events[-1], Finished):
         events = (*events, Finished(request=generation.request, reason="abort"))
+    failure, end = generation.failure, events[-1]
+    if isinstance(end, Finished) and end.reason == "abort" and generation.done and not now.stopped:
+        # Its engine was unloaded or loaded again meanwhile: it ended the answer, and not the person.
+        failure = Failure(code="engine-left", what="The engine was unloaded while it answered.", fix="Load it again.")
+        events = (*events[:-1], end.model_copy(update={"reason": "error"}))
     return AnswerRecord.from_events(
         events,
         t0_s=generation.t0_s,
@@ -319,7 +311,7 @@ def _record(now: _Streaming) -> AnswerRecord:
             precision=engine.facts.precision,
             key=engine.facts.key,
         ),
-        failure=generation.failure,
+        failure=failure,
         kv_blocks_used=now.kv_used,
         kv_blocks_total=engine.ready.kv_blocks_total,
     )

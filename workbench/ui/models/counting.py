@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as NoAnswer
+from functools import partial
 
 from PySide6.QtCore import QObject, Signal
 
@@ -30,10 +32,28 @@ class Counting(QObject):
         if engine is None or not text.strip() or "\0" in text:
             self.counted.emit(None, text)
             return
+        step = partial(conversation.say, text, time.time())
+        self._run(engine, step, lambda found: self.counted.emit(found, text), "playground.count")
 
+    def check(
+        self,
+        engine: LoadedEngine,
+        step: Callable[[], Conversation],
+        done: Callable[[Counted | None], None],
+    ) -> None:
+        """Count the prompt of the conversation that `step` makes; `done` gets None when the engine does not say."""
+        self._run(engine, step, done, "playground.check")
+
+    def _run(
+        self,
+        engine: LoadedEngine,
+        step: Callable[[], Conversation],
+        done: Callable[[Counted | None], None],
+        key: str,
+    ) -> None:
         def work() -> Counted | None:
             try:
-                said = conversation.say(text, time.time())
+                said = step()
                 raw = said.mode == "raw"
                 future = engine.client.count(
                     messages=None if raw else said.messages(), prompt=said.prompt() if raw else None
@@ -44,6 +64,6 @@ class Counting(QObject):
             except WorkbenchError as error:
                 if error.failure.code == "closed" or engine.client.failure is not None:
                     return None
-                return Counted(request="", problem=" ".join(error.failure.lines()[:2]))
+                return Counted(request="", problem=" ".join(error.failure.lines()[:2]).rstrip("."))
 
-        self._session.tasks.run(work, lambda found: self.counted.emit(found, text), key="playground.count")
+        self._session.tasks.run(work, done, key=key)

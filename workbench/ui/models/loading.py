@@ -19,7 +19,8 @@ from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.running import EngineStart, engine_start
 
-LOG_FILE = "engine-host.txt"
+LOG_FILE = "engine-host-{}.txt"
+"""Of the hosts that live at the same time, each has its own."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def held_bytes(engine: LoadedEngine) -> int:
 def start_host(
     home: Home,
     start: EngineStart,
+    log: Path,
     on_step: Callable[[LoadStep], None],
     on_end: Callable[[Failure], None],
     stop: threading.Event,
@@ -156,4 +158,4 @@ def start_host(
         home.logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError("The engine's log cannot be written.", evidence=str(error)) from error
-    return EngineClient.start(command, home.logs / LOG_FILE, tell, on_end=on_end, stop=stop)
+    return EngineClient.start(command, log, tell, on_end=on_end, stop=stop)

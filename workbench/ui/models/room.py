@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from workbench.core.errors import Failure
+from workbench.core.errors import Failure, WorkbenchError
 from workbench.core.home import Home
 from workbench.core.messages import Stats
 from workbench.jobs.engine import EngineClient
 from workbench.ui.bridge import Tasks
 from workbench.ui.models.loading import (
+    LOG_FILE,
     EngineFacts,
     LoadedEngine,
     LoadStep,
@@ -46,6 +48,8 @@ class Loading:
     step: LoadStep = _BEGUN
     instead_of: str = ""
     """Id of the engine that goes once it is known that there is room for this one."""
+    gone: str = ""
+    """Name of that engine, once it is gone."""
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
 
@@ -53,14 +57,16 @@ class EngineRoom(QObject):
     """Loads, swaps and unloads engines; all methods are for the GUI thread, none waits.
 
     Signals: `changed` (what is loaded, being loaded or chosen changed), `stepped` (loading goes on), `failed` (name,
-    Failure: an engine could not be loaded), `died` (id, Failure: a loaded engine's host is gone; what it was asked
-    has ended as failed before).
+    Failure: an engine could not be loaded), `died` (LoadedEngine, Failure: its host is gone; what it was asked has
+    ended as failed before), `left` (two names: the first was unloaded to make room for the second, which was given
+    up). No engine takes the place of one that died: prompts go nowhere until one is chosen.
     """
 
     changed = Signal()
     stepped = Signal()
     failed = Signal(str, object)
-    died = Signal(str, object)
+    died = Signal(object, object)
+    left = Signal(str, str)
     _step = Signal(str, object)
     _cleared = Signal(str)
     _ended = Signal(str, object)
@@ -125,6 +131,7 @@ class EngineRoom(QObject):
         self.changed.emit()
         home, loaded = self._home, tuple(one.name for one in self._engines if one is not leaving)
         gone = tuple(client for client in self._gone if client.failure is None)
+        log_name = self._free_log()
 
         def work() -> tuple[EngineFacts, EngineClient]:
             for client in gone:
@@ -135,11 +142,18 @@ class EngineRoom(QObject):
             if leaving is not None and not mine.stop.is_set():
                 self._cleared.emit(mine.id)
                 leaving.client.close(_CLOSE_S)
+            log = home.logs / log_name
             return facts, start_host(
-                home, start, partial(self._step.emit, mine.id), partial(self._ended.emit, mine.id), mine.stop
+                home, start, log, partial(self._step.emit, mine.id), partial(self._ended.emit, mine.id), mine.stop
             )
 
         self._tasks.run(work, partial(self._take_loaded, mine), partial(self._take_failure, mine))
+
+    def _free_log(self) -> str:
+        """A log that no host writes to now: what one printed must not be taken for another's."""
+        taken = {client.log_path.name for client in (*(one.client for one in self._engines), *self._gone)}
+        names = (LOG_FILE.format(number) for number in itertools.count(1))
+        return next(name for name in names if name not in taken)
 
     def reload(self, engine_id: str, overrides: tuple[str, ...]) -> None:
         """The same engine with other runtime settings; what it was asked ends."""
@@ -149,10 +163,14 @@ class EngineRoom(QObject):
 
     def stop_loading(self) -> None:
         """Give up what is being loaded."""
-        if self._loading is not None:
-            self._loading.stop.set()
-            self._loading = None
-            self.changed.emit()
+        mine = self._loading
+        if mine is None:
+            return
+        mine.stop.set()
+        self._loading = None
+        self.changed.emit()
+        if mine.gone:
+            self.left.emit(mine.gone, mine.name)
 
     def unload(self, engine_id: str) -> None:
         """End an engine's host in the background; open requests end as failed."""
@@ -160,6 +178,8 @@ class EngineRoom(QObject):
         if engine is None:
             return
         self._take_out(engine)
+        if not self._current and self._engines:
+            self._current = self._engines[-1].id
         self._mark(f"{engine.name} unloaded")
         self._tasks.run(partial(engine.client.close, _CLOSE_S))
         self.changed.emit()
@@ -194,7 +214,8 @@ class EngineRoom(QObject):
         """There is room for the new engine: the one that it replaces goes."""
         mine = self._loading
         engine = self.engine(mine.instead_of) if mine is not None and mine.id == engine_id else None
-        if engine is not None:
+        if engine is not None and mine is not None:
+            self._loading = replace(mine, gone=engine.name)
             self._take_out(engine)
             self._mark(f"{engine.name} unloaded")
             self.changed.emit()
@@ -225,7 +246,8 @@ class EngineRoom(QObject):
             track.take(stats, clock.now())
 
         engine.client.on_stats = take
-        engine.client.set_stats_interval(STATS_S)
+        with contextlib.suppress(WorkbenchError):  # it died just now, which is told by itself
+            engine.client.set_stats_interval(STATS_S)
 
     def _take_failure(self, mine: Loading, failure: Failure) -> None:
         if mine.stop.is_set() or self._closed:
@@ -233,8 +255,8 @@ class EngineRoom(QObject):
         name = self._loading.name if self._loading is not None else mine.name
         self._loading = None
         self._mark(f"{name} was not loaded")
-        self.failed.emit(name, failure)
         self.changed.emit()
+        self.failed.emit(name, failure)
 
     def _take_end(self, engine_id: str, failure: object) -> None:
         engine = self.engine(engine_id)
@@ -242,15 +264,16 @@ class EngineRoom(QObject):
             return  # it was unloaded, or never ready
         self._take_out(engine)
         self._mark(f"{engine.name} ended")
-        self.died.emit(engine_id, failure)
         self.changed.emit()
+        if failure.code != "closed":  # else it was asked to go, by a loading that was given up just then
+            self.died.emit(engine, failure)
 
     def _take_out(self, engine: LoadedEngine) -> None:
         self._engines.remove(engine)
         self._gone = [client for client in self._gone if client.failure is None] + [engine.client]
         self._telemetry().detach_engine(engine.id)
         if self._current == engine.id:
-            self._current = self._engines[-1].id if self._engines else ""
+            self._current = ""
 
     def _mark(self, words: str) -> None:
         self._telemetry().mark(words, "engine")

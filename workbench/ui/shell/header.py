@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
 
 from workbench.ui.theme import SMALL, mono_font
@@ -14,6 +15,7 @@ from workbench.ui.widgets.elided_line import ElidedLine
 HEIGHT = 47
 """With the hairline under it 48."""
 _FIND_WIDTH = 196
+_FIND, _ICON_WIDTH, _NARROW = "Search actions", 40, 640
 
 
 class Header(QFrame):
@@ -25,9 +27,10 @@ class Header(QFrame):
         self.setFixedHeight(HEIGHT)
         self._title, self._subtitle = label("", "title"), ElidedLine("text3")
         self._own: list[QWidget] = []
-        find_button = button("Search actions", find, icon_name="search", tip="Every action by name (Ctrl+K)")
+        find_button = button(_FIND, find, icon_name="search", tip="Every action by name (Ctrl+K)")
         find_button.setProperty("field", True)
         find_button.setFixedWidth(_FIND_WIDTH)
+        self._find, self._narrow = find_button, False
         key = label("Ctrl+K", "text3")
         key.setFont(mono_font(SMALL))
         key.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -35,6 +38,7 @@ class Header(QFrame):
         inside.setContentsMargins(0, 0, 10, 0)
         inside.addStretch(1)
         inside.addWidget(key)
+        self._key = key
         self.monitor: QToolButton = icon_button(
             "monitor", "Show or hide the monitor (Ctrl+M)", toggle_monitor, flat=False
         )
@@ -63,3 +67,13 @@ class Header(QFrame):
 
     def set_subtitle(self, text: str) -> None:
         self._subtitle.say(text)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where there is little room the palette's field is its icon."""
+        super().resizeEvent(event)
+        narrow = event.size().width() < _NARROW
+        if narrow != self._narrow:
+            self._narrow = narrow
+            self._find.setText("" if narrow else _FIND)
+            self._find.setFixedWidth(_ICON_WIDTH if narrow else _FIND_WIDTH)
+            self._key.setVisible(not narrow)

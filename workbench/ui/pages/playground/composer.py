@@ -19,6 +19,8 @@ LARGE_PASTE = 20_000
 """Characters; more than that stands beside the message instead of in it, since a text field lays out every line."""
 _LINES = (2, 8)
 _NUL = "\0"
+_AGAIN, _EDIT = "Answer again (Ctrl+R)", "Edit your last message and send it again (Ctrl+E)"
+_NO_ENGINE = "Load an engine first"
 _WIDE = 760
 """Width in px from which all buttons have their words."""
 
@@ -101,9 +103,9 @@ class Composer(QWidget):
         self.problem.hide()
         self.tokens = figure("", 11, "text3")
         self.tokens.setAccessibleName("Length of the prompt")
-        self.again_button = button("Regenerate", self.regenerate.emit, icon_name="refresh", tip="Answer again (Ctrl+R)")
+        self.again_button = button("Regenerate", self.regenerate.emit, icon_name="refresh", tip=_AGAIN)
         self.edit_button = button(
-            "Edit", self.edit_last.emit, icon_name="pencil", tip="Edit your last message and send it again (Ctrl+E)",
+            "Edit", self.edit_last.emit, icon_name="pencil", tip=_EDIT,
             name="Edit and resend",
         )  # fmt: skip
         self.send_button = button("Send", self._act, icon_name="send", primary=True, tip="Enter")
@@ -167,8 +169,9 @@ class Composer(QWidget):
 
     def set_history(self, has_message: bool) -> None:
         """Whether there is something to regenerate or edit."""
-        self.again_button.setEnabled(has_message and self._ready and not self._streaming)
-        self.edit_button.setEnabled(has_message and self._ready and not self._streaming)
+        for made, tip in ((self.again_button, _AGAIN), (self.edit_button, _EDIT)):
+            made.setEnabled(has_message and self._ready and not self._streaming)
+            made.setToolTip(tip if self._ready else _NO_ENGINE)
 
     def show_count(self, counted: Counted | None, text: str) -> None:
         """How long the prompt is; None: nothing counted it. Dropped when the text is another one by now."""
@@ -183,6 +186,11 @@ class Composer(QWidget):
             self.tokens.setText(f"{length}{limit} tokens")
             self._problem = _sentence(counted.problem)
         self._show()
+
+    def recount(self) -> None:
+        """What stands before the message is another conversation now."""
+        if self.text().strip():
+            self._pause.start()
 
     def show_settings_problem(self, words: str) -> None:
         """What is wrong with the sampling settings; "" when nothing is."""
@@ -228,8 +236,9 @@ class Composer(QWidget):
         self.problem.setVisible(bool(words_wrong))
         restyle(self.edit, "wrong", bool(self._problem))
         self.send_button.setText("Stop" if self._streaming else "Send")
+        set_icon(self.send_button, "stop" if self._streaming else "send", "on_accent")
         self.send_button.setAccessibleName("Stop the answer" if self._streaming else "Send")
-        self.send_button.setToolTip("Esc" if self._streaming else "Enter")
+        self.send_button.setToolTip("Esc" if self._streaming else "Enter" if self._ready else _NO_ENGINE)
         self.send_button.setEnabled(self._streaming or self.sendable)
         self.burst.setEnabled(self._ready and not self._settings_problem)
 

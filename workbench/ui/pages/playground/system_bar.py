@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QSizePolicy, QWidget
 
 from workbench.core.conversation import Conversation, Mode
 from workbench.ui.pages.playground.composer import GrowingEdit
@@ -37,6 +37,9 @@ class SystemBar(QWidget):
         self.system.setPlaceholderText("none")
         self.system.setAccessibleName("System prompt")
         self.system_name.setBuddy(self.system)
+        self.raw_words = label("The text goes to the model as it is, and is continued.", "hint")
+        self.raw_words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._id = ""
         self.new_button = icon_button("plus", "New conversation (Ctrl+N)", self.new_asked.emit)
         self.export_button = icon_button("export", "Export this conversation", self.export_asked.emit)
         layout = QHBoxLayout(self)
@@ -46,6 +49,7 @@ class SystemBar(QWidget):
         layout.addSpacing(GAP)
         layout.addWidget(self.system_name)
         layout.addWidget(self.system, 1)
+        layout.addWidget(self.raw_words, 1)
         layout.addWidget(self.new_button)
         layout.addWidget(self.export_button)
         self._pause = QTimer(self)
@@ -61,16 +65,27 @@ class SystemBar(QWidget):
         self.system_changed.emit(self.system.toPlainText())
 
     def show_conversation(self, conversation: Conversation) -> None:
+        """Another one, or other turns of it; what is just being written as its system prompt stays."""
+        writing = self._pause.isActive() and conversation.id == self._id
+        self._id = conversation.id
         self.modes[conversation.mode].setChecked(True)
-        if self.system.toPlainText() != conversation.system:
+        if not writing and self.system.toPlainText() != conversation.system:
+            self._pause.stop()
             was = self.system.blockSignals(True)
             self.system.setPlainText(conversation.system)
             self.system.blockSignals(was)
         chat = conversation.mode == "chat"
         self.system.setVisible(chat)
         self.system_name.setVisible(chat)
+        self.raw_words.setVisible(not chat)
+        self.show_buttons(conversation)
+
+    def show_buttons(self, conversation: Conversation, *, streaming: bool = False) -> None:
+        """What can be done with it now."""
         self.export_button.setEnabled(bool(conversation.turns))
         self.new_button.setEnabled(bool(conversation.turns))
+        for made in self.modes.values():
+            made.setEnabled(not streaming or made.isChecked())
 
     def close_bar(self) -> None:
         self._pause.stop()

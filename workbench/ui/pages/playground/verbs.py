@@ -66,10 +66,18 @@ class Verbs:
         self._room.load(path, instead_of=current.id if current is not None else "")
 
     def load_again(self) -> None:
-        """Load the engine that was there last, with the same settings."""
-        last = self._last()
+        """Load the engine whose answer failed, else the one that was there last, with the same settings; if it is
+        loaded already, prompts go to it.
+        """
+        last = self._chat.failed or self._last()
         if last is None:
             self.pick_engine()
+            return
+        for engine in self._room.engines:
+            if engine.facts.path == last.path:
+                self._room.choose(engine.id)
+                return
+        if self._room.loading is not None and self._room.loading.path == last.path:
             return
         self.asked_path = last.path
         self._room.load(last.path, last.overrides)
@@ -85,7 +93,8 @@ class Verbs:
 
     def open_log(self) -> None:
         """What the engine's host printed, in the system's program for text."""
-        path = self._session.home.logs / LOG_FILE
+        logs = sorted(self._session.home.logs.glob(LOG_FILE.format("*")), key=lambda log: log.stat().st_mtime)
+        path = logs[-1] if logs else self._session.home.logs
         if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))):
             self._session.notices.say("info", "No program here opens text files; the log is at", str(path))
 

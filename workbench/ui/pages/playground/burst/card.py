@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QToolButton, QVB
 from workbench.core.units import format_duration
 from workbench.jobs.burst import BurstSummary
 from workbench.ui.models.burst import BurstModel, BurstSnapshot
-from workbench.ui.pages.playground.burst.table import BurstTable, speed_words
+from workbench.ui.pages.playground.burst.table import BurstTable
+from workbench.ui.pages.playground.talk.figures import digits
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import (
     GAP,
@@ -30,9 +31,13 @@ from workbench.ui.widgets.editors import number_words
 from workbench.ui.widgets.elided_line import ElidedLine
 
 STATES = (
-    ("done", "text2", "ended by the model or at the token limit"),
+    ("done", "text2", "stopped at the end of turn or at max tokens"),
     ("active", "s_gen", "tokens are coming"),
-    ("waiting", "s_pre", "sent, and no token has come yet: queued, or its prompt is being read"),
+    (
+        "waiting",
+        "s_pre",
+        "sent, and no token has come yet: queued, or its prompt is being prefilled; the two look alike here",
+    ),
     ("failed", "err", "refused by the engine, or the engine ended"),
     ("stopped", "s_other", "stopped before its end"),
 )
@@ -253,7 +258,7 @@ class BurstCard(QWidget):
         self.p95.setText("\u2013" if waits else ms_words(summary.ttft_p95_ms))
         speed = summary.output_tok_s
         missing = "\u2013" if waits else "not reported"
-        self.speed.setText(f"{speed_words(speed)} tok/s" if speed is not None else missing)
+        self.speed.setText(f"{digits(speed)} tok/s" if speed is not None else missing)
         self._sides.arrange()
         if self.is_open:
             self.table.show_rows(snapshot.id, snapshot.rows)

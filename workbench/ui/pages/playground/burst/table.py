@@ -19,12 +19,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from workbench.core.conversation_text import END_WORDS
+from workbench.core.errors import Failure
 from workbench.core.units import format_duration
 from workbench.jobs.burst import BurstRow
 from workbench.ui.icons import icon
+from workbench.ui.pages.playground.talk.answer_cause import sentence
+from workbench.ui.pages.playground.talk.figures import digits
 from workbench.ui.theme import SMALL, mono_font, theme
 from workbench.ui.widgets.basics import GAP, GAP_SMALL, button, row
-from workbench.ui.widgets.editors import THIN_SPACE, number_words
+from workbench.ui.widgets.editors import number_words
 from workbench.ui.widgets.elided_line import ElidedLine
 from workbench.ui.widgets.table_parts import side, still_head, whole_rows
 
@@ -32,17 +36,17 @@ Index = QModelIndex | QPersistentModelIndex
 HEADINGS = ("#", "State", "Prompt", "In", "Out", "TTFT, ms", "tok/s", "Answer")
 NUMBER, STATE, PROMPT, IN, OUT, TTFT, SPEED, ANSWER = range(8)
 _RIGHT = (NUMBER, IN, OUT, TTFT, SPEED)
-_WIDTHS = {NUMBER: 36, STATE: 92, IN: 60, OUT: 60, TTFT: 84, SPEED: 72}
-_NARROW_WIDTHS = {**_WIDTHS, STATE: 86, OUT: 56, TTFT: 80, SPEED: 60}
-_ICONS = {
+_WIDTHS = {NUMBER: 36, STATE: 96, IN: 60, OUT: 60, TTFT: 84, SPEED: 72}
+_NARROW_WIDTHS = {**_WIDTHS, OUT: 56, TTFT: 80, SPEED: 60}
+STATE_ICONS = {
     "waiting": ("history", "s_pre"),
     "active": ("play", "accent"),
     "done": ("check", "ok"),
     "failed": ("error", "err"),
-    "stopped": ("stop", "warn"),
+    "stopped": ("stop", "s_other"),
 }
-_REASONS = {"stop": "end of turn", "length": "max tokens", "abort": "your stop", "error": "an error"}
-_PAD = 5
+PAD = 5
+"""Left and right of what a cell shows, in px."""
 _ROW, _HEAD, _LEAST_ROWS, _MOST_ROWS, _DETAIL = 26, 27, 3, 7, 88
 _NARROW = 640
 """Below this width the prompt and its length stand under the table alone."""
@@ -113,16 +117,20 @@ def _alignment(column: int) -> int:
 
 @lru_cache(maxsize=32)
 def _state_icon(state: str, _scheme: str) -> QIcon:
-    return icon(*_ICONS[state])
+    return icon(*STATE_ICONS[state])
 
 
-def _figure(value: float | None, digits: int = 0) -> str:
-    return "\u2013" if value is None else f"{value:,.{digits}f}".replace(",", THIN_SPACE)
+def _count(value: int | None) -> str:
+    return "\u2013" if value is None else number_words(value)
 
 
-def speed_words(tok_s: float) -> str:
-    """`5 210`; one decimal below ten."""
-    return _figure(tok_s, 0 if tok_s >= 9.95 else 1)
+def _figure(value: float | None) -> str:
+    return "\u2013" if value is None else digits(value)
+
+
+def _told(failure: Failure) -> Failure:
+    """A failure with what an engine said as a sentence."""
+    return failure.model_copy(update={"what": sentence(failure.what)})
 
 
 def _line(text: str) -> str:
@@ -138,15 +146,15 @@ def cell(found: BurstRow, column: int) -> str:
     if column == PROMPT:
         return _line(found.prompt[:_BEGIN])
     if column == IN:
-        return _figure(found.input_tokens)
+        return _count(found.input_tokens)
     if column == OUT:
-        return _figure(found.output_tokens)
+        return _count(found.output_tokens)
     if column == TTFT:
-        return _figure(found.ttft_ms, 1)
+        return _figure(found.ttft_ms)
     if column == SPEED:
-        return "\u2013" if found.output_tok_s is None else speed_words(found.output_tok_s)
+        return _figure(found.output_tok_s)
     if found.failure is not None:
-        return _line(found.failure.what)
+        return _line(sentence(found.failure.what))
     tail = _line(found.text[-_TAIL:])
     return f"\u2026{tail}" if len(found.text) > _TAIL else tail
 
@@ -161,7 +169,7 @@ def cell_words(found: BurstRow, column: int) -> str:
             return "one token has no speed"
         return "not reported" if found.failure is None and found.state != "stopped" else "none: it ended before"
     if column == ANSWER and found.failure is not None:
-        return "\n".join(found.failure.lines())
+        return "\n".join(_told(found.failure).lines())
     if column == PROMPT:
         return found.prompt[:_TIP]
     if column == ANSWER:
@@ -179,15 +187,15 @@ def detail_words(found: BurstRow) -> str:
         parts.append(f"in {number_words(found.input_tokens) if known else cell_words(found, IN)}")
     parts += [
         f"out {number_words(found.output_tokens)}" if found.output_tokens is not None else "out not reported",
-        f"TTFT {_figure(found.ttft_ms, 1)} ms" if found.ttft_ms is not None else f"TTFT {cell_words(found, TTFT)}",
+        f"TTFT {_figure(found.ttft_ms)} ms" if found.ttft_ms is not None else f"TTFT {cell_words(found, TTFT)}",
     ]
     if found.output_tok_s is not None:
-        parts.append(f"{speed_words(found.output_tok_s)} tok/s")
+        parts.append(f"{digits(found.output_tok_s)} tok/s")
     if found.latency_ms is not None:
         parts.append(f"latency {format_duration(found.latency_ms / 1000)}")
     if found.seed is not None:
         parts.append(f"seed {found.seed}")
-    parts.append(f"ended by {_REASONS[found.reason]}" if found.reason is not None else "streaming")
+    parts.append(" ".join(END_WORDS[found.reason]) if found.reason is not None else "streaming")
     return "   ".join(parts)
 
 
@@ -199,7 +207,7 @@ class _Cells(QStyledItemDelegate):
         if option.state & QStyle.StateFlag.State_Selected:  # type: ignore[attr-defined]
             painter.fillRect(rect, theme().colour("accent_bg"))
         inner = QStyleOptionViewItem(option)
-        inner.rect = rect.adjusted(_PAD, 0, -_PAD, 0)  # type: ignore[attr-defined]
+        inner.rect = rect.adjusted(PAD, 0, -PAD, 0)  # type: ignore[attr-defined]
         super().paint(painter, inner, index)
 
     def initStyleOption(self, option: QStyleOptionViewItem, index: Index) -> None:
@@ -325,7 +333,7 @@ class BurstTable(QWidget):
         self._shown = (self.model.burst, found.number, len(found.text))
         words = detail_words(found)
         if found.failure is not None:
-            words = " ".join(found.failure.lines())
+            words = " ".join(_told(found.failure).lines())
         if len(found.text) > MOST_SHOWN:
             words += f"   the first {number_words(MOST_SHOWN)} characters are shown, Copy takes all"
         self.about.say(words)

@@ -46,8 +46,9 @@ NOTHING = Now({}, None, None)
 def state_words(row: EngineRow, now: Now) -> tuple[str, str, str, str]:
     """Word, token of its colour, icon, and the whole of it for the tool tip."""
     if row.path in now.loaded:
-        tip = "Prompts go to it" if row.path == now.current else "Loaded beside the engine that prompts go to"
-        return "loaded", "ok", "check", tip
+        if row.path == now.current:
+            return "in use", "accent", "check", "Loaded, and prompts go to it"
+        return "loaded", "ok", "check", "Loaded beside the engine that prompts go to"
     if row.path == now.loading:
         return "loading", "accent", "play", "It is being loaded"
     word, kind, reason = badge_words(row)
@@ -57,8 +58,9 @@ def state_words(row: EngineRow, now: Now) -> tuple[str, str, str, str]:
 
 
 def precision_cell(row: EngineRow) -> str:
-    """`INT4 AWQ, KV FP8`."""
-    return f"{row.weights}, KV {row.kv}" if row.kv else row.weights
+    """`INT4 AWQ weights, FP8 KV cache`, as the header of the page has it."""
+    weights = f"{row.weights} weights" if row.weights else ""
+    return ", ".join(part for part in (weights, f"{row.kv} KV cache" if row.kv else "") if part)
 
 
 def _cell(row: EngineRow, column: int, now: Now) -> str:
@@ -106,7 +108,7 @@ class PickModel(RowsModel):
         if role == SORT_ROLE:
             return {SIZE: row.size_bytes, BUILT: row.created_at}.get(column, _cell(row, column, self.now).casefold())
         if role == SEARCH_ROLE:
-            state = state_words(row, self.now)[0]
+            state = state_words(row, self.now)[0] + (" loaded" if row.path in self.now.loaded else "")
             words = (row.name, row.model, row.path.name, precision_cell(row), row.toolchain, state, *row.tags)
             return " ".join(words)
         if role == Qt.ItemDataRole.TextAlignmentRole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
@@ -15,7 +16,7 @@ from workbench.core.units import format_duration
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
 from workbench.ui.pages.playground.settings.sampling import LABEL_WIDTH
 from workbench.ui.widgets.basics import GAP, MARGIN, button, chip, column, label, row, segments, set_chip
-from workbench.ui.widgets.editors import ChoiceEditor, Editor, SwitchEditor, make_editor
+from workbench.ui.widgets.editors import ChoiceEditor, Editor, NumberEditor, SwitchEditor, make_editor
 from workbench.ui.widgets.fold import Fold
 
 _POOL: tuple[tuple[str, str], ...] = (
@@ -26,7 +27,13 @@ _POOL: tuple[tuple[str, str], ...] = (
 )
 """The ways to size the KV pool, of which one counts."""
 _POOL_START = {"kv_fraction": 0.9, "kv_cache_gib": 1.0, "kv_blocks": 1024}
-_SHORT = {"max_num_batched_tokens": "Tokens a pass", "host_cache_gib": "Host cache", "scheduler_policy": "Scheduler"}
+_SHORT = {"host_cache_gib": "Host cache", "scheduler_policy": "Scheduler"}
+
+
+def _from_front(editor: Editor) -> None:
+    """A number that is longer than its field is read from its front."""
+    if isinstance(editor, NumberEditor):
+        editor.edit.home(False)
 
 
 class PoolSize(QWidget):
@@ -56,6 +63,8 @@ class PoolSize(QWidget):
             line = row(None, unit, editor)
             layout.addWidget(line)
             editor.line_widget = line  # type: ignore[attr-defined]
+            if isinstance(editor, NumberEditor):
+                editor.edit.editingFinished.connect(partial(_from_front, editor))
             editor.changed.connect(self.changed)
         self._group.idClicked.connect(self._choose)
         self.set_values({})
@@ -70,6 +79,7 @@ class PoolSize(QWidget):
         self.buttons[chosen].setChecked(True)
         for name, editor in self.editors.items():
             editor.set_value(values.get(name) if name == chosen else _POOL_START[name])
+            _from_front(editor)
         self._show()
 
     def offer(self, names: frozenset[str]) -> None:
@@ -168,6 +178,7 @@ class RuntimePanel(Fold):
             data = self._facts.preset.to_data()
             for path, editor in self.editors.items():
                 editor.set_value(value_at(data, fields_by_path()[path]))
+                _from_front(editor)
             runtime = data.get("runtime", {})
             self.pool.set_values({name: runtime.get(name) for name in _POOL_START})
         self._edited()
@@ -243,7 +254,7 @@ def facts_of(engine: LoadedEngine) -> dict[str, str]:
         "Toolchain": facts.toolchain_title,
         "Precision": facts.precision_words,
         "Max. batch size": count(ready.limits.get("max_batch_size")),
-        "Max. tokens per pass": count(ready.limits.get("max_num_batched_tokens")),
+        "Tokens per pass": count(ready.limits.get("max_num_batched_tokens")),
         "Max. sequence": count(ready.limits.get("max_seq_len"), "tokens"),
         "KV blocks": count(blocks),
         "Tokens per block": count(size),

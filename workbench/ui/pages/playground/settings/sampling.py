@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 from typing import Any
 
@@ -20,6 +21,8 @@ from workbench.ui.widgets.switch import Switch
 FIELD_WIDTH, LABEL_WIDTH = 58, 96
 _MOST_DRAWN_SEED = 999_999
 """Short enough to be read out; any seed of 32 bits may be typed."""
+_SHORT = {"repetition_penalty": "Repetition pen."}
+"""Names that are too long for their column; sentences have them in full."""
 
 
 class SettingRow:
@@ -28,7 +31,7 @@ class SettingRow:
     def __init__(self, field: SamplingField, grid: QGridLayout, at: int, changed: Signal) -> None:
         self.field = field
         self._steps = 10**field.decimals
-        self.name = label(field.title, "text2")
+        self.name = label(_SHORT.get(field.name, field.title), "text2")
         self.name.setMinimumWidth(LABEL_WIDTH)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(field.low * self._steps), round(field.high * self._steps))
@@ -56,10 +59,12 @@ class SettingRow:
         try:
             number = float(text) if self.field.decimals else int(text)
         except ValueError:
+            number = math.nan
+        if math.isnan(number):  # float() takes "nan" too
             kind = "a number" if self.field.decimals else "a whole number"
-            raise SamplingError(self.field.name, f"{self.field.title} must be {kind}.") from None
+            raise SamplingError(self.field.name, f"{self.field.title} must be {kind}.")
         if not abs(number) < 1e12:
-            raise SamplingError(self.field.name, f"{self.field.title}: that is too large.")
+            raise SamplingError(self.field.name, f"{self.field.title} is too large.")
         return number
 
     def set_value(self, value: float) -> None:
@@ -98,7 +103,9 @@ class SettingRow:
 
 
 class SamplingPanel(Fold):
-    """All settings of a request. `changed` when a person changed one."""
+    """All settings of a request. `changed` when a person changed one: who hears it calls `check`, which marks what is
+    wrong and returns the words of it.
+    """
 
     changed = Signal()
 
@@ -120,7 +127,7 @@ class SamplingPanel(Fold):
         self.seed.setAccessibleName("Seed")
         self.keep_seed = icon_button("lock", "Keep this seed for every answer", flat=False)
         self.keep_seed.setCheckable(True)
-        self.draw_button = icon_button("dice", "Draw another seed", self.draw_seed, flat=False)
+        self.draw_button = icon_button("dice", "Draw another seed", self._draw_another, flat=False)
         self.stops = StopStrings()
         self.logprobs = Switch("Token log-probabilities")
         self.logprobs.setChecked(True)
@@ -147,10 +154,10 @@ class SamplingPanel(Fold):
         self._supported: frozenset[str] | None = None
         self.seed.setToolTip("Where the drawing begins: the same seed, prompt and settings give the same answer")
         self.seed.textEdited.connect(lambda _: self._seed_typed())
+        self.seed.editingFinished.connect(lambda: self.seed.home(False))
         self.stops.changed.connect(self.changed)
-        self.keep_seed.toggled.connect(lambda _: self.changed.emit())
-        self.logprobs.toggled.connect(lambda _: self.changed.emit())
-        self.changed.connect(self.check)
+        self.keep_seed.clicked.connect(lambda: self.changed.emit())
+        self.logprobs.clicked.connect(lambda: self.changed.emit())
 
     # -- values
 
@@ -181,7 +188,11 @@ class SamplingPanel(Fold):
         return words
 
     def draw_seed(self) -> None:
-        self.seed.setText(str(secrets.randbelow(_MOST_DRAWN_SEED + 1)))
+        self._show_seed(str(secrets.randbelow(_MOST_DRAWN_SEED + 1)))
+
+    def _show_seed(self, text: str) -> None:
+        self.seed.setText(text)
+        self.seed.home(False)  # a long one is read from its front
 
     def reset(self) -> None:
         """All as it was at first."""
@@ -189,6 +200,8 @@ class SamplingPanel(Fold):
             self.rows[field.name].set_value(field.start)
         self.stops.set_values(())
         self.keep_seed.setChecked(False)
+        self.draw_seed()
+        self.logprobs.setChecked(True)
         self.changed.emit()
 
     def show_engine(self, supported: tuple[str, ...] | None, who: str) -> None:
@@ -210,6 +223,10 @@ class SamplingPanel(Fold):
                 elif isinstance(widget, QLabel | Switch):
                     widget.setToolTip("")
         self.check()
+
+    def _draw_another(self) -> None:
+        self.draw_seed()
+        self.changed.emit()  # what stood there may have been wrong
 
     def _seed_typed(self) -> None:
         self.keep_seed.setChecked(True)
@@ -237,7 +254,7 @@ class SamplingPanel(Fold):
         if isinstance(stops, list):
             self.stops.set_values(tuple(str(one) for one in stops))
         if isinstance(state.get("seed"), str):
-            self.seed.setText(state["seed"])
+            self._show_seed(state["seed"])
             self.keep_seed.setChecked(True)
         self.logprobs.setChecked(bool(state.get("logprobs", True)))
         self.set_open(bool(state.get("open", True)))

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from workbench.ui.models.jobs import grouped
 from workbench.ui.pages.playground.talk.code_block import CodeBlock
-from workbench.ui.pages.playground.talk.dress import PARAGRAPH_GAP
+from workbench.ui.pages.playground.talk.dress import LINE, PARAGRAPH_GAP
 from workbench.ui.pages.playground.talk.markdown import Block, Splitter, plain_lines, split
 from workbench.ui.pages.playground.talk.parts import FOLD_CHARS, FOLD_FROM, Part, estimate, plain_parts
 from workbench.ui.pages.playground.talk.text_part import TextPart
@@ -75,6 +75,12 @@ class Body(QWidget):
         """A finished answer."""
         self._clear()
         self._absorb(split(text))
+        self._changed()
+
+    def set_note(self, words: str) -> None:
+        """Words of the workbench's own in the place of a text."""
+        self._clear()
+        self._parts = [Part("note", words)]
         self._changed()
 
     def set_plain(self, text: str, *, unfolded: bool = False) -> None:
@@ -308,6 +314,8 @@ class Body(QWidget):
             widget.setMaximumWidth(widget.sizeHint().width())
         else:
             part.height = widget.heightForWidth(width) if widget.hasHeightForWidth() else widget.sizeHint().height()
+            if part.kind == "note" and not number:
+                part.height = max(part.height, LINE + 6)  # its one line then stands beside the role
         part.width, part.dirty = width, False
         view = part.view
         if view is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from PySide6.QtGui import QPainter, QPaintEvent
@@ -15,13 +16,38 @@ from workbench.ui.widgets.basics import GAP, button, label, row, set_sign, surfa
 from workbench.ui.widgets.cause_card import breakable
 
 _SHOWN_CHARS = 400
+_IN_NUMBER = re.compile("(?<=[0-9][,.:])\u200b(?=[0-9])")
+_SMALL_WORD = re.compile(r"[a-z]+\b")
+
+
+def sentence(text: str) -> str:
+    """What an engine said, as a sentence: a capital and a full stop. A name such as `max_tokens` stays as it is."""
+    text = text.strip()
+    if _SMALL_WORD.match(text):
+        text = text[0].upper() + text[1:]
+    return text if not text or text[-1] in ".!?:…" else f"{text}."
+
+
+def _flowing(text: str) -> str:
+    """A text for a label: long paths may break, numbers do not."""
+    return _IN_NUMBER.sub("", breakable(visible(text)))
 
 
 class AnswerCause(QFrame):
-    """The cause card below an answer; `reload` is None where loading the engine again would not help."""
+    """The cause card below an answer; `reload` is None where loading the engine again would not help. `refused`: the
+    engine took nothing of the request.
+    """
 
-    def __init__(self, failure: Failure, reload: Callable[[], None] | None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        failure: Failure,
+        reload: Callable[[], None] | None,
+        parent: QWidget | None = None,
+        *,
+        refused: bool = False,
+    ) -> None:
         super().__init__(parent)
+        failure = failure.model_copy(update={"what": sentence(failure.what)})
         self.failure = failure
         self.setProperty("surface", "card")
         self.setAccessibleName("Why the answer failed")
@@ -31,21 +57,23 @@ class AnswerCause(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 10, 12, 12)
         layout.setSpacing(6)
-        layout.addWidget(row(sign, label("The answer ended early", "name"), None))
-        layout.addWidget(label(breakable(visible(failure.what)), "text2", wrap=True, selectable=True))
+        layout.addWidget(
+            row(sign, label("The request was refused" if refused else "The answer ended early", "name"), None)
+        )
+        layout.addWidget(label(_flowing(failure.what), "text2", wrap=True, selectable=True))
         if failure.evidence:
             evidence = visible(failure.evidence)
             shown = evidence if len(evidence) <= _SHOWN_CHARS else evidence[: _SHOWN_CHARS - 1] + "…"
             box = surface("sunken")
             inner = QVBoxLayout(box)
             inner.setContentsMargins(12, 6, 12, 6)
-            line = label(breakable(shown), wrap=True, selectable=True)
+            line = label(_flowing(shown), wrap=True, selectable=True)
             line.setFont(mono_font(SMALL))
             line.setAccessibleName(evidence[:2000])
             inner.addWidget(line)
             layout.addWidget(box)
         if failure.fix:
-            layout.addWidget(label(breakable(visible(failure.fix)), "text2", wrap=True, selectable=True))
+            layout.addWidget(label(_flowing(failure.fix), "text2", wrap=True, selectable=True))
         self.reload_button = None
         self.copy_button = button(
             "Copy", lambda: copy_text("\n".join(failure.lines())), small=True, name="Copy what happened"
@@ -58,7 +86,10 @@ class AnswerCause(QFrame):
 
     def fit(self, width: int) -> int:
         """The height that it takes at `width` px."""
-        return max(self.layout().heightForWidth(width), self.layout().minimumSize().height())
+        for part in self.findChildren(QWidget):
+            part.ensurePolished()  # else lines are as high as those of another font
+        self.layout().invalidate()
+        return max(self.heightForWidth(width), self.minimumSizeHint().height())  # with its border, unlike the layout's
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)

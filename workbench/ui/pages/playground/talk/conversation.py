@@ -126,9 +126,9 @@ class ConversationView(QScrollArea):
             kept += 1
         live = [] if other else self._rows[kept:]
         live = [row for row in live if row.streaming and wanted and row.turn.parent == wanted[-1]]
-        for row in self._rows[kept:]:
-            if row not in live:
-                self._remove(row)
+        gone = [row for row in self._rows[kept:] if row not in live]
+        for row in gone:
+            del self._by_id[row.turn.id]
         self._rows = self._rows[:kept]
         number = 0
         for place, turn in enumerate(path):
@@ -139,6 +139,11 @@ class ConversationView(QScrollArea):
             else:
                 self._rows.append(self._make_row(turn, number, siblings, raw))
         self._rows += live
+        if self._focused in gone and self._rows:
+            # Before it is hidden: else any other widget gets the focus.
+            self._rows[-1 if other else min(kept, len(self._rows) - 1)].setFocus(Qt.FocusReason.OtherFocusReason)
+        for row in gone:
+            self._remove(row)
         if other:
             self._follow = True
         self._ask()
@@ -146,7 +151,8 @@ class ConversationView(QScrollArea):
     def begin_answer(
         self, turn: Turn, *, t0_s: float | None = None, input_tokens: int | None = None, note: str = ""
     ) -> None:
-        """An answer comes: a row at the end, with a caret. `turn.id` may be a provisional one.
+        """An answer comes: a row at the end, with a caret, and from now on the end is followed. `turn.id` may be a
+        provisional one.
 
         `t0_s` is when the request was handed over (monotonic; without it TTFT shows only at the end), `note` is said
         beside "streaming".
@@ -158,6 +164,7 @@ class ConversationView(QScrollArea):
             row = self._make_row(turn, number, (), raw)
             self._rows.append(row)
         row.begin(LiveAnswer(t0_s, input_tokens, note))
+        self._follow = True
         self._set_busy()
         self._ask()
 
@@ -233,7 +240,8 @@ class ConversationView(QScrollArea):
         return row
 
     def _remove(self, row: TurnRow) -> None:
-        self._by_id.pop(row.turn.id, None)
+        if self._by_id.get(row.turn.id) is row:
+            del self._by_id[row.turn.id]
         if self._focused is row:
             self._focused = None
         row.hide()

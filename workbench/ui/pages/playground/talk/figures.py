@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QToolTip, QWidget
 
 from workbench.core import metrics
 from workbench.core.answer import AnswerRecord, Piece
-from workbench.core.conversation_text import DEFINITIONS
+from workbench.core.conversation_text import DEFINITIONS, END_WORDS
 from workbench.core.metrics import Chunk
 from workbench.ui.models.jobs import grouped
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
@@ -32,11 +32,11 @@ _GAP, _INNER = 14, 4
 TTFT, SPEED = (f"{name}: {DEFINITIONS[name]}" for name in ("TTFT", "speed"))
 INPUT, OUTPUT = f"in: {DEFINITIONS['in']}", f"out: {DEFINITIONS['out']}"
 STOPPED = "Why the answer ended there"
-_REASONS = {
-    "stop": ("stopped at", "end of turn", "the model ended its turn, or wrote one of the stop strings."),
-    "length": ("stopped at", "max tokens", "the limit of new tokens, or the engine's longest sequence, was reached."),
-    "abort": ("stopped by", "you", "the request was aborted."),
-    "error": ("ended by", "error", "the request failed; what had come stays."),
+_WHY = {
+    "stop": "the model ended its turn, or wrote one of the stop strings.",
+    "length": "the limit of new tokens, or the engine's longest sequence, was reached.",
+    "abort": "the request was aborted.",
+    "error": "the request failed; what had come stays.",
 }
 NOT_REPORTED = "not reported"
 _DASH = "\u2013"
@@ -52,12 +52,17 @@ class Figure:
     state: str = "text"
 
 
+def digits(value: float) -> str:
+    """A time in ms or a speed in tok/s with as many digits as all of the playground gives it: `5 210`, `244`, `9.8`."""
+    return grouped(round(value)) if value >= 9.95 else f"{value:.1f}"
+
+
 def _speed_text(tok_s: float) -> str:
-    return f"{grouped(round(tok_s))} tok/s" if tok_s >= 9.95 else f"{tok_s:.1f} tok/s"
+    return f"{digits(tok_s)} tok/s"
 
 
 def ttft_text(ttft_ms: float) -> str:
-    return f"{grouped(round(ttft_ms))} ms" if ttft_ms >= 9.95 else f"{ttft_ms:.1f} ms"
+    return f"{digits(ttft_ms)} ms"
 
 
 def _count(name: str, count: int | None, definition: str) -> Figure:
@@ -99,7 +104,7 @@ def figures_of(record: AnswerRecord | None) -> tuple[Figure, ...]:
         )
     ends = ends_of(record.pieces)
     speed = metrics.output_tok_s(ends)
-    label, words, why = _REASONS[record.reason]
+    label, words = END_WORDS[record.reason]
     source = f"{OUTPUT} Counted by: {record.count_source}."
     return (
         _ttft(metrics.ttft_ms(record.t0_s, ends)),
@@ -108,7 +113,7 @@ def figures_of(record: AnswerRecord | None) -> tuple[Figure, ...]:
         else _absent("speed", SPEED, _DASH if ends else NOT_REPORTED),
         _count("in", record.input_tokens, INPUT),
         _count("out", metrics.output_tokens(ends) if ends else record.output_tokens, source),
-        Figure(label, words, f"{STOPPED}: {why}"),
+        Figure(label, words, f"{STOPPED}: {_WHY[record.reason]}"),
     )
 
 

@@ -16,7 +16,7 @@ from workbench.ui.pages.playground.talk.figures import FiguresLine
 from workbench.ui.widgets.basics import label, set_icon
 
 BUTTON_H, LABEL_H = 24, 24
-_ICON_W, _GAP = 28, 2
+_ICON_W, _GAP, _SCALE_GAP = 28, 2, 10
 
 
 @dataclass(frozen=True)
@@ -118,42 +118,58 @@ class RowButtons:
         for made in self.by_name.values():
             made.update()
 
-    def all(self) -> list[QWidget]:
-        """Buttons and labels, from left to right."""
+    def all(self, *, scale: bool = True) -> list[QWidget]:
+        """Buttons and labels, from left to right; `scale`: that one too."""
         out: list[QWidget] = []
         for key, made in self.by_name.items():
-            if key == "tokens" and self.scale is not None:
+            if key == "tokens" and self.scale is not None and scale:
                 out.append(self.scale)
             if key == "after" and self._branch is not None:
                 out.append(self._branch)
             out.append(made)
         return out
 
-    @property
-    def width(self) -> int:
+    def width(self, *, scale: bool = True) -> int:
         """Of all side by side, in px."""
-        return sum(_width(widget) + _GAP for widget in self.all())
+        shown = self.all(scale=scale)
+        return sum(_width(widget) + _GAP for widget in shown) + (2 * _SCALE_GAP if self.scale in shown else 0)
 
-    def place(self, right: int, y: int) -> None:
+    def place(self, right: int, y: int, *, scale: bool = True) -> None:
         """Put them side by side, the last one's edge at `right`."""
         x = right
-        for widget in reversed(self.all()):
+        for widget in reversed(self.all(scale=scale)):
             wide = _width(widget)
-            x -= wide
+            beside = _SCALE_GAP if widget is self.scale else 0
+            x -= wide + beside
             widget.setGeometry(x, y, wide, BUTTON_H if isinstance(widget, QPushButton) else LABEL_H)
-            x -= _GAP
+            x -= _GAP + beside
 
     def lay_foot(self, figures: FiguresLine, left: int, inner: int, y: int) -> int:
-        """The figures and, right of them or where there is no room below, the buttons; returns the lower edge."""
+        """The figures and, right of them or where there is no room below, the buttons; returns the lower edge. A scale
+        that has no room beside the buttons stands below them.
+        """
         natural = figures.natural_width()
-        beside = natural + self.width <= inner
-        height = figures.fit(min(natural, inner - self.width) if beside else inner)
+        scale = self.scale is None or self.width() <= inner
+        if isinstance(self.scale, QLabel):
+            self.scale.setWordWrap(False)
+        width = self.width(scale=scale)
+        beside = natural + width <= inner
+        height = figures.fit(min(natural, inner - width) if beside else inner)
         figures.setGeometry(left, y, natural if beside else inner, height)
-        if not beside and figures.last_right + self.width <= inner:
+        if not beside and figures.last_right + width <= inner:
             y, height = y + height - LABEL_H, LABEL_H
         elif not beside and self.by_name:
             y, height = y + height, BUTTON_H
-        self.place(left + inner, y)
+        self.place(left + inner, y, scale=scale)
+        return y + height if scale else self._place_scale(left, inner, y + height)
+
+    def _place_scale(self, left: int, inner: int, y: int) -> int:
+        assert self.scale is not None
+        wide, height = min(_width(self.scale), inner), LABEL_H
+        if isinstance(self.scale, QLabel) and _width(self.scale) > inner:
+            self.scale.setWordWrap(True)
+            height = max(LABEL_H, self.scale.heightForWidth(inner))
+        self.scale.setGeometry(left, y, wide, height)
         return y + height
 
     def lay_said(self, right: int, y: int, *, hidden: bool) -> int:
@@ -171,6 +187,9 @@ class RowButtons:
 
 
 def _width(widget: QWidget) -> int:
+    if isinstance(widget, QLabel):
+        widget.ensurePolished()
+        return widget.fontMetrics().horizontalAdvance(widget.text()) + 2
     if isinstance(widget, QPushButton):
         return max(widget.sizeHint().width(), _ICON_W) if widget.text() else _ICON_W
     return widget.minimumWidth() or widget.sizeHint().width()

@@ -25,6 +25,7 @@ from workbench.ui.pages.playground.talk.parts import rough_height
 from workbench.ui.pages.playground.talk.row_buttons import QuietButton, RowButtons, Verbs
 from workbench.ui.pages.playground.talk.text_part import TextPart
 from workbench.ui.pages.playground.talk.token_view import LogpScale, TokenView, cells_of
+from workbench.ui.pages.playground.talk.turn_words import NOTHING_SAID, nothing_said, was_refused, why_no_scale
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import label
 
@@ -139,7 +140,7 @@ class TurnRow(QWidget):
         self.failure = failure or (turn.answer.failure if turn.answer is not None else None)
         self.can_reload = can_reload
         self.setAccessibleName(self.role_words)
-        if self.body is not None and turn.text == shown:
+        if self.body is not None and turn.text == shown and turn.text.strip():
             self.body.finish()
             self._remake(body=False)
         else:
@@ -160,7 +161,9 @@ class TurnRow(QWidget):
             self.figures.set_figures(self._live.figures() if self._live is not None else figures_of(self.turn.answer))
         self._make_buttons()
         if self.failure is not None and not self.streaming:
-            self.cause = AnswerCause(self.failure, self._verbs.reload if self.can_reload else None, self)
+            refused = was_refused(self.turn, self.text, self.failure)
+            reload = self._verbs.reload if self.can_reload and not refused else None
+            self.cause = AnswerCause(self.failure, reload, self, refused=refused)
         for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
             child.show()
         if self.body is not None and (self.tokens is not None or self.editor is not None):
@@ -175,6 +178,8 @@ class TurnRow(QWidget):
             self.body.begin()
             if self._live.text:
                 self.body.feed(self._live.text)
+        elif nothing_said(self.turn):
+            self.body.set_note(NOTHING_SAID)
         elif self.is_answer:
             self.body.set_markdown(self.turn.text)
         else:
@@ -286,13 +291,13 @@ class TurnRow(QWidget):
         self._verbs.edit(self.turn.id, text)
 
     def _end_edit(self) -> None:
+        self.setFocus(Qt.FocusReason.OtherFocusReason)  # first: a field that is hidden gives its focus to any widget
         if self.editor is not None:
             self.editor.hide()
             self.editor.deleteLater()
             self.editor = None
         if self.body is not None:
             self.body.show()
-        self.setFocus(Qt.FocusReason.OtherFocusReason)
         self._edit_grew()
 
     def _regenerate(self) -> None:
@@ -327,10 +332,8 @@ class TurnRow(QWidget):
         if tokens.reported:
             made = LogpScale(self)
         else:
-            engine = self.turn.answer.engine if self.turn.answer is not None else None
-            by = (engine.toolchain or engine.name if engine is not None else "") or self.engine_words or "the engine"
-            what = "log-probabilities" if tokens.cells else "tokens"
-            made = label(f"{what} not reported by {by}", "hint")
+            why = why_no_scale(self.turn, self.streaming, bool(tokens.cells), self.engine_words)
+            made = label(why, "hint")
             made.setParent(self)
         made.show()
         return made
