@@ -381,6 +381,12 @@ def test_a_reload_that_cannot_be_leaves_the_engine_that_runs(
     engine()
     term.say("/reload")
     term.expect("loaded")
+    engine(never_ready=True)
+    term.say("/reload")
+    term.expect("Loading the engine …")
+    time.sleep(0.5)
+    term.send("\x03")
+    term.expect("Loading the engine was stopped. No engine is loaded now; /reload loads it.")
     term.say("/quit")
     assert term.end() == 0
     assert "--set" not in term.seen and "fixed in a built engine" in term.seen

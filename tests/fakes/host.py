@@ -3,14 +3,14 @@
 It speaks the protocol from its own hand (no code of the worker's end), refuses commands with fields that the schema
 does not have, and ends with code 9 when its client breaks a rule. Settings:
 
-tokens_per_s (float, 0: at once) · answer (list of texts, one a token, repeated) · never_ready · fail_load (message) · fail_with_blocks
-(a pool of so many fails to load) ·
-load_lines (raw lines before `ready`) · die_after (tokens of any request, then SIGKILL itself) · die_quietly (exit
-code 0 instead) · rubbish_after (tokens, then `rubbish_lines` lines of rubbish) · long_line_after (tokens, then a line
-over the limit) · flood (repeat the first token for ever) · first_id (of each answer, instead of 0) · stop_reading (after the spec) · go_silent_after (tokens) ·
-ignore_end (no shutdown, no end of file, no SIGTERM) · child (start a child that keeps the pipes open; its pid is in
-`hello`'s versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one) ·
-takes (names of the sampling settings that `ready` tells)
+tokens_per_s (float, 0: at once) · answer (list of texts, one a token, repeated) · never_ready · fail_load (message) ·
+fail_with_blocks (a pool of so many fails to load) · load_lines (raw lines before `ready`) · die_after (tokens of any
+request, then SIGKILL itself) · die_quietly (exit code 0 instead) · rubbish_after (tokens, then `rubbish_lines` lines
+of rubbish) · long_line_after (tokens, then a line over the limit) · flood (repeat the first token for ever) ·
+first_id (of each answer, instead of 0) · stop_reading (after the spec) · go_silent_after (tokens) · ignore_end (no
+shutdown, no end of file, no SIGTERM) · child (start a child that keeps the pipes open; its pid is in `hello`'s
+versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one) · takes
+(names of the sampling settings that `ready` tells)
 
 Settings may also stand in the environment, as JSON in FAKE_HOST (tests/fakes/interpreter.py).
 """

@@ -457,5 +457,8 @@ def test_what_came_is_kept_in_columns_and_given_back_as_it_was() -> None:
     with pytest.raises(OverflowError):
         came.add(Tokens(t=6.0, request="r", text="lost", ids=[1, 2**63], logprobs=[-1.0, -1.0]), 15.0)
     came.add(Tokens(t=7.0, request="r", text="f", ids=[9]), 16.0)
-    assert [came.event(number) for number in range(len(came))] == [*events, Tokens(t=7.0, request="r", text="f", ids=[9])]
+    assert [came.event(number) for number in range(len(came))] == [
+        *events,
+        Tokens(t=7.0, request="r", text="f", ids=[9]),
+    ]
     assert (came.text, came.tokens, came.logprobs) == ("abcdef", 6, (-0.5, -1.0, -2.0, float("-inf")))

@@ -81,6 +81,15 @@ def test_nothing_is_cut_off_in_the_smallest_window(open_over: OpenOver, page: st
 
 
 @pytest.mark.slow
+def test_the_playground_is_whole_beside_the_monitor_in_the_smallest_window(open_over: OpenOver) -> None:
+    window = open_over("full", (960, 600))
+    window.show_page("playground")
+    assert window.monitor.isVisible()
+    found = sweep(window, "playground", cut_off)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", NAMES)
 def test_tab_and_back_reach_every_control(open_over: OpenOver, page: str, state: str) -> None:

@@ -119,15 +119,22 @@ def monitor(
     record: Annotated[
         Path | None, typer.Option("--record", help="Write what was read to this file at the end; .gz compresses it.")
     ] = None,
-    as_json: JsonFlag = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object; with --seconds one a reading, each on a line of its own."),
+    ] = False,
 ) -> None:
     """Watch GPUs, host memory and CPU; into a pipe, one line a reading.
+
+    With --json alone, or with --once, it is one reading. null is not reported: an engine's weights and KV pool where
+    no engine is known, for example.
 
     \b
     Examples:
       workbench monitor
       workbench monitor --interval 0.1 --record load.jsonl.gz
       workbench monitor --json
+      workbench monitor --json --seconds 60 --interval 0.5 > load.jsonl
     """
     from workbench.cli.context import running
     from workbench.cli.monitor import run_monitor

@@ -79,6 +79,12 @@ class Context:
             sys.stdout.write(text.rstrip("\n") + "\n")
         sys.stdout.flush()
 
+    def line(self, data: Any) -> None:
+        """One JSON object of several, on a line of its own."""
+        self._answered = True
+        sys.stdout.write(json.dumps(_plain(data), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
     def fail(self, failure: Failure) -> None:
         """A failure in words; with --json the same on stdout as an object, unless the result is out already."""
         if self.as_json and not self._answered:

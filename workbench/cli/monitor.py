@@ -1,8 +1,9 @@
-"""`workbench monitor`: GPUs and host live on a terminal, as lines, as one JSON snapshot, or into a recording."""
+"""`workbench monitor`: GPUs and host live on a terminal, as lines of text or JSON, once, or into a recording."""
 
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,11 @@ _FIRST_PAUSE_S = 0.3
 
 
 def run_monitor(context: Context, *, interval_s: float, once: bool, seconds: float | None, record: Path | None) -> None:
-    if record is not None and record.exists():
-        raise BadInputError(f"{record} exists already.", fix="Give another name.", code="exists")
+    if record is not None:
+        _check_writable(record)
     telemetry = Telemetry()
     telemetry.set_rate(1.0 / interval_s)
-    if once or context.as_json:
+    if once or (context.as_json and seconds is None):
         try:
             _read_twice(telemetry)
             if record is not None:
@@ -34,7 +35,7 @@ def run_monitor(context: Context, *, interval_s: float, once: bool, seconds: flo
             snapshot = telemetry.snapshot()
             context.result(plain(snapshot), None)
             if not context.as_json:
-                context.out.print(view(telemetry, snapshot))
+                context.out.print(view(telemetry, snapshot, live=False))
         finally:
             telemetry.close()
         return
@@ -48,6 +49,22 @@ def run_monitor(context: Context, *, interval_s: float, once: bool, seconds: flo
     if record is not None:
         write(telemetry, record)
         context.note(f"recorded in {record}")
+
+
+def _check_writable(record: Path) -> None:
+    """Said before an hour of watching, not after it."""
+    if record.exists():
+        raise BadInputError(f"{record} exists already.", fix="Give another name.", code="exists")
+    try:
+        with tempfile.TemporaryFile(dir=record.parent):
+            pass
+    except OSError as error:
+        raise BadInputError(
+            f"{record} cannot be written.",
+            evidence=error.strerror or str(error),
+            fix="Give a place that can be written to.",
+            code="not-writable",
+        ) from error
 
 
 def _read_twice(telemetry: Telemetry) -> None:
@@ -67,9 +84,14 @@ def _follow(context: Context, telemetry: Telemetry, interval_s: float, seconds: 
         time.sleep(max(min(interval_s, left), 0.0))
         return left > interval_s
 
-    if not context.out.is_terminal:
-        while wait():
-            context.out.print(line(telemetry.snapshot()), soft_wrap=True)
+    if context.as_json or not context.out.is_terminal:
+        told = False
+        while wait() or not told:  # one at least, however short the time
+            told = True
+            if context.as_json:
+                context.line(plain(telemetry.snapshot()))
+            else:
+                context.out.print(line(telemetry.snapshot()), soft_wrap=True)
         return
     with Live(console=context.out, screen=True, auto_refresh=False) as live:
         _draw(live, telemetry, wait)

@@ -22,6 +22,7 @@ _SPARK_CELLS = 40
 _SPARKS = "▁▂▃▄▅▆▇█"
 _BAR_CELLS = 48
 _PROCESSES = 6
+_OF_ENGINES = ("weights", "activations", "kv_used", "kv_free", "unsplit")
 _COLOURS = {
     "own": "cyan",
     "weights": "blue",
@@ -53,11 +54,12 @@ def line(snapshot: Snapshot) -> str:
     return " | ".join(parts)
 
 
-def view(telemetry: Readings, snapshot: Snapshot) -> RenderableType:
-    """Everything, for a terminal."""
+def view(telemetry: Readings, snapshot: Snapshot, *, live: bool = True) -> RenderableType:
+    """Everything, for a terminal; `live`: it goes on until Ctrl+C."""
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot.wall))
     ran = format_duration(max(snapshot.at - telemetry.started_at, 0.0))
-    blocks: list[RenderableType] = [Text(f"{clock}   sampled for {ran}   Ctrl+C ends", style="dim")]
+    ends = "   Ctrl+C ends" if live else ""
+    blocks: list[RenderableType] = [Text(f"{clock}   sampled for {ran}{ends}", style="dim")]
     for track in telemetry.gpus:
         blocks += [Text(), _gpu(track, snapshot.at)]
     if snapshot.gpu_problem:
@@ -191,16 +193,22 @@ def _of(used: int | None, total: int | None) -> str:
 
 
 def plain(snapshot: Snapshot) -> dict[str, Any]:
-    """For --json: the readings, and the memory parts by name."""
+    """For --json: the readings, and the memory parts by name; an engine's are None where no engine is known."""
+    known = bool(snapshot.engines)
     gpus = [
-        {**asdict(reading), "memory_parts": None if picture is None else {p.name: p.bytes for p in picture.parts}}
+        {**asdict(reading), "memory_parts": _parts(picture, known)}
         for reading, picture in zip(snapshot.gpus, snapshot.gpu_pictures, strict=True)
     ]
     host = None
     if snapshot.host is not None:
         host = asdict(snapshot.host)
         del host["processes"], host["families"]
-        picture = snapshot.host_picture
-        host["memory_parts"] = None if picture is None else {p.name: p.bytes for p in picture.parts}
+        host["memory_parts"] = _parts(snapshot.host_picture, known)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(snapshot.wall)) + f".{int(snapshot.wall % 1 * 1000):03d}Z"
     return {"time": moment, "gpus": gpus, "gpu_problem": snapshot.gpu_problem, "host": host}
+
+
+def _parts(picture: MemoryPicture | None, engine_known: bool) -> dict[str, int | None] | None:
+    if picture is None:
+        return None
+    return {part.name: part.bytes if engine_known or part.name not in _OF_ENGINES else None for part in picture.parts}

@@ -188,7 +188,9 @@ def write(telemetry: Readings, path: Path, start: float = -math.inf, end: float 
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise BadInputError(
-            f"{path} cannot be written.", evidence=str(error), fix="Give a place that can be written to."
+            f"{path} cannot be written.",
+            evidence=error.strerror or str(error),  # its own words name the file that is only there while it is written
+            fix="Give a place that can be written to.",
         ) from None
     return path
 

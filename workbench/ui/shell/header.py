@@ -15,7 +15,7 @@ from workbench.ui.widgets.elided_line import ElidedLine
 HEIGHT = 47
 """With the hairline under it 48."""
 _FIND_WIDTH = 196
-_FIND, _ICON_WIDTH, _NARROW = "Search actions", 40, 640
+_FIND, _ICON_WIDTH, _NARROW = "Search actions", 48, 640
 
 
 class Header(QFrame):
