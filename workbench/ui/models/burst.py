@@ -62,6 +62,8 @@ class BurstModel(QObject):
         self._engine = ""
         self._running = False
         self._kept: Path | None = None
+        self._unkept: list[Burst] = []
+        """Those that have ended and are not written yet."""
         self.snapshot: BurstSnapshot | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(LOOK_MS)
@@ -121,6 +123,7 @@ class BurstModel(QObject):
         if self._running and self.snapshot is not None and self.snapshot.summary.ended:
             self._running = False
             self._timer.stop()
+            self._unkept.append(burst)
             self._session.telemetry.mark("burst done", "burst")
             self._session.tasks.run(
                 partial(self._keep, burst), partial(self._say_kept, burst), self._session.notices.fail
@@ -140,13 +143,16 @@ class BurstModel(QObject):
     def close(self) -> None:
         """The window closes: end what runs and write it, since nothing that took time may be lost."""
         self._timer.stop()
-        burst, self._running = self._burst, False
-        if burst is not None and self._kept is None:
-            burst.stop()
+        if self._running and self._burst is not None:
+            self._burst.stop()
+            self._unkept.append(self._burst)
+        self._running = False
+        for burst in self._unkept:
             try:
-                self._kept = self._keep(burst)
+                self._keep(burst)
             except WorkbenchError as error:
                 _log.error("the burst is lost: %s", error)
+        self._unkept.clear()
 
     def _show(self, burst: Burst) -> None:
         rows = burst.rows()
@@ -167,6 +173,8 @@ class BurstModel(QObject):
         return keep_burst(self._session.home, burst.id, burst.to_json())
 
     def _say_kept(self, burst: Burst, path: Path) -> None:
+        if burst in self._unkept:
+            self._unkept.remove(burst)
         if burst is self._burst:
             self._kept = path
             self._show(burst)

@@ -15,7 +15,7 @@ from workbench.ui.models.burst import BurstModel
 from workbench.ui.models.chat import Chat
 from workbench.ui.models.counting import Counting
 from workbench.ui.models.loading import LoadedEngine
-from workbench.ui.pages.playground.composer import Composer
+from workbench.ui.pages.playground.composer import Composer, sentence
 from workbench.ui.pages.playground.settings.sampling import SamplingPanel
 from workbench.ui.pages.playground.system_bar import SystemBar
 from workbench.ui.session import Session
@@ -122,7 +122,7 @@ class Asking:
 
         def take(counted: Counted | None) -> None:
             if counted is not None and counted.problem:
-                words = f"{counted.problem[:1].upper()}{counted.problem[1:]}."
+                words = sentence(counted.problem)
                 self._composer.show_count(counted, self._composer.text() if text == self._composer.text() else "")
                 self.refuse(Failure(code="refused", what=words, fix="Shorten it; nothing was sent."))
             elif self._session.room.current is asking[0]:

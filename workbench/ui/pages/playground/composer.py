@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QSizePolicy, QVBoxLayout, QWidget
 from workbench.core.messages import Counted
 from workbench.core.units import format_bytes
 from workbench.ui.widgets.basics import GAP, button, figure, label, restyle, row, set_icon
-from workbench.ui.widgets.editors import number_words
+from workbench.ui.widgets.editors import THIN_SPACE, number_words
 
 ASK_MS = 250
 """A pause in typing after which the prompt is counted."""
@@ -184,7 +184,7 @@ class Composer(QWidget):
             length = "not counted" if counted.tokens is None else number_words(counted.tokens)
             limit = f" of {number_words(counted.limit)}" if counted.limit is not None else ""
             self.tokens.setText(f"{length}{limit} tokens")
-            self._problem = _sentence(counted.problem)
+            self._problem = sentence(counted.problem)
         self._show()
 
     def recount(self) -> None:
@@ -264,5 +264,11 @@ class Composer(QWidget):
         self._pause.stop()
 
 
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}." if words else ""
+def sentence(words: str) -> str:
+    """What a host says, as a sentence."""
+    return f"{spaced_figures(words[:1].upper() + words[1:])}." if words else ""
+
+
+def spaced_figures(words: str) -> str:
+    """A host's words with numbers written as the window writes them."""
+    return re.sub(r"(?<=\d),(?=\d{3}\b)", THIN_SPACE, words)

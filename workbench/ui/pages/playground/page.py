@@ -179,6 +179,7 @@ class PlaygroundPage(Page):
             ("load", "Load engine…", self.verbs.pick_engine, "engines"),
             ("unload", "Unload the engine", self.verbs.unload, "close"),
             ("new", "New conversation", self.verbs.new, "plus"),
+            ("system", "Write the system prompt", self.bar.system.setFocus, "pencil"),
             ("regenerate", "Answer the last message again", self.verbs.regenerate_last, "refresh"),
             ("edit", "Edit the last message and send it again", self.verbs.edit_last, "pencil"),
             ("stop", "Stop the answer", self.chat.stop, "stop"),
