@@ -34,6 +34,9 @@ _OWN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
+_A_MOMENT_S = 0.4
+"""A person's reaction: between the prompt and the wait for keys the line editor does not hear a signal."""
+
 
 class Terminal:
     """The command on a terminal of its own; `expect` waits for what a person would wait for."""
@@ -171,9 +174,11 @@ def test_an_answer_streams_and_ctrl_c_stops_it_alone(
     term.expect("out 3 tokens · stopped by the limit of 3 tokens")
     term.expect("cut at 3 tokens. /set max_tokens 6 and /regenerate")
     term.expect("> ")
+    time.sleep(_A_MOMENT_S)
     term.send("\x03")
     term.expect("/quit or Ctrl+C again leaves.")
     term.expect("> ")
+    time.sleep(_A_MOMENT_S)
     term.send("\x03")
     assert term.end() == 0
     stored = kept(home)

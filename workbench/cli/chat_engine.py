@@ -69,7 +69,9 @@ class ChatEngine:
         except CancelledError as error:
             if before is None:
                 raise
-            raise CancelledError(f"{error.what} No engine is loaded now; /reload loads it.", code=error.failure.code) from error
+            raise CancelledError(
+                f"{error.what} No engine is loaded now; /reload loads it.", code=error.failure.code
+            ) from error
         except WorkbenchError as error:
             if before is None:
                 raise

@@ -16,6 +16,9 @@ from workbench.core.units import format_bytes
 from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.toolchains.running import engine_start
 
+_STATS_S = 0.01
+"""Often, since one short answer is all there is to see."""
+
 
 def run_prompt(
     context: Context,
@@ -81,7 +84,7 @@ def answer_once(
 
         client = EngineClient.start(command, context.home.logs / "engine-host.txt", on_load, on_stats=peak.take)
     with client:
-        client.set_stats_interval(0.1)
+        client.set_stats_interval(_STATS_S)
         ready = client.ready
         chat = not raw and ready.chat_template is not False
         messages = (ChatTurn(role="user", content=text),) if chat else None
@@ -103,7 +106,8 @@ def answer_once(
         "ttft_ms": answer.ttft_ms,
         "itl_ms": answer.itl_ms,
         "output_tok_s": answer.output_tok_s,
-        "kv_blocks_used_peak": peak.used,
+        # An answer needs a block: with none it was over before the engine reported for the first time.
+        "kv_blocks_used_peak": peak.used or None,
         "kv_blocks_total": ready.kv_blocks_total,
         "kv_block_tokens": ready.kv_block_tokens,
         "load_seconds": ready.load_seconds,

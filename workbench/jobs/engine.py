@@ -38,7 +38,6 @@ from workbench.core.messages import (
     StatsInterval,
     Tokens,
 )
-from workbench.core.units import format_bytes
 from workbench.jobs.engine_wire import HostCommand, HostProcess, HostWords
 from workbench.jobs.generation import Answer, Event, Generation
 
@@ -364,7 +363,7 @@ def _line(command: BaseModel) -> bytes:
     if len(line) > MAX_LINE_BYTES:
         raise BadInputError(
             "The prompt is too long to be sent.",
-            evidence=f"{format_bytes(len(line))}; the limit is {format_bytes(MAX_LINE_BYTES)}",
+            evidence=f"{len(line):,} bytes; the limit is {MAX_LINE_BYTES:,}",
             fix="Send a shorter prompt.",
         )
     return line

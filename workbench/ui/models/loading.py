@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from workbench.core.errors import BadInputError, Failure
 from workbench.core.home import Home
-from workbench.core.load_fit import load_need, refuse_load
 from workbench.core.messages import Log, Message, Phase, Progress, Ready
 from workbench.core.preset import Preset
 from workbench.jobs.engine import EngineClient, HostCommand
-from workbench.toolchains.gpus import detected_gpus
+from workbench.toolchains import room_check
 from workbench.toolchains.running import EngineStart, engine_start
 
 LOG_FILE = "engine-host-{}.txt"
@@ -50,7 +47,7 @@ class EngineFacts:
     def precision_words(self) -> str:
         """`INT8 weights, FP8 KV cache`."""
         kv = self.preset.precision.kv_cache.value
-        weights = f"{self.precision.upper()} weights"
+        weights = f"{self.precision.upper().replace('_', ' ')} weights"
         return weights if kv == "auto" else f"{weights}, {kv.upper()} KV cache"
 
 
@@ -108,31 +105,11 @@ def refuse_without_room(
 
     What `leaving` holds is free by then.
     """
-    if facts.on_gpu:
-        gpus = detected_gpus()[: start.preset.gpus]
-        if len(gpus) < start.preset.gpus:
-            return  # the host says it better
-        fullest = min(gpus, key=lambda gpu: gpu.memory_bytes - (gpu.memory_used_bytes or 0))
-        free = fullest.memory_bytes - (fullest.memory_used_bytes or 0)
-        device = f"GPU {fullest.index}"
-    else:
-        free, device = int(psutil.virtual_memory().available), "host memory"
+    given_back = 0
     if leaving is not None and leaving.facts.on_gpu == facts.on_gpu:
-        free += held_bytes(leaving)
-    need = load_need(start.provenance, start.preset, free, on_gpu=facts.on_gpu)
-    refuse_load(facts.name, need, free, device, loaded)
-
-
-def held_bytes(engine: LoadedEngine) -> int:
-    """Memory that is given back when the engine's host ends: as it reports it, on a GPU; else its resident memory."""
-    stats, hello = engine.client.stats, engine.client.hello
-    if engine.facts.on_gpu:
-        memory = stats.memory_bytes if stats is not None else {}
-        return memory.get("gpu") or memory.get("weights", 0) + memory.get("kv_pool", 0)
-    try:
-        return int(psutil.Process(hello.pid).memory_info().rss) if hello is not None else 0
-    except psutil.Error:
-        return 0
+        client = leaving.client
+        given_back = room_check.held_bytes(client.hello, client.stats, on_gpu=leaving.facts.on_gpu)
+    room_check.refuse_without_room(start, loaded, given_back)
 
 
 def start_host(
