@@ -5,7 +5,7 @@ the worst of the parts, bar / measured: 1 or more is met. Parts:
 streams  tokens/s of 16 streams through the window, page and all panels live, against the same engine host and client
          without a window, in turns within one run; the window stands still (SIGSTOP) while the other is measured
 flood    20,000 token events/s from a host that makes nothing else, 16 streams and a chat: longest gap of a 10 ms timer
-monitor  four plots of an hour at 10 Hz (benchmarks/monitor.py): share of a core
+monitor  plots of an hour at 10 Hz (benchmarks/monitor.py draws nine, the bar asks for four): share of a core
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.gui import environment
 from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
 
 HERE = Path(__file__).resolve().parent
-STREAMS_BAR, GAP_BAR_MS, EVENTS_PER_S = 0.95, 100.0, 20_000
+STREAMS_BAR, GAP_BAR_MS, EVENTS_PER_S, MONITOR_BAR_PERCENT = 0.95, 100.0, 20_000, 15.0
 
 
 class Part:
@@ -79,7 +79,7 @@ def measure_streams(engine: Path, place: Path, rounds: int, tokens: int) -> tupl
             if bare["failed"] or shown["failed"]:
                 sys.exit(f"requests failed: {bare} {shown}")
             if number:  # the first is to warm up
-                pairs.append((bare["tok_s"], shown["tok_s"], shown["cpu_percent"], shown["longest_gap_ms"]))
+                pairs.append((bare["tok_s"], shown["tok_s"], shown["cpu_percent"]))
     finally:
         alone.close()
         window.close()
@@ -123,10 +123,13 @@ def measure_monitor() -> tuple[float, list[list[str]], Any]:
     if not done.stdout.strip():
         sys.exit(f"monitor failed:\n{done.stderr[-3000:]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    taken = found["detail"]["60 min"]
+    percent, plots = taken["cpu_percent"], taken["plots"]
     rows = [
-        ["monitor: four plots of an hour", f"{100 * found['ratio']:.1f} % of a core", f"< {100 * found['bar']:.0f} %"]
+        [f"monitor: {plots} plots of an hour at 10 Hz", f"{percent:.1f} % of a core", f"< {MONITOR_BAR_PERCENT:.0f} %"]
     ]
-    return found["bar"] / max(found["ratio"], 1e-6), rows, found
+    detail = {"cpu_percent": percent, "plots": plots, "refresh_ms": statistics.median(taken["refresh_ms"])}
+    return MONITOR_BAR_PERCENT / percent, rows, detail
 
 
 def main() -> None:
