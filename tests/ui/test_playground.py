@@ -41,6 +41,14 @@ def talk(qtbot: QtBot, open_window: OpenWindow, tmp_path: Path, monkeypatch: pyt
     return begin
 
 
+def in_the_middle(qtbot: QtBot, page: PlaygroundPage) -> None:
+    """A long answer streams, and some of it is in sight."""
+    page.side.sampling.rows["max_tokens"].set_value(2000)
+    type_message(qtbot, page, "go on")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+
+
 def host_pid(page: PlaygroundPage) -> int:
     engine = page.room.current
     assert engine is not None and engine.client.hello is not None
@@ -161,10 +169,7 @@ def test_what_people_paste(qtbot: QtBot, talk: Talk) -> None:
 @pytest.mark.slow
 def test_a_host_that_dies_in_the_middle_leaves_what_came_and_is_loaded_again(qtbot: QtBot, talk: Talk) -> None:
     window, page = talk(tokens_per_s=100)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     os.kill(host_pid(page), signal.SIGKILL)
     turn = ended(qtbot, page)
     assert turn.text.startswith("one two three") and turn.answer is not None
@@ -235,10 +240,7 @@ def test_the_reload_of_a_failed_answer_brings_its_own_engine_back_once(
     _, page = talk(tokens_per_s=100)
     first, _ = load_second(qtbot, page, tmp_path)
     page.room.choose(first)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     os.kill(host_pid(page), signal.SIGKILL)
     ended(qtbot, page)
     for _ in range(3):
@@ -251,10 +253,7 @@ def test_the_reload_of_a_failed_answer_brings_its_own_engine_back_once(
 @pytest.mark.slow
 def test_a_second_death_is_said_as_the_first_was(qtbot: QtBot, talk: Talk) -> None:
     _, page = talk(tokens_per_s=100)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     os.kill(host_pid(page), signal.SIGKILL)
     ended(qtbot, page)
     page.view.reload_engine.emit()
@@ -266,10 +265,7 @@ def test_a_second_death_is_said_as_the_first_was(qtbot: QtBot, talk: Talk) -> No
 @pytest.mark.slow
 def test_deleting_the_conversation_that_streams_leaves_a_page_that_works(qtbot: QtBot, talk: Talk) -> None:
     window, page = talk(tokens_per_s=100)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     gone = page.chat.conversation.id
     page.chat.store.delete(gone)
     page.chat.forget(gone)
@@ -335,10 +331,7 @@ def test_a_prompt_that_is_too_long_is_not_sent_however_fast_it_is(qtbot: QtBot, 
 @pytest.mark.slow
 def test_an_unloaded_engine_ends_its_answer_in_its_own_words(qtbot: QtBot, talk: Talk) -> None:
     _, page = talk(tokens_per_s=100)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     page.verbs.unload()
     answer = ended(qtbot, page).answer
     assert answer is not None and answer.reason == "error" and answer.failure is not None
@@ -480,10 +473,7 @@ def test_what_has_come_is_kept_while_the_answer_streams(qtbot: QtBot, talk: Talk
 @pytest.mark.slow
 def test_the_window_closes_in_the_middle_of_an_answer_and_keeps_it(qtbot: QtBot, talk: Talk) -> None:
     window, page = talk(tokens_per_s=100)
-    page.side.sampling.rows["max_tokens"].set_value(2000)
-    type_message(qtbot, page, "go on")
-    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(page.view.rows) == 2 and "three" in page.view.rows[-1].text, timeout=WAIT_MS)
+    in_the_middle(qtbot, page)
     pid, conversation = host_pid(page), page.chat.conversation.id
     window.close()
     QApplication.processEvents()

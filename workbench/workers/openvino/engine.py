@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.core.messages import Sampling
+from workbench.core.units import format_bytes
 from workbench.workers.common import explain_import, first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError, available_bytes
 from workbench.workers.hosts.settings import checked_settings
@@ -243,7 +244,7 @@ def _open_with_kv_pool(
         raise WorkerError(
             "the KV pool does not fit into this machine's free memory",
             code="out-of-memory",
-            cause=f"{wanted:,} bytes wanted, {free:,} bytes available",
+            cause=f"{format_bytes(wanted)} wanted, {format_bytes(free)} available",
             hint="Choose a smaller KV pool (kv_cache_bytes) or close other programs.",
         )
     pipeline = _open(folder, settings, device, properties, blocks)
@@ -255,7 +256,7 @@ def _open_with_kv_pool(
         raise WorkerError(
             "the KV pool is smaller than one block",
             code="bad-settings",
-            cause=f"kv_cache_bytes = {budget:,}, one block is {true_bytes:,} bytes",
+            cause=f"kv_cache_bytes is {format_bytes(budget)}, one block is {format_bytes(true_bytes)}",
             hint="Give the KV pool more memory.",
         )
     if fitting != blocks:
