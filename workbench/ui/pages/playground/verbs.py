@@ -92,9 +92,10 @@ class Verbs:
         events.build_with.emit("demo", "")
 
     def open_log(self) -> None:
-        """What the engine's host printed, in the system's program for text."""
-        logs = sorted(self._session.home.logs.glob(LOG_FILE.format("*")), key=lambda log: log.stat().st_mtime)
-        path = logs[-1] if logs else self._session.home.logs
+        """What the engine's host printed last, in the system's program for text."""
+        self._session.tasks.run(partial(_newest_log, self._session.home.logs), self._open)
+
+    def _open(self, path: Path) -> None:
         if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(path))):
             self._session.notices.say("info", "No program here opens text files; the log is at", str(path))
 
@@ -161,3 +162,9 @@ class Verbs:
             self._session.notices.say("info", "There is nothing to export yet.")
             return
         ask_export(self._session, self._owner, conversation.shown_title, lambda: conversation)
+
+
+def _newest_log(folder: Path) -> Path:
+    """The log that a host wrote to last; the folder where there is none."""
+    written = [(log.stat().st_mtime, log) for log in folder.glob(LOG_FILE.format("*"))]
+    return max(written)[1] if written else folder
