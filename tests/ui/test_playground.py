@@ -183,6 +183,10 @@ def test_a_host_that_dies_in_the_middle_leaves_what_came_and_is_loaded_again(qtb
     page.view.reload_engine.emit()
     qtbot.waitUntil(lambda: page.room.current is not None, timeout=WAIT_MS)
     page.side.sampling.rows["max_tokens"].set_value(3)
+    there = page.room.engines
+    page.view.reload_engine.emit()  # the card keeps its button
+    qtbot.waitUntil(lambda: page.room.loading is None, timeout=WAIT_MS)
+    assert page.room.engines == there, "it is loaded already"
     assert say(qtbot, page, "still there?").text == "one two three "
     assert len(page.view.rows) == 4
 
