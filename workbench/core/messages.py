@@ -109,6 +109,8 @@ class Ready(Message):
     chat_template: bool | None = None
     sampling: tuple[str, ...] | None = None
     """Names of the `Sampling` fields that this engine takes; None is "not reported"."""
+    settings: dict[str, str] = Field(default_factory=dict)
+    """What was really applied, as the engine reports it: `kv_cache_precision`, `compute_precision`, `device` ..."""
 
 
 class Tokens(Message):

@@ -78,6 +78,7 @@ class Generation:
         self._failure: Failure | None = None
         self._changed = threading.Condition()
         self._done = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
 
     @property
     def done(self) -> bool:
@@ -106,6 +107,17 @@ class Generation:
     def failure(self) -> Failure | None:
         """Why it ended with reason `error`; None before that."""
         return self._failure
+
+    def when_done(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once it has ended, from the listening thread, or here and now if it has already.
+
+        It must be quick and must not raise.
+        """
+        with self._changed:
+            if not self._done.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
 
     def abort(self) -> None:
         """Ask the host to stop it; it ends with reason `abort`. Nothing happens when it is done already."""
@@ -178,6 +190,7 @@ class Generation:
 
     def add(self, event: Event, now_s: float) -> bool:
         """Take an event that arrived at `now_s`. False: the host sends what the request cannot have."""
+        ended = False
         with self._changed:
             if self._done.is_set():
                 return True
@@ -189,6 +202,7 @@ class Generation:
                     )
                 self._end = event
                 self._done.set()
+                ended = True
             elif event.ids or event.text:
                 most = self.sampling.max_tokens + _EXTRA_EVENTS
                 if self._came.tokens + len(event.ids) > most or len(self._came) >= most:
@@ -197,6 +211,8 @@ class Generation:
                     return False
                 self._came.add(event, now_s)
             self._changed.notify_all()
+        if ended:
+            self._tell()
         return True
 
     def fail(self, failure: Failure) -> None:
@@ -208,3 +224,11 @@ class Generation:
             self._end = Finished(request=self.request, reason="error", message=failure.what)
             self._done.set()
             self._changed.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Outside the lock, since a callback may ask this request for what came."""
+        with self._changed:
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
