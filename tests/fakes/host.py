@@ -10,7 +10,7 @@ of rubbish) · long_line_after (tokens, then a line over the limit) · flood (re
 first_id (of each answer, instead of 0) · stop_reading (after the spec) · go_silent_after (tokens) · ignore_end (no
 shutdown, no end of file, no SIGTERM) · child (start a child that keeps the pipes open; its pid is in `hello`'s
 versions) · stderr (text to print) · protocol (version to claim) · kv_blocks (pool; a request takes one) · takes
-(names of the sampling settings that `ready` tells)
+(names of the sampling settings that `ready` tells) · applied (its settings, as `ready` tells them)
 
 Settings may also stand in the environment, as JSON in FAKE_HOST (tests/fakes/interpreter.py).
 """
@@ -214,6 +214,7 @@ def main() -> None:
     if settings.get("never_ready"):
         time.sleep(3600)
     told = {"sampling": settings["takes"]} if "takes" in settings else {}
+    told |= {"settings": settings["applied"]} if "applied" in settings else {}
     say("ready", limits={"max_seq_len": 100}, kv_blocks_total=10, kv_block_tokens=32, surprise="ignored", **told)
     say("weather", sky="blue")
     if settings.get("stop_reading"):

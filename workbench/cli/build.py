@@ -195,6 +195,16 @@ def run_build(
     )
 
 
+def engine_of(context: Context, preset: str, model_folder: Path) -> Path:
+    """The engine that a preset makes of a model, built through the queue if it is not there yet."""
+    setup = _setup(context, _preset(context, preset, []), model_folder)
+    context.store.sync()
+    request = setup.request(digest=_digest(context, setup))
+    refuse_blocked(check(setup.toolchain, request))
+    plan = plan_build(setup.toolchain, request)
+    return Path(made_by(plan, _run(context, plan))[-1]["path"])
+
+
 def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
     """The last artefact of each precision, with its size and what verify found."""
     last: dict[str, dict[str, Any]] = {}

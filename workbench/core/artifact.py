@@ -225,7 +225,24 @@ def runs_here(
         return True, ""
     if provenance.toolchain == "tensorrt_llm":
         return _runs_on(provenance, capabilities)
+    if provenance.toolchain == "pytorch":
+        return _loads_here(provenance, capabilities)
     return False, f"no toolchain here runs {provenance.toolchain} engines"
+
+
+def _loads_here(provenance: Provenance, capabilities: tuple[tuple[int, int], ...]) -> tuple[bool, str]:
+    """A PyTorch engine refers to a model folder, and may want a GPU of a kind."""
+    model = provenance.model
+    if model is not None and not Path(model.path).is_dir():
+        return False, f"refers to {model.path}, which is not there"
+    if provenance.result.get("device") == "cuda" and not capabilities:
+        return False, "made for an NVIDIA GPU, and there is none here"
+    least = {"int8": (8, 0), "fp8": (8, 9)}.get(provenance.precision)
+    if least is None or any(each >= least for each in capabilities):
+        return True, ""
+    wanted = f"needs a GPU of compute capability {least[0]}.{least[1]} or newer"
+    here = ", ".join(sorted({f"{major}.{minor}" for major, minor in capabilities}))
+    return False, f"{wanted}; here: {here}" if here else f"{wanted}, and there is none here"
 
 
 def _runs_on(provenance: Provenance, capabilities: tuple[tuple[int, int], ...]) -> tuple[bool, str]:

@@ -53,6 +53,16 @@ class Home:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def runs(self) -> Path:
+        """Benchmark runs, a folder each."""
+        return self.root / "runs"
+
+    @property
+    def comparisons(self) -> Path:
+        """Comparisons, a folder each."""
+        return self.root / "comparisons"
+
     def make(self) -> Home:
         """Create the folders, private to the user. Raises BadInputError when that cannot be."""
         try:

@@ -301,12 +301,7 @@ def _judge(
     if toolchain == "openvino":
         return _judge_openvino(precision), ""
     if toolchain == "pytorch":
-        if precision.is_quantized:
-            return (
-                f"The PyTorch baseline loads the folder as it is and does not quantize to {precision.title}.",
-                "",
-            )
-        return "", ""
+        return _judge_pytorch(precision, capability), ""
     reason, caution = _judge_gpu(precision, capability) if capability is not None else ("", "")
     if reason or architecture is None:
         return reason, caution
@@ -336,6 +331,25 @@ def _judge_openvino(precision: Precision) -> str:
     if precision is Precision.INT8_SQ:
         return "OpenVINO engines here quantize weights alone; INT8 SmoothQuant quantizes activations too."
     return f"{precision.title} needs an NVIDIA GPU; OpenVINO runs on a CPU here."
+
+
+def _judge_pytorch(precision: Precision, capability: ComputeCapability | None) -> str:
+    """torchao's kernels: INT8 weights from Ampere on, FP8 from Ada on; whether there is a GPU, the toolchain asks."""
+    if not precision.is_quantized:
+        return ""
+    if precision not in (Precision.INT8, Precision.FP8):
+        return (
+            f"The PyTorch baseline loads the folder as it is and does not quantize to {precision.title}; "
+            "torchao gives it INT8 and FP8."
+        )
+    least = (8, 0) if precision is Precision.INT8 else (8, 9)
+    if capability is not None and capability < least:
+        shown = show_capability(capability)
+        return (
+            f"{precision.title} by torchao needs compute capability {show_capability(least)} or newer, "
+            f"this GPU has {shown}."
+        )
+    return ""
 
 
 def _judge_gpu(precision: Precision, capability: ComputeCapability) -> tuple[str, str]:

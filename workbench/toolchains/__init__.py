@@ -8,7 +8,7 @@ from workbench.toolchains.base import Toolchain
 
 def names() -> tuple[str, ...]:
     """Toolchains that this version can plan for."""
-    return ("openvino", "tensorrt_llm")
+    return ("openvino", "tensorrt_llm", "pytorch")
 
 
 def get(name: str) -> Toolchain:
@@ -21,6 +21,10 @@ def get(name: str) -> Toolchain:
         from workbench.toolchains.tensorrt_llm.toolchain import TensorRtLlm
 
         return TensorRtLlm()
+    if name == "pytorch":
+        from workbench.toolchains.pytorch.toolchain import PyTorch
+
+        return PyTorch()
     raise BadInputError(
         f"This version has no {name!r} toolchain.",
         evidence=f"it has: {', '.join(names())}",

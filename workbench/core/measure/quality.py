@@ -48,6 +48,8 @@ class TaskScore(_Frozen):
     metric: Literal["acc", "acc_norm", "exact_match"]
     score: Estimate
     """0 to 1, with its standard error."""
+    difference: Estimate | None = None
+    """Score minus the baseline's, paired by question."""
     shots: int = 0
     source: str = ""
     """File and its SHA-256."""
@@ -63,6 +65,9 @@ class QualityRecord(_Frozen):
     kind: Literal["engine", "simulated", "endpoint"] = "engine"
     perplexity: Estimate | None = None
     """exp of the mean negative log-likelihood a token; n: tokens."""
+    perplexity_ratio: Estimate | None = None
+    """Its perplexity over the baseline's, paired by passage on the very same tokens; 1 for the baseline itself. Its
+    interval is much narrower than that of either perplexity, so it is what a verdict goes by."""
     bits_per_byte: Estimate | None = None
     """For variants whose tokenizers differ."""
     agreement: Estimate | None = None

@@ -117,6 +117,8 @@ class PointRecord:
     """Why the sweep ended here, in words."""
     order: int = 0
     """The how-manieth point of the run it was."""
+    measured_from_s: float | None = None
+    """When D began, on the clock of the requests; None: with the first request that is measured."""
 
     @property
     def measured(self) -> tuple[RequestRecord, ...]:

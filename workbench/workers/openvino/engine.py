@@ -167,9 +167,9 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
     check_tokenizers(folder)
     channel.phase("load", 1, 2)
     facts = read_json(folder / "engine.json") if (folder / "engine.json").is_file() else {}
-    config = _text_config(read_json(folder / "config.json"))
+    config = text_config(read_json(folder / "config.json"))
     device = settings.device or str(facts.get("device") or "CPU")
-    properties = _properties(settings, facts)
+    properties = properties_of(settings, facts)
     with _compiled_blobs(folder, facts) as cache:
         if cache is not None:
             properties |= {"CACHE_DIR": cache, "CACHE_MODE": "OPTIMIZE_SIZE"}
@@ -193,12 +193,12 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
     return Engine(pipeline, limits, blocks, block_tokens, block_bytes, time.monotonic() - started)
 
 
-def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
     nested = config.get("text_config")
     return {**config, **nested} if isinstance(nested, dict) else config
 
 
-def _properties(settings: HostSettings, facts: dict[str, Any]) -> dict[str, Any]:
+def properties_of(settings: HostSettings, facts: dict[str, Any]) -> dict[str, Any]:
     """Properties for the plugin: the engine's own (engine.json), with the settings over them."""
     built = facts.get("properties")
     properties: dict[str, Any] = dict(built) if isinstance(built, dict) else {}

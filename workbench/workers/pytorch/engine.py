@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from workbench.core.messages import Sampling
-from workbench.workers.common import explain_import, first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError
-from workbench.workers.hosts.settings import checked_settings
 from workbench.workers.protocol import Channel, WorkerError
-from workbench.workers.pytorch.common import choose_device, free_bytes, is_out_of_memory, out_of_memory, tensor_bytes
+from workbench.workers.pytorch.common import free_bytes, is_out_of_memory, out_of_memory, tensor_bytes
+from workbench.workers.pytorch.load import HostSettings, from_library, load_model
 
 _DEFAULT_CPU_KV_BYTES = 2**30
 _WARM_UP_TOKENS = 8
@@ -27,50 +22,6 @@ _WARM_UP_SECONDS = 300.0
 _OWN = ("max_tokens", "stop", "ignore_eos")
 """Fields of `Sampling` that every host of this kind takes."""
 _DRAWN = ("temperature", "top_p", "top_k")
-
-
-class HostSettings(BaseModel):
-    """Runtime settings of a Hugging Face folder served by PyTorch; None leaves a value to the host."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    device: str | None = None
-    """`cpu`, `cuda`, `cuda:1`; None: the first GPU, else the CPU."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
-    """What weights and KV cache are held in; `auto`: as the model's file says. None: that on a GPU, float32 on a
-    CPU, where PyTorch is slow at the others."""
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "sdpa"
-    kv_cache_bytes: int | None = Field(default=None, gt=0)
-    """Size of the KV pool; rounded down to whole blocks."""
-    kv_blocks: int | None = Field(default=None, gt=0)
-    """Size of the KV pool in blocks; wins over `kv_cache_bytes`."""
-    kv_fraction: float = Field(default=0.6, gt=0.0, lt=1.0)
-    """Of a GPU's memory that is free once the model is loaded. The rest is for activations: without a flash
-    attention kernel all keys and values of a batch are copied and repeated for each layer."""
-    kv_block_tokens: int = Field(default=32, ge=4)
-    """Tokens of a KV block. Flash attention's decoding path wants 256."""
-    max_batch_size: int = Field(default=64, gt=0)
-    max_num_batched_tokens: int | None = Field(default=None, gt=0)
-    """Tokens an iteration takes; longer prompts are split over iterations. None: 1024 on a GPU, 256 on a CPU."""
-    max_seq_len: int | None = Field(default=None, gt=0)
-    prefix_caching: bool = False
-    cuda_graphs: bool = False
-    compile_level: int = Field(default=0, ge=0, le=3)
-    """transformers' default_compile_level; more is faster, and slower to load."""
-    expandable_segments: bool = False
-    """Let torch's allocator grow and shrink its blocks. Off, batches of ever new lengths leave it with memory that
-    fits nothing, up to all there is on the GPU, before it tidies up."""
-    do_sample: bool = False
-    """Draw tokens by each request's temperature, top-p and top-k. Off, all answers are greedy."""
-    logprobs: bool = True
-    """Report log probabilities where a request asks for them. Not with `do_sample`, whose probabilities are those
-    of the cut distribution."""
-    num_threads: int | None = Field(default=None, gt=0)
-
-
-def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
-    """Settings from the spec; unknown ones are logged. Raises WorkerError `bad-settings`."""
-    return checked_settings(HostSettings, given, channel)
 
 
 @dataclass
@@ -90,6 +41,8 @@ class Engine:
     kv_pool_bytes: int
     end_ids: frozenset[int]
     load_seconds: float
+    model: Any
+    quantization: str | None
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Tokens of a text."""
@@ -129,6 +82,34 @@ class Engine:
         if accepted is None:
             raise RequestError("the engine takes no requests any more; load it again")
 
+    def applied(self) -> dict[str, str]:
+        """What is really in force, read from the loaded model and the library's manager, not from the settings."""
+        processor, config = self.manager.batch_processor, self.manager.continuous_batching_config
+        compute = str(self.model.dtype).removeprefix("torch.")
+        found = {
+            "device": _device_words(self.device),
+            "compute_precision": compute,
+            "weights_precision": self.quantization or compute,
+            "kv_cache_precision": str(processor.cache.key_cache[0].dtype).removeprefix("torch."),
+            "attention": str(self.model.config._attn_implementation),
+            "scheduler": type(processor.scheduler).__name__,
+            "prefix_caching": _on(processor.cache.use_prefix_sharing),
+            "chunked_prefill": "on",
+            "mode": self._mode(processor, config),
+        }
+        if self.device.type == "cpu":
+            import torch
+
+            found["threads"] = str(torch.get_num_threads())
+        return found
+
+    def _mode(self, processor: Any, config: Any) -> str:
+        level = int(getattr(config, "default_compile_level", 0) or 0)
+        compiled = level > 0 or bool(getattr(config, "use_default_compile_configs", False))
+        graphs = config.use_cuda_graph
+        words = f"compiled, level {level}" if level else "compiled" if compiled else "eager"
+        return words + (", CUDA graphs" if (any(graphs) if isinstance(graphs, tuple) else graphs) else "")
+
     def sampling_names(self) -> tuple[str, ...]:
         """Fields of `Sampling` that this engine takes."""
         more = _DRAWN if self.settings.do_sample else ("logprobs",) if self.settings.logprobs else ()
@@ -163,6 +144,18 @@ class Engine:
         }
 
 
+def _device_words(device: Any) -> str:
+    if device.type != "cuda":
+        return str(device.type).upper()
+    import torch
+
+    return f"GPU {device.index}: {torch.cuda.get_device_name(device)}"
+
+
+def _on(value: Any) -> str:
+    return "on" if value else "off"
+
+
 def _blocks(tokens: int, block_tokens: int) -> int:
     return (tokens + 1) // block_tokens + 1
 
@@ -170,47 +163,13 @@ def _blocks(tokens: int, block_tokens: int) -> int:
 def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engine:
     """Load the model in `folder`, make its KV pool and its first tokens. Raises WorkerError."""
     started = time.monotonic()
-    if not (folder / "config.json").is_file():
-        raise WorkerError(
-            "the folder holds no Hugging Face model",
-            code="bad-engine",
-            cause=f"no config.json in {folder}",
-            hint="Give the folder that holds config.json and the weights.",
-        )
-    read_json(folder / "config.json")
     channel.phase("load", 1, 2)
     if settings.expandable_segments:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
-    except (ImportError, RuntimeError) as error:
-        raise explain_import(error) from error
-    device = choose_device(settings.device)
-    if settings.num_threads is not None:
-        torch.set_num_threads(settings.num_threads)
-    dtype = settings.dtype or ("auto" if device.type == "cuda" else "float32")
-    places: dict[str, Any] = {}
-    if device.type == "cuda" and importlib.util.find_spec("accelerate"):
-        places["device_map"] = {"": device}  # straight to the GPU, without a copy in host memory
-    tokenizer = _from_library(
-        lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True), "the tokenizer", "no-tokenizer"
-    )
-    model = _from_library(
-        lambda: (
-            AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                attn_implementation=f"paged|{settings.attention}",
-                local_files_only=True,
-                **places,
-            )
-            .to(device)
-            .eval()
-        ),
-        "the model",
-        "bad-engine",
-    )
+    loaded = load_model(folder, settings, attention=f"paged|{settings.attention}")
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    model, device = loaded.model, loaded.device
     config = model.config.get_text_config()
     block_bytes, groups = _kv_block(config, settings.kv_block_tokens, model.dtype.itemsize)
     blocks = _kv_blocks(settings, device, block_bytes)
@@ -226,7 +185,7 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
     ends = config.eos_token_id if ends is None else ends
     end_ids = frozenset([ends] if isinstance(ends, int) else ends or ())
     channel.phase("warm up", 2, 2)
-    manager = _from_library(
+    manager = from_library(
         lambda: model.init_continuous_batching(
             generation_config=_generation_config(GenerationConfig, settings, end_ids),
             continuous_batching_config=_batching_config(ContinuousBatchingConfig, settings, device, blocks),
@@ -234,13 +193,13 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
         "the model for continuous batching",
         "bad-engine",
     )
-    _from_library(manager.warmup, "the KV pool", "bad-engine")
+    from_library(manager.warmup, "the KV pool", "bad-engine")
     cache = manager.batch_processor.cache
     vocabulary = getattr(config, "vocab_size", None)
     lengths = [n for n in (getattr(config, "max_position_embeddings", None), settings.max_seq_len) if n]
     engine = Engine(
         manager=manager,
-        tokenizer=tokenizer,
+        tokenizer=loaded.tokenizer,
         device=device,
         settings=settings,
         limits=Limits(max_seq_len=min(lengths, default=kv_tokens), kv_tokens=kv_tokens, vocabulary=vocabulary),
@@ -251,28 +210,12 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
         kv_pool_bytes=tensor_bytes([*cache.key_cache, *cache.value_cache]),
         end_ids=end_ids,
         load_seconds=0.0,
+        model=model,
+        quantization=loaded.quantization,
     )
     _first_tokens(engine)
     engine.load_seconds = time.monotonic() - started
     return engine
-
-
-def _from_library(make: Callable[[], Any], what: str, code: str) -> Any:
-    """What `make` gives; whatever the library raises becomes words, since it raises errors of every kind."""
-    try:
-        return make()
-    except WorkerError:
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {first_line(error)}"
-        if isinstance(error, MemoryError) or is_out_of_memory(text):
-            raise out_of_memory(f"there is not enough memory for {what}", text) from error
-        raise WorkerError(
-            f"transformers cannot load {what}",
-            code=code,
-            cause=text,
-            hint="Fetch the model again; a full disk or a broken copy leaves such files.",
-        ) from error
 
 
 def _kv_block(config: Any, block_tokens: int, element_bytes: int) -> tuple[int, int]:
@@ -288,7 +231,7 @@ def _kv_block(config: Any, block_tokens: int, element_bytes: int) -> tuple[int, 
 def _kv_blocks(settings: HostSettings, device: Any, block_bytes: int) -> int:
     """How many blocks the pool gets. Raises WorkerError when that cannot be had."""
     free = free_bytes(device)
-    if device.type == "cuda":
+    if device.type == "cuda" or "kv_fraction" in settings.model_fields_set:
         budget = settings.kv_cache_bytes or int((free or 0) * settings.kv_fraction)
     else:
         budget = settings.kv_cache_bytes or min(_DEFAULT_CPU_KV_BYTES, (free or 4 * _DEFAULT_CPU_KV_BYTES) // 4)
@@ -338,13 +281,16 @@ def _batching_config(make: Any, settings: HostSettings, device: Any, blocks: int
         "max_blocks_per_request": None if settings.attention.startswith("flash") else 0,
         "allow_block_sharing": settings.prefix_caching,
         "use_async_batching": False,
-        "use_cuda_graph": settings.cuda_graphs,
-        "default_compile_level": settings.compile_level,
+        "use_cuda_graph": settings.graphs_on(device.type),
         # The host lets in only what fits to its end, so none of the pool need be kept back.
         "safety_margin": 0.0,
         "return_logprobs": settings.logprobs and not settings.do_sample,
         "per_request_processors": settings.do_sample,
     }
+    if "default_compile_level" in known:
+        wanted["default_compile_level"] = settings.compile_level
+    else:
+        wanted["use_default_compile_configs"] = settings.compile_level > 0  # before 5.11: on or off
     return make(**{name: value for name, value in wanted.items() if name in known})
 
 

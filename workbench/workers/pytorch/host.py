@@ -21,7 +21,9 @@ from workbench.workers.hosts.serving import LoopHost, told_limits, usable_templa
 from workbench.workers.hosts.text import ChatTemplate, Detokenizer, detokenizers
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.pytorch.common import PACKAGES, is_out_of_memory, memory_now, out_of_memory
-from workbench.workers.pytorch.engine import Engine, host_settings, load_engine
+from workbench.workers.pytorch.engine import Engine, load_engine
+from workbench.workers.pytorch.load import host_settings
+from workbench.workers.pytorch.reference import open_reference
 
 _WATCH_SECONDS = 0.02
 _STOP_SECONDS = 1.0
@@ -232,11 +234,15 @@ def _engine_timings(output: Any) -> dict[str, float]:
 
 
 def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
-    """Load the folder given as input `engine` and serve it. Settings: see HostSettings."""
+    """Load the engine folder, or the model folder, given as input `engine` and serve it. Settings: see HostSettings;
+    what the engine was built with counts where the spec says nothing.
+    """
     quiet_environment()
     reader = CommandReader(channel)
-    folder = input_folder(spec, "engine")
-    settings = host_settings(spec.settings, channel)
+    reference = open_reference(input_folder(spec, "engine"), channel)
+    given = {name: value for name, value in spec.settings.items() if value is not None}
+    settings = host_settings({**reference.settings, **given}, channel)
+    folder = reference.model
     template = usable_template(folder, channel)
     engine = load_engine(folder, settings, channel)
     try:
@@ -265,6 +271,7 @@ async def _serve(
             load_seconds=engine.load_seconds,
             chat_template=template is not None,
             sampling=engine.sampling_names(),
+            settings=engine.applied(),
         )
     )
     return await host.serve(reader)

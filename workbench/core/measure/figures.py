@@ -1,0 +1,485 @@
+"""Figures of a run's points, computed from the raw timings whenever they are asked for. What is not reported is None.
+
+Rates are over the measured time D and count what fell into it: tokens that arrived, requests whose answer ended,
+inputs whose first token came. So neither the answers that a warm-up left open nor those that were still going when
+the time was up bend them. Percentiles are of the requests that began in D and completed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from workbench.core.answer import CountSource
+from workbench.core.errors import Failure
+from workbench.core.measure.load import Limits
+from workbench.core.measure.record import ClientHealth, PointEnd, PointRecord, RequestRecord, RunRecord, Sample
+
+Floats = NDArray[np.float64]
+
+P999_FROM = 1_000
+"""Values that a p99.9 needs."""
+P99_SURE_FROM = 100
+"""Below it a p99 is printed with its count beside it."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+
+
+class Spread(_Frozen):
+    """Values of one metric over requests: percentiles by linear interpolation."""
+
+    n: int
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float | None = None
+    """p99.9; only of 1,000 values or more."""
+    low: float
+    high: float
+
+
+class RepeatFigures(_Frozen):
+    """One repeat of a level, for the spread over repeats."""
+
+    repeat: int
+    duration_s: float
+    output_tok_s: float | None = None
+    total_tok_s: float | None = None
+    req_s: float | None = None
+    ttft_p50_ms: float | None = None
+    itl_p50_ms: float | None = None
+    latency_p50_ms: float | None = None
+
+
+class PointFigures(_Frozen):
+    """One level of one subject, its repeats pooled."""
+
+    subject: str
+    level: float
+    repeats: tuple[RepeatFigures, ...] = ()
+    duration_s: float
+    """D, of all repeats together."""
+    end: PointEnd = "complete"
+    failure: Failure | None = None
+    saturated: str = ""
+
+    requests: int = 0
+    """Measured ones: those that began in D."""
+    completed: int = 0
+    failed: int = 0
+    """Ended in an error or a time-out."""
+    timed_out: int = 0
+    cancelled: int = 0
+    """On purpose, by the load's share."""
+    aborted: int = 0
+    """Because the run was stopped."""
+    errors: dict[str, int] = {}
+    """In words, most frequent first."""
+
+    req_s: float | None = None
+    output_tok_s: float | None = None
+    total_tok_s: float | None = None
+    """None where the input's length is not reported."""
+    goodput_req_s: float | None = None
+    """None without limits."""
+    goodput_share: float | None = None
+    """Of the measured requests, 0 to 1."""
+
+    ttft_ms: Spread | None = None
+    itl_ms: Spread | None = None
+    latency_ms: Spread | None = None
+    gap_ms: Spread | None = None
+    """Between responses, pooled over requests."""
+    second_token_ms: Spread | None = None
+    per_user_tok_s: Spread | None = None
+    """1000 / ITL of each request."""
+    input_tokens: Spread | None = None
+    output_tokens: Spread | None = None
+    late_ms: Spread | None = None
+    """Open loop: how late the client sent requests."""
+
+    kv_share_mean: float | None = None
+    """Of the KV pool, 0 to 1."""
+    kv_share_peak: float | None = None
+    active_peak: int | None = None
+    queued_peak: int | None = None
+    gpu_memory_peak_bytes: int | None = None
+    host_memory_peak_bytes: int | None = None
+    power_mean_w: float | None = None
+    tok_per_j: float | None = None
+    """Output tokens a joule: output throughput by mean power."""
+    utilisation_mean_percent: float | None = None
+    temperature_peak_c: float | None = None
+    sm_mean_mhz: float | None = None
+    samples: int = 0
+
+    client: ClientHealth = ClientHealth()
+    """The worst of the repeats."""
+    count_sources: tuple[CountSource, ...] = ()
+    """Where token counts are from."""
+    output_held: bool | None = None
+    """Whether every completed answer has the length that was asked for; None: not asked for."""
+    notes: tuple[str, ...] = ()
+    """What to know when these figures are read, in words."""
+
+    @property
+    def name(self) -> tuple[str, float]:
+        return self.subject, self.level
+
+
+class RequestFigures(NamedTuple):
+    """One request; None is "not defined" or "not reported"."""
+
+    prompt: int
+    tokens: int
+    ttft_ms: float | None
+    itl_ms: float | None
+    latency_ms: float | None
+    second_token_ms: float | None
+
+
+def request_figures(request: RequestRecord) -> RequestFigures:
+    """The metrics' formulas for one request. n is what usage reports where counts are the server's, else the sum of
+    the responses' counts; responses without any count are taken as tokens for their times.
+    """
+    times, _, tokens = _timed(request)
+    if not len(times) or not tokens:
+        return RequestFigures(request.prompt, tokens, None, None, None, None)
+    t0, first, last = request.t0_s, float(times[0]), float(times[-1])
+    several = len(times) > 1
+    return RequestFigures(
+        prompt=request.prompt,
+        tokens=tokens,
+        ttft_ms=(first - t0) * 1000,
+        itl_ms=(last - first) * 1000 / (tokens - 1) if several and tokens > 1 else None,
+        latency_ms=(last - t0) * 1000,
+        second_token_ms=(float(times[1]) - first) * 1000 if several else None,
+    )
+
+
+def output_tokens(request: RequestRecord) -> int:
+    """n of one request."""
+    counted = sum(chunk.tokens for chunk in request.chunks)
+    reported = request.reported_tokens
+    if reported is not None and (request.count_source == "server usage" or not counted):
+        return reported
+    return counted
+
+
+def point_figures(point: PointRecord, limits: Limits | None = None, *, fixed_output: bool = False) -> PointFigures:
+    """Figures of one point; `fixed_output` says that the answers' length was asked for."""
+    return pooled_figures([point], limits, fixed_output=fixed_output)
+
+
+def pooled_figures(
+    points: Sequence[PointRecord], limits: Limits | None = None, *, fixed_output: bool = False
+) -> PointFigures:
+    """Figures of the repeats of one subject at one level, pooled: rates over all D together, percentiles of all
+    requests together. Raises ValueError without points or for points of several subjects or levels.
+    """
+    if len({(point.subject, point.level) for point in points}) != 1:
+        raise ValueError("figures are pooled over the repeats of one subject at one level")
+    limits = limits or Limits()
+    parts = [_Part(point) for point in points]
+    measured = [request for point in points for request in point.measured]
+    done = [request for request in measured if request.completed]
+    each = [request_figures(request) for request in done]
+    ends = Counter(request.end for request in measured)
+    duration = sum(max(0.0, point.duration_s) for point in points)
+    good = sum(part.good(limits) for part in parts) if limits.any else None
+    met = sum(_meets(request_figures(request), limits) for request in done) if limits.any else None
+    output_rate = _rate(sum(part.tokens for part in parts), duration)
+    samples = _server_side([sample for part in parts for sample in part.samples])
+    power = samples.pop("power_mean_w")
+    return PointFigures(
+        subject=points[0].subject,
+        level=points[0].level,
+        repeats=tuple(part.figures() for part in parts),
+        duration_s=duration,
+        end=_end(points),
+        failure=next((point.failure for point in points if point.failure), None),
+        saturated=next((point.saturated for point in points if point.saturated), ""),
+        requests=len(measured),
+        completed=len(done),
+        failed=ends["error"] + ends["timeout"],
+        timed_out=ends["timeout"],
+        cancelled=ends["cancelled"],
+        aborted=ends["abort"],
+        errors=_errors(measured),
+        req_s=_rate(sum(part.ended for part in parts), duration),
+        output_tok_s=output_rate,
+        total_tok_s=_rate(sum(part.tokens + (part.inputs or 0) for part in parts), duration)
+        if all(part.inputs is not None for part in parts)
+        else None,
+        goodput_req_s=None if good is None else _rate(good, duration),
+        goodput_share=met / len(measured) if met is not None and measured else None,
+        ttft_ms=spread(f.ttft_ms for f in each),
+        itl_ms=spread(f.itl_ms for f in each),
+        latency_ms=spread(f.latency_ms for f in each),
+        gap_ms=_spread_of(_gaps(done)),
+        second_token_ms=spread(f.second_token_ms for f in each),
+        per_user_tok_s=spread(1000 / f.itl_ms if f.itl_ms else None for f in each),
+        input_tokens=spread(request.input_tokens for request in done),
+        output_tokens=spread(f.tokens for f in each),
+        late_ms=spread((request.sent_s - request.due_s) * 1000 for request in measured)
+        if any(request.sent_s != request.due_s for request in measured)
+        else None,
+        power_mean_w=power,
+        tok_per_j=output_rate / power if output_rate is not None and power else None,
+        client=_worst_client([point.client for point in points]),
+        count_sources=tuple(sorted({request.count_source for request in done if request.count_source})),
+        output_held=all(f.tokens == request.wanted_tokens for f, request in zip(each, done, strict=True))
+        if fixed_output and done
+        else None,
+        notes=_notes(points, measured, done, each, fixed_output=fixed_output),
+        **samples,
+    )
+
+
+def run_figures(run: RunRecord) -> tuple[PointFigures, ...]:
+    """All of a run: subjects in their order, of each the levels from low to high, repeats pooled."""
+    order = {subject.id: index for index, subject in enumerate(run.head.subjects)}
+    groups: dict[tuple[str, float], list[PointRecord]] = {}
+    for point in run.points:
+        groups.setdefault((point.subject, point.level), []).append(point)
+    named = sorted(groups, key=lambda key: (order.get(key[0], len(order)), key[1]))
+    load, fixed = run.head.load, run.head.workload.fixed_output
+    return tuple(pooled_figures(groups[key], load.limits, fixed_output=fixed) for key in named)
+
+
+def spread(values: Iterable[float | int | None]) -> Spread | None:
+    """Percentiles of what is there; None when nothing is."""
+    return _spread_of(np.array([value for value in values if value is not None], dtype=np.float64))
+
+
+def arrivals(point: PointRecord) -> tuple[Floats, Floats, float]:
+    """When tokens came in D, how many each response stands for, and when D began."""
+    part = _Part(point)
+    timed = [_timed(request)[:2] for request in point.requests]
+    times = np.concatenate([np.empty(0), *(each for each, _ in timed)])
+    counts = np.concatenate([np.empty(0), *(each for _, each in timed)])
+    inside = part.holds(times)
+    return times[inside], counts[inside], part.begin_s
+
+
+def _spread_of(values: Floats) -> Spread | None:
+    if not len(values):
+        return None
+    p50, p90, p95, p99, p999 = (float(value) for value in np.percentile(values, (50, 90, 95, 99, 99.9)))
+    return Spread(
+        n=len(values),
+        mean=float(values.mean()),
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        p999=p999 if len(values) >= P999_FROM else None,
+        low=float(values.min()),
+        high=float(values.max()),
+    )
+
+
+def _timed(request: RequestRecord) -> tuple[Floats, Floats, int]:
+    """When its tokens came, how many each response stands for, and n. The counts add up to n."""
+    tokens = output_tokens(request)
+    counted = [chunk for chunk in request.chunks if chunk.tokens > 0]
+    if not counted and tokens:
+        times = np.array([chunk.t_s for chunk in request.chunks], dtype=np.float64)
+        return times, np.full(len(times), tokens / len(times) if len(times) else 0.0), tokens
+    times = np.array([chunk.t_s for chunk in counted], dtype=np.float64)
+    counts = np.array([chunk.tokens for chunk in counted], dtype=np.float64)
+    total = counts.sum()
+    return times, counts * (tokens / total) if total and total != tokens else counts, tokens
+
+
+class _Part:
+    """What one point brings to the rates."""
+
+    def __init__(self, point: PointRecord) -> None:
+        self._point = point
+        measured = point.measured
+        begin = point.measured_from_s
+        if begin is None:
+            begin = min((request.t0_s for request in measured), default=0.0)
+        self.begin_s = begin
+        # Timings are kept in microseconds: the last token of a point that ends with it is not lost to rounding.
+        self._window = (begin - 1e-6, begin + max(0.0, point.duration_s) + 1e-6)
+        self.tokens = 0.0
+        self.inputs: int | None = 0
+        self.ended = 0
+        for request in point.requests:
+            times, counts, _ = _timed(request)
+            if not len(times):
+                continue
+            self.tokens += float(counts[self.holds(times)].sum())
+            self.ended += request.completed and self._within(float(times[-1]))
+            if not self._within(float(times[0])):
+                continue
+            if request.input_tokens is None or self.inputs is None:
+                self.inputs = None
+            else:
+                self.inputs += request.input_tokens
+        self.samples = [sample for sample in point.samples if self._within(sample.t_s)]
+
+    def holds(self, times: Floats) -> NDArray[np.bool_]:
+        """Which of them lie in D."""
+        return np.asarray((times >= self._window[0]) & (times <= self._window[1]))
+
+    def _within(self, t_s: float) -> bool:
+        return self._window[0] <= t_s <= self._window[1]
+
+    def good(self, limits: Limits) -> int:
+        """Requests that ended in D and met every limit."""
+        return sum(
+            _meets(request_figures(request), limits)
+            for request in self._point.requests
+            if request.completed and request.chunks and self._within(request.chunks[-1].t_s)
+        )
+
+    def figures(self) -> RepeatFigures:
+        each = [request_figures(request) for request in self._point.measured if request.completed]
+        duration = self._point.duration_s
+        return RepeatFigures(
+            repeat=self._point.repeat,
+            duration_s=duration,
+            output_tok_s=_rate(self.tokens, duration),
+            total_tok_s=None if self.inputs is None else _rate(self.tokens + self.inputs, duration),
+            req_s=_rate(self.ended, duration),
+            ttft_p50_ms=_median(f.ttft_ms for f in each),
+            itl_p50_ms=_median(f.itl_ms for f in each),
+            latency_p50_ms=_median(f.latency_ms for f in each),
+        )
+
+
+def _rate(amount: float, duration_s: float) -> float | None:
+    return amount / duration_s if duration_s > 0 else None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.median(there)) if there else None
+
+
+def _meets(figures: RequestFigures, limits: Limits) -> bool:
+    """A metric that is missing fails its limit."""
+    pairs = (
+        (limits.ttft_ms, figures.ttft_ms),
+        (limits.itl_ms, figures.itl_ms),
+        (limits.latency_ms, figures.latency_ms),
+    )
+    return all(limit is None or (value is not None and value <= limit) for limit, value in pairs)
+
+
+def _gaps(requests: Iterable[RequestRecord]) -> Floats:
+    parts = [np.diff(_timed(request)[0]) * 1000 for request in requests]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _end(points: Sequence[PointRecord]) -> PointEnd:
+    ends = {point.end for point in points}
+    return "failed" if "failed" in ends else "stopped" if "stopped" in ends else "complete"
+
+
+def _errors(requests: Iterable[RequestRecord]) -> dict[str, int]:
+    words = Counter(
+        request.error or ("no answer in time" if request.end == "timeout" else "failed, no reason given")
+        for request in requests
+        if request.end in ("error", "timeout")
+    )
+    return dict(words.most_common())
+
+
+def _worst_client(clients: Sequence[ClientHealth]) -> ClientHealth:
+    return max(clients, key=lambda client: (client.bottleneck, client.cpu_share or 0.0, client.loop_lag_p99_ms or 0.0))
+
+
+def _server_side(samples: Sequence[Sample]) -> dict[str, float | int | None]:
+    shares = [_kv_share(sample) for sample in samples]
+    return {
+        "kv_share_mean": _mean(shares),
+        "kv_share_peak": _peak(shares),
+        "active_peak": _peak(sample.requests_active for sample in samples),
+        "queued_peak": _peak(sample.requests_queued for sample in samples),
+        "gpu_memory_peak_bytes": _peak(sample.gpu_memory_bytes for sample in samples),
+        "host_memory_peak_bytes": _peak(sample.host_memory_bytes for sample in samples),
+        "power_mean_w": _mean(sample.power_w for sample in samples),
+        "utilisation_mean_percent": _mean(sample.utilisation_percent for sample in samples),
+        "temperature_peak_c": _peak(sample.temperature_c for sample in samples),
+        "sm_mean_mhz": _mean(sample.sm_mhz for sample in samples),
+        "samples": len(samples),
+    }
+
+
+def _kv_share(sample: Sample) -> float | None:
+    if sample.kv_share is not None:
+        return sample.kv_share
+    if sample.kv_blocks_used is None or not sample.kv_blocks_total:
+        return None
+    return sample.kv_blocks_used / sample.kv_blocks_total
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _peak(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _notes(
+    points: Sequence[PointRecord],
+    measured: Sequence[RequestRecord],
+    done: Sequence[RequestRecord],
+    each: Sequence[RequestFigures],
+    *,
+    fixed_output: bool,
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    total = len(measured)
+    if any(point.end == "stopped" for point in points):
+        notes.append("It was stopped: these figures are of what was measured until then.")
+    if not done:
+        notes.append("No request completed." if total else "No request was measured.")
+    elif len(done) == 1:
+        notes.append("One request completed: percentiles are of that one.")
+    failed = sum(request.end in ("error", "timeout") for request in measured)
+    if failed:
+        notes.append(f"{failed:,} of {total:,} requests failed; they are in no time.")
+    if fixed_output:
+        wrong = [(f.tokens, r.wanted_tokens) for f, r in zip(each, done, strict=True) if f.tokens != r.wanted_tokens]
+        if wrong:
+            got, wanted = Counter(wrong).most_common(1)[0][0]
+            notes.append(
+                f"{len(wrong):,} of {len(done):,} answers do not have the length that was asked for "
+                f"(such as {got:,} tokens of {wanted:,}): speeds are not of equal work."
+            )
+    uneven = sum(
+        request.reported_tokens is not None
+        and request.count_source != "server usage"
+        and 0 < sum(chunk.tokens for chunk in request.chunks) != request.reported_tokens
+        for request in done
+    )
+    if uneven:
+        notes.append(f"{uneven:,} of {len(done):,} answers carried another number of tokens than usage reports.")
+    uncounted = sum(not f.tokens and bool(r.chunks) for f, r in zip(each, done, strict=True))
+    if uncounted:
+        notes.append(f"{uncounted:,} of {len(done):,} answers came with no token count: they are in no speed.")
+    at_once = sum(f.tokens > 1 and f.itl_ms is None for f in each)
+    if at_once:
+        notes.append(f"{at_once:,} of {len(done):,} answers came in one response: they have no inter-token latency.")
+    sources = sorted({request.count_source for request in done if request.count_source})
+    if len(sources) > 1:
+        notes.append(f"Token counts are from several sources: {', '.join(sources)}.")
+    for words in dict.fromkeys(point.client.words for point in points if point.client.bottleneck):
+        notes.append(f"The client was the bottleneck: {words}")
+    return tuple(notes)

@@ -1,0 +1,388 @@
+"""The matrix of a comparison: variants by figures, each with its ratio to the baseline."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from workbench.core.measure.comparison import Comparison, Price
+from workbench.core.measure.estimate import Estimate
+from workbench.core.measure.figures import PointFigures, pooled_figures
+from workbench.core.measure.quality import QualityRecord
+from workbench.core.measure.record import Subject
+
+Better = Literal["lower", "higher"]
+
+GIB, MIB = 2**30, 2**20
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure. Values are kept in base units; `unit`, `scale` and `decimals` are how they are shown."""
+
+    id: str
+    title: str
+    unit: str
+    better: Better
+    definition: str
+    scale: float = 1.0
+    """A value is divided by it to be shown in `unit`."""
+    decimals: int = 0
+
+    def shown(self, value: float) -> str:
+        """A value without its unit; U+202F between thousands, no more than three digits behind the point."""
+        if self.unit == "min:s":
+            minutes, seconds = divmod(round(value), 60)
+            return f"{minutes}:{seconds:02d}"
+        return f"{value / self.scale:,.{self.decimals}f}".replace(",", "\u202f")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one variant."""
+
+    value: float | None
+    """In base units; None: `reason` says why."""
+    reason: str = ""
+    ratio: float | None = None
+    """To the baseline; None for the baseline itself and where one of the two is not reported."""
+    better: bool | None = None
+    """Than the baseline; None: the same, or not comparable."""
+    best: bool = False
+    """Of all variants."""
+    share: float | None = None
+    """Length of the bar, of the longest in its column, 0 to 1."""
+    repeats: tuple[float, ...] = ()
+    """The value of each repeat, where there are several."""
+    estimate: Estimate | None = None
+    """With its interval, where there is one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    subject: Subject
+    cells: tuple[Cell, ...]
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    def column(self, column_id: str) -> int | None:
+        """Its place; None when it is not there."""
+        return next((place for place, column in enumerate(self.columns) if column.id == column_id), None)
+
+    def cell(self, subject_id: str, column_id: str) -> Cell | None:
+        place = self.column(column_id)
+        row = next((row for row in self.rows if row.subject.id == subject_id), None)
+        return row.cells[place] if row is not None and place is not None else None
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """All that is known of one variant."""
+
+    subject: Subject
+    levels: dict[float, PointFigures]
+    quality: QualityRecord | None
+    price: Price | None
+    comparable: bool
+    """Whether its tokens are the baseline's kind."""
+    sequence_tokens: float | None
+
+
+_Value = tuple[float | None, str, tuple[float, ...], Estimate | None]
+
+
+def make_matrix(comparison: Comparison) -> Matrix:
+    """All figures that any variant has; a column that no variant has is left out."""
+    head = comparison.head
+    levels = _levels(comparison)
+    columns = _columns(comparison, levels)
+    facts = [_facts(comparison, subject) for subject in head.subjects]
+    base = next((one for one in facts if one.subject.id == head.baseline), None)
+    made: list[tuple[Column, list[Cell]]] = []
+    for column, value in columns:
+        cells = [_cell(value(one)) for one in facts]
+        if all(cell.value is None for cell in cells):
+            continue
+        made.append((_fitted(column, cells), _against(column, cells, facts, base)))
+    rows = tuple(
+        Row(one.subject, tuple(cells[place] for _, cells in made), one.subject.id == head.baseline)
+        for place, one in enumerate(facts)
+    )
+    return Matrix(tuple(column for column, _ in made), rows)
+
+
+def _levels(comparison: Comparison) -> tuple[float, ...]:
+    points = comparison.run.points if comparison.run is not None else ()
+    return tuple(sorted({*comparison.head.load.levels, *(point.level for point in points)}))
+
+
+def _facts(comparison: Comparison, subject: Subject) -> _Facts:
+    head = comparison.head
+    points = comparison.run.points_of(subject.id) if comparison.run is not None else ()
+    levels = {
+        level: pooled_figures(same, head.load.limits, fixed_output=head.workload.fixed_output)
+        for level in sorted({point.level for point in points})
+        if (same := [point for point in points if point.level == level])
+    }
+    base = comparison.baseline
+    known = bool(base.tokenizer and subject.tokenizer)
+    tokens_in, tokens_out = head.workload.input.mean, head.workload.output.mean
+    return _Facts(
+        subject=subject,
+        levels=levels,
+        quality=comparison.quality_of(subject.id),
+        price=head.price,
+        comparable=not known or base.tokenizer == subject.tokenizer,
+        sequence_tokens=tokens_in + tokens_out if tokens_in and tokens_out else None,
+    )
+
+
+def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Column, Callable[[_Facts], _Value]]]:
+    load, first = comparison.head.load, levels[0] if levels else 1.0
+    at_first = level_words(load.arrival, first)
+    found: list[tuple[Column, Callable[[_Facts], _Value]]] = [
+        (
+            Column("size", "Size on disk", "GiB", "lower", "All files of the engine, or the weights it refers to."),
+            lambda f: _told(f, f.subject.size_bytes),
+        ),
+        (
+            Column("weights", "Weight memory", "GiB", "lower", "Memory of the weights, as the engine reports it."),
+            lambda f: _told(f, f.subject.weights_bytes),
+        ),
+        (
+            Column("kv", "KV capacity", "k tokens", "higher", "KV blocks times tokens a block.", 1000.0),
+            lambda f: _told(f, f.subject.kv_tokens),
+        ),
+        (
+            Column(
+                "kv_sequences",
+                "Fits",
+                "sequences",
+                "higher",
+                "KV capacity by the length of the workload's prompt and answer together.",
+            ),
+            lambda f: (
+                _told(f, f.subject.kv_tokens // f.sequence_tokens)
+                if f.subject.kv_tokens is not None and f.sequence_tokens
+                else _told(f, None)
+            ),
+        ),
+        (
+            Column("build", "Build time", "min:s", "lower", "All steps from the source model to the engine."),
+            lambda f: (f.subject.build_s, "" if f.subject.build_s is not None else "not built here", (), None),
+        ),
+        (
+            Column(
+                "ttft", "TTFT", f"ms, {at_first}", "lower", "Median time from a request to its first token.", 1.0, 1
+            ),
+            lambda f: _point(f, first, lambda p: p.ttft_ms.p50 if p.ttft_ms else None, lambda r: r.ttft_p50_ms),
+        ),
+        (
+            Column(
+                "itl",
+                "Inter-token",
+                f"ms, {at_first}",
+                "lower",
+                "Median over requests of (tN - t1) / (n - 1): the time between tokens.",
+                1.0,
+                2,
+            ),
+            lambda f: _point(f, first, lambda p: p.itl_ms.p50 if p.itl_ms else None, lambda r: r.itl_p50_ms),
+        ),
+    ]
+    for level in levels:
+        found.append(
+            (
+                Column(
+                    f"speed@{level:g}",
+                    level_words(load.arrival, level),
+                    "tok/s",
+                    "higher",
+                    "Output tokens of all requests by the measured time.",
+                ),
+                lambda f, level=level: _point(f, level, lambda p: p.output_tok_s, lambda r: r.output_tok_s),  # type: ignore[misc]
+            )
+        )
+    found += [
+        (
+            Column("perplexity", "Perplexity", "shipped text", "lower", "exp of the mean negative log-likelihood."),
+            lambda f: _quality(f, "perplexity"),
+        ),
+        (
+            Column("bits_per_byte", "Bits", "a byte", "lower", "Negative log2-likelihood a byte of text.", 1.0, 3),
+            lambda f: _quality(f, "bits_per_byte"),
+        ),
+        (
+            Column(
+                "agreement",
+                "Agreement",
+                "%",
+                "higher",
+                "Positions where the greedy token is the baseline's, on the baseline's own answer.",
+                0.01,
+                1,
+            ),
+            lambda f: _quality(f, "agreement"),
+        ),
+        (
+            Column("kl", "KL", "nats", "lower", "Mean KL divergence of next-token distributions, baseline || variant."),
+            lambda f: _quality(f, "kl_nats"),
+        ),
+    ]
+    tasks = {(task.name, task.metric) for one in comparison.quality for task in one.tasks}
+    for name, metric in sorted(tasks):
+        found.append(
+            (
+                Column(
+                    f"task.{name}.{metric}",
+                    name,
+                    f"% {metric}",
+                    "higher",
+                    "Share of questions answered right.",
+                    0.01,
+                    1,
+                ),
+                lambda f, name=name, metric=metric: _task(f, name, metric),  # type: ignore[misc]
+            )
+        )
+    price = comparison.head.price
+    if price is not None:
+        found.append(
+            (
+                Column(
+                    "cost",
+                    "Cost",
+                    f"{price.currency} a M tokens",
+                    "lower",
+                    "Price of an hour by the output tokens of an hour, at the level of the highest throughput.",
+                    1.0,
+                    3,
+                ),
+                _cost,
+            )
+        )
+    return found
+
+
+def level_words(arrival: str, level: float) -> str:
+    """`1 user`, `8 users`, `2.5 req/s`."""
+    if arrival == "closed":
+        return f"{level:g} user{'' if level == 1 else 's'}"
+    return f"{level:g}x trace" if arrival == "trace" else f"{level:g} req/s"
+
+
+def _told(facts: _Facts, value: float | None) -> _Value:
+    return (value, "" if value is not None else _unmeasured(facts) or "not reported", (), None)
+
+
+def _unmeasured(facts: _Facts) -> str:
+    if facts.subject.simulated:
+        return "simulated"
+    return "not loaded" if facts.subject.failure is not None else ""
+
+
+def _point(
+    facts: _Facts,
+    level: float,
+    value: Callable[[PointFigures], float | None],
+    of_repeat: Callable[..., float | None],
+) -> _Value:
+    figures = facts.levels.get(level)
+    if figures is None:
+        return None, _unmeasured(facts) or "not measured", (), None
+    repeats = tuple(one for one in (of_repeat(repeat) for repeat in figures.repeats) if one is not None)
+    # The median of the repeats stands for them; one repeat is itself.
+    found = statistics.median(repeats) if len(repeats) > 1 else value(figures)
+    if not figures.completed or found is None:
+        return None, "no request completed" if not figures.completed else "not reported", (), None
+    return found, "", repeats if len(repeats) > 1 else (), None
+
+
+def _quality(facts: _Facts, name: str) -> _Value:
+    record = facts.quality
+    if record is None:
+        return None, "not measured", (), None
+    estimate: Estimate | None = getattr(record, name)
+    if estimate is None:
+        why = record.not_reported.get(name, "")
+        return None, why or ("failed" if record.failure is not None else "not measured"), (), None
+    return estimate.value, "", (), estimate
+
+
+def _task(facts: _Facts, name: str, metric: str) -> _Value:
+    tasks = facts.quality.tasks if facts.quality is not None else ()
+    found = next((task for task in tasks if (task.name, task.metric) == (name, metric)), None)
+    return (found.score.value, "", (), found.score) if found is not None else (None, "not measured", (), None)
+
+
+def _cost(facts: _Facts) -> _Value:
+    speeds = [figures.output_tok_s for figures in facts.levels.values() if figures.output_tok_s and figures.completed]
+    if facts.price is None or not speeds:
+        return None, _unmeasured(facts) or "not measured", (), None
+    return facts.price.per_hour / (max(speeds) * 3600) * 1e6, "", (), None
+
+
+def _cell(value: _Value) -> Cell:
+    number, reason, repeats, estimate = value
+    return Cell(number, reason, repeats=repeats, estimate=estimate)
+
+
+def _fitted(column: Column, cells: list[Cell]) -> Column:
+    """The column with a unit and as many decimals as its values want."""
+    values = [abs(cell.value) for cell in cells if cell.value is not None]
+    low, high = min(values), max(values)
+    if column.unit == "GiB":
+        small = high < GIB
+        scale = MIB if small else GIB
+        return replace(column, unit="MiB" if small else "GiB", scale=scale, decimals=0 if low / scale >= 100 else 1)
+    if column.id == "kv":
+        return replace(column, decimals=0 if low >= 100_000 else 1)
+    if column.id in ("perplexity", "kl"):
+        return replace(column, decimals=2 if low >= 1 else 3 if low >= 0.01 else 4)
+    if column.unit == "tok/s":
+        return replace(column, decimals=0 if low >= 100 else 1)
+    if column.id == "cost":
+        return replace(column, decimals=2 if low >= 0.1 else 4)
+    return column
+
+
+def _against(column: Column, cells: list[Cell], facts: list[_Facts], base: _Facts | None) -> list[Cell]:
+    """The cells with ratio, bar and which is best."""
+    here = next((cell for cell, one in zip(cells, facts, strict=True) if base is not None and one is base), None)
+    longest = max((abs(cell.value) for cell in cells if cell.value is not None), default=0.0)
+    by_tokens = column.id.startswith(("ttft", "itl", "speed@", "perplexity", "cost"))
+    fair = [
+        cell.value
+        for cell, one in zip(cells, facts, strict=True)
+        if cell.value is not None and (one.comparable or not by_tokens)
+    ]
+    best = (min(fair) if column.better == "lower" else max(fair)) if len(fair) > 1 else None
+    made = []
+    for cell, one in zip(cells, facts, strict=True):
+        if cell.value is None:
+            made.append(cell)
+            continue
+        ratio = better = None
+        comparable = one.comparable or not by_tokens
+        if here is not None and here.value and cell is not here and comparable:
+            ratio = cell.value / here.value
+            if column.shown(cell.value) != column.shown(here.value):
+                better = (cell.value < here.value) == (column.better == "lower")
+        made.append(
+            replace(
+                cell,
+                ratio=ratio,
+                better=better,
+                best=comparable and cell.value == best,
+                share=abs(cell.value) / longest if longest else None,
+                reason="" if comparable else "other tokenizer",
+            )
+        )
+    return made

@@ -1,0 +1,228 @@
+"""The report as one HTML file that needs nothing else: no script, no font, no address to fetch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from workbench.core.data import resource
+from workbench.core.report import tables, words
+from workbench.core.report.charts import HEIGHT, WIDTH, charts
+from workbench.core.report.marks import Theme, colours, is_filled, shape_of, tone_of
+from workbench.core.report.model import MatrixCell, Report, RunInfo, Variant
+from workbench.core.report.svg import marker_svg, to_svg
+
+_TONES = {"ok": "Found", "note": "Note", "warning": "Warning", "error": "Failed"}
+
+
+def write_html(report: Report) -> str:
+    """Light and dark by the reader's setting, on paper always light; prints to one page of A4 or Letter."""
+    drawings = charts(report)
+    head, rows = tables.point_table(report)
+    quality_head, quality_rows = tables.quality_table(report)
+    fit = _fit_to_page(report, len(drawings), len(rows), len(quality_rows))
+    views = {variant.id: _view(variant) for variant in report.variants}
+    return _template().render(
+        report=report,
+        light=_properties("light"),
+        dark=_properties("dark"),
+        tones=_TONES,
+        subtitle=tables.subtitle(report),
+        created=words.moment(report.created_at),
+        variants=list(views.values()),
+        matrix=_matrix(report, views),
+        charts=[{"title": drawing.title, "svg": Markup(to_svg(drawing))} for drawing in drawings],  # noqa: S704
+        point_columns=head,
+        points=[
+            {"variant": views[row.variant.id], "cells": row.cells, "hidden": index >= fit.points}
+            for index, row in enumerate(rows)
+        ],
+        quality_columns=quality_head,
+        quality=[
+            {"variant": views[row.variant.id], "cells": row.cells, "kind": "simulated" if simulated else ""}
+            for row, simulated in zip(quality_rows, _simulated(report, quality_rows), strict=True)
+        ],
+        quality_text=_quality_text(report),
+        worst=[
+            {
+                "variant": views[row.variant.id],
+                "text": row.text,
+                "agreement": row.agreement,
+                "first": row.first,
+                "baseline": row.baseline,
+                "says": row.says,
+            }
+            for row in tables.worst_prompts(report)
+        ],
+        setting_variants=[views[variant.id] for variant in report.variants if variant.subject is not None],
+        settings=_settings(report),
+        runs=_runs(report),
+        provenance=tables.provenance(report),
+        foreign=[
+            {
+                "variant": views[info.variant],
+                "facts": tables.foreign_facts(info),
+                "mapping": tuple(info.mapping.items()),
+            }
+            for info in report.foreign
+        ],
+        print=fit,
+    )
+
+
+@cache
+def _template() -> Template:
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return made.from_string(resource("report/report.html.j2").read_text(encoding="utf-8"))
+
+
+def _properties(theme: Theme) -> Markup:
+    found = colours(theme)
+    return Markup(" ".join(f"--{name}: {value};" for name, value in found.items()))  # noqa: S704
+
+
+def _view(variant: Variant) -> dict[str, Any]:
+    tone = tone_of(variant.slot)
+    return {
+        "name": variant.name,
+        "detail": variant.detail,
+        "baseline": variant.baseline,
+        "failure": variant.failure,
+        "tone": tone,
+        "marker": Markup(marker_svg(shape_of(variant.slot), tone, is_filled(variant.slot))),  # noqa: S704
+    }
+
+
+def _matrix(report: Report, views: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    base = report.baseline
+    repeats = max((len(cell.repeats) for cell in report.matrix.cells), default=0)
+    rows = []
+    for variant in report.variants:
+        cells = []
+        for column in report.matrix.columns:
+            cell = report.matrix.cell(variant.id, column.id)
+            reference = report.matrix.cell(base.id, column.id) if base is not None else None
+            cells.append(_cell(cell, reference, column.unit))
+        rows.append({"variant": views[variant.id], "cells": cells})
+    told = [f"Median of {repeats} repeats." if repeats > 1 else ""]
+    told.append(
+        "Filled dot: better than the baseline; hollow: worse. The bar's tick is the baseline. ↑ more is better."
+    )
+    return {"columns": report.matrix.columns, "rows": rows, "caption": " ".join(part for part in told if part)}
+
+
+def _cell(cell: MatrixCell | None, base: MatrixCell | None, unit: str) -> dict[str, Any]:
+    if cell is None or cell.value is None:
+        why = cell.reason if cell is not None else "not reported"
+        return {"shown": words.NOT_REPORTED, "why": why, "ratio": "", "dot": "", "between": "", "best": False, "width": None,
+                "tick": None, "title": ""}  # fmt: skip
+    parts = []
+    if cell.repeats:
+        parts.append(f"repeats {words.number(min(cell.repeats))} to {words.number(max(cell.repeats))}")
+    between = words.interval(cell.estimate, 3)
+    if between:
+        parts.append(f"95 % interval {between}")
+    if cell.verdict:
+        parts.append(f"against the baseline: {cell.verdict}")
+    return {
+        "between": words.interval(cell.ratio_estimate, 2),
+        "shown": cell.shown,
+        "why": cell.reason,
+        "ratio": words.ratio(cell.ratio) if cell.ratio is not None else "baseline" if cell is base else "",
+        "dot": {True: "full", False: "open", None: ""}[cell.better],
+        "best": cell.best,
+        "width": None if cell.share is None else round(cell.share * 100, 1),
+        "tick": None if base is None or base.share is None else round(base.share * 100, 1),
+        "title": f"{cell.shown} {unit}" + (f", {', '.join(parts)}" if parts else ""),
+    }
+
+
+def _settings(report: Report) -> list[dict[str, Any]]:
+    shown = [variant.id for variant in report.variants if variant.subject is not None]
+    return [
+        {
+            "name": row.name,
+            "cells": [
+                {"text": row.values.get(key, words.NOT_REPORTED), "missed": row.missed.get(key, "")} for key in shown
+            ],
+        }
+        for row in report.settings
+    ]
+
+
+def _runs(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "heading": (run.title or run.id) if len(report.runs) > 1 else "",
+            "command": words.command_line(run.command),
+            "facts": tables.run_facts(run),
+            "config": _config(run),
+        }
+        for run in report.runs
+    ]
+
+
+def _config(run: RunInfo) -> str:
+    """Workload and load, a setting a line; the values are JSON."""
+    lines = []
+    for name, settings in (("workload", run.workload), ("load", run.load)):
+        lines += [f"{name}.{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    return "\n".join(lines)
+
+
+def _simulated(report: Report, rows: tuple[tables.Row, ...]) -> list[bool]:
+    kinds = {record.subject: record.kind for record in report.quality}
+    return [kinds.get(row.variant.id) == "simulated" for row in rows]
+
+
+def _quality_text(report: Report) -> str:
+    texts = list(dict.fromkeys(record.text for record in report.quality if record.text))
+    return f"Perplexity on {'; '.join(texts)}." if texts else ""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How the page is filled when it is printed: size of a letter, and what must stay on the screen."""
+
+    rem_mm: float
+    screen_charts: int
+    charts: int
+    charts_mm: float
+    points: int
+    hidden_points: int
+    statements: int
+    settings: int
+
+
+_PAGE_MM = (263.0, 190.0)
+"""What A4 and Letter, both lying, have in common inside the margins; a little less high than it is."""
+_LARGEST_MM, _SMALLEST_MM = 2.75, 1.7
+"""7.8 and 4.8 points."""
+
+
+def _fit_to_page(report: Report, charts: int, points: int, quality: int) -> _Fit:
+    """Letters as large as the content lets them be; below the smallest, rows of the long tables stay on the screen."""
+    statements, settings = min(len(report.statements), 6), min(len(report.settings), 8)
+    columns = max(charts, 3)
+    charts_mm = (_PAGE_MM[0] - 4 * (columns - 1)) / columns * HEIGHT / WIDTH + 6 if charts else 0.0
+    room = _PAGE_MM[1] - charts_mm
+    above = 8.0 + 1.5 * statements + 6 + 4.4 * len(report.variants) + 4
+    facts = sum(len(tables.run_facts(run)) * 1.6 + 4 for run in report.runs)
+    beside = facts + 2.2 * len(report.variants) + 5 + 7 * len(report.foreign)
+
+    def rem(shown: int) -> float:
+        left = (6 + 2.6 * quality if quality else 0) + (4 + 1.6 * settings if settings else 0)
+        return room / (above + 1.45 * shown + max(left, beside))
+
+    shown = points
+    while shown > 4 and rem(shown) < _SMALLEST_MM:
+        shown -= 1
+    size = min(_LARGEST_MM, max(_SMALLEST_MM * 0.85, rem(shown)))
+    return _Fit(
+        round(size, 3), 3 if charts == 3 else 2, columns, _PAGE_MM[0], shown, points - shown, statements, settings
+    )

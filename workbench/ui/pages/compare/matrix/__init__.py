@@ -1,0 +1,1 @@
+"""The matrix of variants by figures, and the cards below it."""

@@ -1,0 +1,1 @@
+"""What runs to talk to a server."""
