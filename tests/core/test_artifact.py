@@ -17,6 +17,7 @@ from workbench.core.artifact import (
     runs_here,
     verification,
 )
+from workbench.core.plan import PlanModel
 
 MACHINE = Machine(cpu="a CPU", cpu_identity="cpu-1", memory_bytes=2**34, os="Linux")
 HOPPER, ADA = (9, 0), (8, 9)
@@ -58,6 +59,29 @@ def test_an_openvino_engine_runs_on_any_cpu() -> None:
     assert runs_here(engine("openvino", step("build")), "cpu-1") == (True, "")
     found, remark = runs_here(engine("openvino", step("build")), "cpu-2")
     assert found and "compiled again" in remark
+
+
+def test_a_pytorch_engine_runs_where_its_model_lies_and_its_gpu_is(tmp_path: Path) -> None:
+    def made(precision: str, folder: Path, device: str = "auto") -> Provenance:
+        model = PlanModel(
+            name="m", path=str(folder), architecture="LlamaForCausalLM", digest="d", parameters=1, weight_bytes=2
+        )
+        update = {"precision": precision, "model": model}
+        return engine("pytorch", step("build", device=device)).model_copy(update=update)
+
+    assert runs_here(made("bf16", tmp_path), "cpu-1") == (True, "")
+    assert runs_here(made("bf16", tmp_path / "gone"), "cpu-1") == (
+        False,
+        f"refers to {tmp_path / 'gone'}, which is not there",
+    )
+    found, remark = runs_here(made("bf16", tmp_path, "cuda"), "cpu-1")
+    assert not found and "NVIDIA GPU" in remark
+    assert runs_here(made("bf16", tmp_path, "cuda"), "cpu-1", (ADA,)) == (True, "")
+    assert runs_here(made("fp8", tmp_path), "cpu-1", (ADA,)) == (True, "")
+    found, remark = runs_here(made("fp8", tmp_path), "cpu-1", ((8, 6),))
+    assert not found and "8.9" in remark and "8.6" in remark
+    found, remark = runs_here(made("int8", tmp_path), "cpu-1")
+    assert not found and "8.0" in remark
 
 
 def test_quality_is_the_folders_own_record_or_that_of_its_checkpoint(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_tensorrt_llm_by_compute_capability(capability, expected):
     assert {p for p in P if supported(p, "tensorrt_llm", capability).ok} == expected
 
 
+def test_pytorch_has_the_plain_precisions_and_torchaos_two():
+    plain = {P.FP32, P.BF16, P.FP16}
+    assert {p for p in P if supported(p, "pytorch", HOPPER).ok} == plain | {P.INT8, P.FP8}
+    assert {p for p in P if supported(p, "pytorch", (7, 5)).ok} == plain
+
+
 def test_openvino_has_three_precisions():
     assert {p for p in P if supported(p, "openvino").ok} == {P.FP16, P.INT8, P.INT4}
 
@@ -49,7 +55,9 @@ def test_openvino_has_three_precisions():
         (P.INT8, "tensorrt_llm", B200, P.FP8, "10.0"),
         (P.INT4_AWQ, "tensorrt_llm", B200, P.NVFP4, "refuses"),
         (P.FP16, "tensorrt_llm", (7, 5), None, "8.0"),
-        (P.INT8, "pytorch", None, P.FP16, "does not quantize"),
+        (P.INT4_AWQ, "pytorch", None, P.FP8, "does not quantize"),
+        (P.INT8, "pytorch", (7, 5), P.FP16, "8.0"),
+        (P.FP8, "pytorch", (8, 6), P.INT8, "8.9"),
     ],
 )
 def test_refusals_say_why_and_what_is_nearest(precision, toolchain, capability, nearest, word):

@@ -416,6 +416,7 @@ class _Connection(asyncio.Protocol):
         self._rest = b""
         self._behaviour = server.behaviour
         self._chunked = True
+        self._pieces: deque[bytes] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -515,14 +516,22 @@ class _Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self.transport is None:
             return
-        if self._behaviour.split_writes:
+        if self._behaviour.split_writes or self._pieces:
             middle = next((i + 1 for i, byte in enumerate(data) if byte >= 0xC0), len(data) // 2)
-            self.transport.write(data[:middle])
-            second = data[middle:]
-            transport = self.transport
-            asyncio.get_running_loop().call_later(0.001, lambda: transport.is_closing() or transport.write(second))
+            self._pieces += [data[:middle], data[middle:]]
+            if len(self._pieces) == 2:
+                self._pump()
             return
         self.transport.write(data)
+
+    def _pump(self) -> None:
+        """Write the next piece, and the one after it a moment later, so that it is read by itself."""
+        if self.transport is None or self.transport.is_closing():
+            self._pieces.clear()
+            return
+        self.transport.write(self._pieces.popleft())
+        if self._pieces:
+            asyncio.get_running_loop().call_later(0.0005, self._pump)
 
     def finish(self, answer: _Answer) -> None:
         self.answer = None

@@ -40,7 +40,7 @@ def root(
     """Engine Workbench: from a model folder to an answering, measured engine.
 
     \b
-    Exit codes: 0 done, 2 bad input, 3 blocked by preflight, 4 a step failed, 5 cancelled.
+    Exit codes: 0 done, 2 bad input, 3 blocked by preflight, 4 a step failed, 5 cancelled, 6 worse than the baseline.
     State lives in WORKBENCH_HOME (default: the platform's data folder).
     """
 

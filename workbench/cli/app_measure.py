@@ -48,7 +48,7 @@ def bench(
     ] = False,
     baseline: Annotated[
         str,
-        typer.Option("--baseline", help="A kept run (folder or id) to hold this one against; exit code 4 if worse."),
+        typer.Option("--baseline", help="A kept run (folder or id) to hold this one against; exit code 6 if worse."),
     ] = "",
     threshold: Annotated[
         float, typer.Option("--threshold", min=0.0, max=1000.0, help="With --baseline: percent that count as worse.")
@@ -60,8 +60,8 @@ def bench(
 ) -> None:
     """Measure speed under load: TTFT, inter-token latency, tokens/s, by concurrency or by request rate.
 
-    Everything is kept as it comes; Ctrl+C keeps what was measured. Exit code 4: worse than the baseline by more than
-    the threshold, or a point failed.
+    Everything is kept as it comes; Ctrl+C keeps what was measured. Exit code 6: worse than the baseline by more than
+    the threshold, and the interval says so; three repeats or more can tell.
 
     \b
     Examples:

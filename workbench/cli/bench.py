@@ -106,5 +106,7 @@ def _finish(
     if run.head.status == "stopped":
         raise typer.Exit(STOPPED)
     failed = run.head.status == "failed" or any(subject.failure is not None for subject in run.head.subjects)
-    if failed or any(point.end == "failed" for point in run.points) or (regression and regression.regressed):
+    if failed or any(point.end == "failed" for point in run.points):
         raise typer.Exit(FAILED)
+    if regression is not None and regression.regressed:
+        raise typer.Exit(regression.exit_code)

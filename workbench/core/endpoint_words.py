@@ -83,6 +83,8 @@ def _status(status: int, said: str, with_key: bool) -> tuple[str, str, str]:
 def network_failure(error: BaseException, url: str, *, waited_s: float | None = None, begun: bool = False) -> Failure:
     """A connection that failed. `begun`: part of an answer had come; `waited_s`: the limit that ran out."""
     chain = list(_chain(error))
+    handshake = any(isinstance(one, ssl.SSLWantReadError | ssl.SSLWantWriteError) for one in chain)
+    chain = [one for one in chain if not isinstance(one, ssl.SSLWantReadError | ssl.SSLWantWriteError)]
     names = {type(one).__name__ for one in chain}
     why = next((text for text in (shown(str(one), 200) for one in reversed(chain)) if text), type(error).__name__)
     evidence = f"{url}: {why}"
@@ -91,6 +93,13 @@ def network_failure(error: BaseException, url: str, *, waited_s: float | None = 
         return _tls_failure(tls, url)
     if any(isinstance(one, TimeoutError) for one in chain) or any(name.endswith("Timeout") for name in names):
         waited = f"nothing came for {waited_s:g} s" if waited_s is not None else why
+        if handshake and not begun:
+            return Failure(
+                code="endpoint-tls",
+                what="The server does not answer in TLS.",
+                evidence=f"{url}: {waited}",
+                fix="Check scheme and port: it may speak plain http there.",
+            )
         if names & {"ConnectTimeout", "ConnectionTimeoutError"}:
             return Failure(
                 code="endpoint-down",

@@ -54,7 +54,7 @@ def test_a_steady_load_has_its_true_throughput_whatever_the_edges() -> None:
         requests = [
             request(stream * 1000 + turn, stream * 0.013 + turn * tokens * 0.02, 0.02, 0.02, tokens)
             for stream in range(64)
-            for turn in range(max(2, int(20 / (tokens * 0.02))))
+            for turn in range(max(2, int(6 / (tokens * 0.02))))
         ]
         requests = [dataclasses.replace(one, warmup=one.sent_s < 2.0) for one in requests if one.sent_s < 5.0]
         found = point_figures(point(requests, length_s, level=64.0, measured_from_s=2.0))

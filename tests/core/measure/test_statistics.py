@@ -46,24 +46,24 @@ def test_the_bootstrap_repeats_and_holds_the_truth() -> None:
     rng = np.random.default_rng(7)
     assert statistics.bootstrap(list(range(50))) == statistics.bootstrap(list(range(50)))
     hits = 0
-    for _ in range(200):
+    for _ in range(120):
         found = statistics.bootstrap(list(rng.exponential(size=60)), "median")
         assert found.low is not None and found.high is not None
         hits += found.low <= math.log(2) <= found.high
-    assert hits >= 178  # 95 % of 200, less three standard errors
+    assert hits >= 106  # 95 % of 120, less three standard errors
 
 
 def test_neighbours_that_lean_on_each_other_need_blocks() -> None:
     """Batches of eight that are slow or fast together: taken for independent, the interval is far too narrow."""
     rng = np.random.default_rng(3)
     plain = blocks = 0
-    for _ in range(100):
+    for _ in range(50):
         values = np.repeat(rng.normal(10, 1, size=25), 8)
         for found, block in ((statistics.bootstrap(list(values), "mean", block=size), size) for size in (1, 8)):
             assert found.low is not None and found.high is not None
             inside = found.low <= 10 <= found.high
             plain, blocks = plain + (inside and block == 1), blocks + (inside and block == 8)
-    assert plain < 70 and blocks >= 86
+    assert plain < 33 and blocks >= 40
 
 
 def test_too_little_has_a_value_and_no_interval() -> None:
@@ -89,12 +89,12 @@ def test_repeats_that_differ_widen_the_interval() -> None:
 def test_ratio_of_two() -> None:
     rng = np.random.default_rng(11)
     hits = 0
-    for seed in range(100):
+    for seed in range(50):
         top, bottom = rng.lognormal(0.1, 0.3, size=80), rng.lognormal(0, 0.3, size=80)
         found = statistics.ratio(list(top), list(bottom), seed=seed)
         assert found.low is not None and found.high is not None
         hits += found.low <= math.exp(0.1) <= found.high
-    assert hits >= 88
+    assert hits >= 43
     with pytest.raises(ValueError):
         statistics.ratio([1.0], [0.0])
 
@@ -120,7 +120,7 @@ def test_throughputs_of_a_few_repeats() -> None:
         found = statistics.rate_ratio(list(rng.normal(120, 3, size=3)), list(rng.normal(100, 3, size=3)))
         assert found.low is not None and found.high is not None
         hits += found.low <= 1.2 <= found.high
-    assert 276 <= hits
+    assert hits >= 276
     assert statistics.rate_ratio([120.0], [100.0, 101.0]).low is None
     still = statistics.rate_ratio([50.0, 50.0], [100.0, 100.0])
     assert (still.value, still.low, still.high) == (pytest.approx(0.5), pytest.approx(0.5), pytest.approx(0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,8 +26,6 @@ Start = Callable[..., EngineClient]
 
 def start_host(folder: Path, spec: EndpointSpec, logs: list[str] | None = None, **env: str) -> EngineClient:
     """A host that talks to what `spec` describes; what it says while it loads goes into `logs`."""
-    import sys
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ENDPOINT_FILE).write_text(spec.model_dump_json())
     command = HostCommand(
@@ -45,7 +44,7 @@ def start_host(folder: Path, spec: EndpointSpec, logs: list[str] | None = None, 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(url, logs=None, env={}, **fields of the description)` -> a client of a host that is ended with the test."""
+    """`start(url, logs=None, env={}, **fields of the description)` -> the client of a host that ends with the test."""
     with ExitStack() as stack:
 
         def begin(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ from workbench.core.answer import CountSource
 from workbench.core.errors import Failure
 from workbench.core.measure.load import Limits
 from workbench.core.measure.record import ClientHealth, PointEnd, PointRecord, RequestRecord, RunRecord, Sample
-
-Floats = NDArray[np.float64]
+from workbench.core.measure.request_figures import NONE, Floats, RequestFigures, Timed, figures_of, timed
 
 P999_FROM = 1_000
 """Values that a p99.9 needs."""
@@ -136,45 +134,6 @@ class PointFigures(_Frozen):
         return self.subject, self.level
 
 
-class RequestFigures(NamedTuple):
-    """One request; None is "not defined" or "not reported"."""
-
-    prompt: int
-    tokens: int
-    ttft_ms: float | None
-    itl_ms: float | None
-    latency_ms: float | None
-    second_token_ms: float | None
-
-
-def request_figures(request: RequestRecord) -> RequestFigures:
-    """The metrics' formulas for one request. n is what usage reports where counts are the server's, else the sum of
-    the responses' counts; responses without any count are taken as tokens for their times.
-    """
-    times, _, tokens = _timed(request)
-    if not len(times) or not tokens:
-        return RequestFigures(request.prompt, tokens, None, None, None, None)
-    t0, first, last = request.t0_s, float(times[0]), float(times[-1])
-    several = len(times) > 1
-    return RequestFigures(
-        prompt=request.prompt,
-        tokens=tokens,
-        ttft_ms=(first - t0) * 1000,
-        itl_ms=(last - first) * 1000 / (tokens - 1) if several and tokens > 1 else None,
-        latency_ms=(last - t0) * 1000,
-        second_token_ms=(float(times[1]) - first) * 1000 if several else None,
-    )
-
-
-def output_tokens(request: RequestRecord) -> int:
-    """n of one request."""
-    counted = sum(chunk.tokens for chunk in request.chunks)
-    reported = request.reported_tokens
-    if reported is not None and (request.count_source == "server usage" or not counted):
-        return reported
-    return counted
-
-
 def point_figures(point: PointRecord, limits: Limits | None = None, *, fixed_output: bool = False) -> PointFigures:
     """Figures of one point; `fixed_output` says that the answers' length was asked for."""
     return pooled_figures([point], limits, fixed_output=fixed_output)
@@ -191,12 +150,12 @@ def pooled_figures(
     limits = limits or Limits()
     parts = [_Part(point) for point in points]
     measured = [request for point in points for request in point.measured]
-    done = [request for request in measured if request.completed]
-    each = [request_figures(request) for request in done]
+    done = [request for part in parts for request in part.done]
+    each = [figures for part in parts for figures in part.each]
     ends = Counter(request.end for request in measured)
     duration = sum(max(0.0, point.duration_s) for point in points)
-    good = sum(part.good(limits) for part in parts) if limits.any else None
-    met = sum(_meets(request_figures(request), limits) for request in done) if limits.any else None
+    good = sum(_meets(figures, limits) for part in parts for figures in part.ended_figures) if limits.any else None
+    met = sum(_meets(figures, limits) for figures in each) if limits.any else None
     output_rate = _rate(sum(part.tokens for part in parts), duration)
     samples = _server_side([sample for part in parts for sample in part.samples])
     power = samples.pop("power_mean_w")
@@ -225,7 +184,7 @@ def pooled_figures(
         ttft_ms=spread(f.ttft_ms for f in each),
         itl_ms=spread(f.itl_ms for f in each),
         latency_ms=spread(f.latency_ms for f in each),
-        gap_ms=_spread_of(_gaps(done)),
+        gap_ms=_spread_of(np.concatenate([NONE, *(gap for part in parts for gap in part.gaps)]) * 1000),
         second_token_ms=spread(f.second_token_ms for f in each),
         per_user_tok_s=spread(1000 / f.itl_ms if f.itl_ms else None for f in each),
         input_tokens=spread(request.input_tokens for request in done),
@@ -261,12 +220,17 @@ def spread(values: Iterable[float | int | None]) -> Spread | None:
     return _spread_of(np.array([value for value in values if value is not None], dtype=np.float64))
 
 
+def rates(point: PointRecord) -> RepeatFigures:
+    """The rates and medians of one point alone: less work than all its figures."""
+    return _Part(point).figures()
+
+
 def arrivals(point: PointRecord) -> tuple[Floats, Floats, float]:
     """When tokens came in D, how many each response stands for, and when D began."""
     part = _Part(point)
-    timed = [_timed(request)[:2] for request in point.requests]
-    times = np.concatenate([np.empty(0), *(each for each, _ in timed)])
-    counts = np.concatenate([np.empty(0), *(each for _, each in timed)])
+    found = [timed(request) for request in point.requests]
+    times = np.concatenate([NONE, *(each.times for each in found)])
+    counts = np.concatenate([NONE, *(each.counts for each in found)])
     inside = part.holds(times)
     return times[inside], counts[inside], part.begin_s
 
@@ -288,75 +252,70 @@ def _spread_of(values: Floats) -> Spread | None:
     )
 
 
-def _timed(request: RequestRecord) -> tuple[Floats, Floats, int]:
-    """When its tokens came, how many each response stands for, and n. The counts add up to n."""
-    tokens = output_tokens(request)
-    counted = [chunk for chunk in request.chunks if chunk.tokens > 0]
-    if not counted and tokens:
-        times = np.array([chunk.t_s for chunk in request.chunks], dtype=np.float64)
-        return times, np.full(len(times), tokens / len(times) if len(times) else 0.0), tokens
-    times = np.array([chunk.t_s for chunk in counted], dtype=np.float64)
-    counts = np.array([chunk.tokens for chunk in counted], dtype=np.float64)
-    total = counts.sum()
-    return times, counts * (tokens / total) if total and total != tokens else counts, tokens
-
-
 class _Part:
-    """What one point brings to the rates."""
+    """One point: what fell into its D, and its requests' figures."""
 
     def __init__(self, point: PointRecord) -> None:
-        self._point = point
-        measured = point.measured
+        self.point = point
         begin = point.measured_from_s
         if begin is None:
-            begin = min((request.t0_s for request in measured), default=0.0)
+            begin = min((request.t0_s for request in point.measured), default=0.0)
         self.begin_s = begin
         # Timings are kept in microseconds: the last token of a point that ends with it is not lost to rounding.
-        self._window = (begin - 1e-6, begin + max(0.0, point.duration_s) + 1e-6)
+        self._low, self._high = begin - 1e-6, begin + max(0.0, point.duration_s) + 1e-6
         self.tokens = 0.0
         self.inputs: int | None = 0
         self.ended = 0
+        self.done: list[RequestRecord] = []
+        """Measured and completed."""
+        self.each: list[RequestFigures] = []
+        """Of those."""
+        self.gaps: list[Floats] = []
+        self.ended_figures: list[RequestFigures] = []
+        """Of what completed within D, whenever it began."""
         for request in point.requests:
-            times, counts, _ = _timed(request)
-            if not len(times):
-                continue
-            self.tokens += float(counts[self.holds(times)].sum())
-            self.ended += request.completed and self._within(float(times[-1]))
-            if not self._within(float(times[0])):
-                continue
-            if request.input_tokens is None or self.inputs is None:
-                self.inputs = None
-            else:
-                self.inputs += request.input_tokens
+            self._add(request, timed(request))
         self.samples = [sample for sample in point.samples if self._within(sample.t_s)]
+
+    def _add(self, request: RequestRecord, found: Timed) -> None:
+        times = found.times
+        figures = figures_of(request, found) if request.completed else None
+        if figures is not None and not request.warmup:
+            self.done.append(request)
+            self.each.append(figures)
+            self.gaps.append(np.diff(times))
+        if not len(times):
+            return
+        first, last = float(times[0]), float(times[-1])
+        if self._low <= first and last <= self._high:
+            self.tokens += found.tokens
+        else:
+            self.tokens += float(found.counts[self.holds(times)].sum())
+        if figures is not None and self._within(last):
+            self.ended += 1
+            self.ended_figures.append(figures)
+        if self._within(first):
+            missing = request.input_tokens is None or self.inputs is None
+            self.inputs = None if missing else (self.inputs or 0) + (request.input_tokens or 0)
 
     def holds(self, times: Floats) -> NDArray[np.bool_]:
         """Which of them lie in D."""
-        return np.asarray((times >= self._window[0]) & (times <= self._window[1]))
+        return np.asarray((times >= self._low) & (times <= self._high))
 
     def _within(self, t_s: float) -> bool:
-        return self._window[0] <= t_s <= self._window[1]
-
-    def good(self, limits: Limits) -> int:
-        """Requests that ended in D and met every limit."""
-        return sum(
-            _meets(request_figures(request), limits)
-            for request in self._point.requests
-            if request.completed and request.chunks and self._within(request.chunks[-1].t_s)
-        )
+        return self._low <= t_s <= self._high
 
     def figures(self) -> RepeatFigures:
-        each = [request_figures(request) for request in self._point.measured if request.completed]
-        duration = self._point.duration_s
+        duration = self.point.duration_s
         return RepeatFigures(
-            repeat=self._point.repeat,
+            repeat=self.point.repeat,
             duration_s=duration,
             output_tok_s=_rate(self.tokens, duration),
             total_tok_s=None if self.inputs is None else _rate(self.tokens + self.inputs, duration),
             req_s=_rate(self.ended, duration),
-            ttft_p50_ms=_median(f.ttft_ms for f in each),
-            itl_p50_ms=_median(f.itl_ms for f in each),
-            latency_p50_ms=_median(f.latency_ms for f in each),
+            ttft_p50_ms=_median(f.ttft_ms for f in self.each),
+            itl_p50_ms=_median(f.itl_ms for f in self.each),
+            latency_p50_ms=_median(f.latency_ms for f in self.each),
         )
 
 
@@ -377,11 +336,6 @@ def _meets(figures: RequestFigures, limits: Limits) -> bool:
         (limits.latency_ms, figures.latency_ms),
     )
     return all(limit is None or (value is not None and value <= limit) for limit, value in pairs)
-
-
-def _gaps(requests: Iterable[RequestRecord]) -> Floats:
-    parts = [np.diff(_timed(request)[0]) * 1000 for request in requests]
-    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _end(points: Sequence[PointRecord]) -> PointEnd:

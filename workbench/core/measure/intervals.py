@@ -12,8 +12,9 @@ import numpy as np
 
 from workbench.core.measure import statistics
 from workbench.core.measure.estimate import Estimate
-from workbench.core.measure.figures import RequestFigures, arrivals, point_figures, request_figures
+from workbench.core.measure.figures import arrivals, rates
 from workbench.core.measure.record import PointRecord
+from workbench.core.measure.request_figures import RequestFigures, request_figures
 
 Better = Literal["lower", "higher"]
 
@@ -87,10 +88,10 @@ def slice_rates(point: PointRecord) -> list[float]:
     when it is too short for five.
     """
     times, counts, begin = arrivals(point)
-    latency = point_figures(point).latency_ms
-    if latency is None or point.duration_s <= 0:
+    latency_ms = rates(point).latency_p50_ms
+    if latency_ms is None or point.duration_s <= 0:
         return []
-    slices = min(20, int(point.duration_s / (2 * latency.p50 / 1000))) if latency.p50 > 0 else 20
+    slices = min(20, int(point.duration_s / (2 * latency_ms / 1000))) if latency_ms > 0 else 20
     if slices < statistics.FEWEST_BLOCKS:
         return []
     edges = np.linspace(begin, begin + point.duration_s, slices + 1)
@@ -99,7 +100,7 @@ def slice_rates(point: PointRecord) -> list[float]:
 
 
 def _rates(points: Sequence[PointRecord], metric: Metric) -> list[float]:
-    whole = [rate for point in points if (rate := getattr(point_figures(point), metric.of_point)) is not None]
+    whole = [rate for point in points if (rate := getattr(rates(point), metric.of_point)) is not None]
     if len(whole) == 1 and metric.of_point == "output_tok_s":
         return slice_rates(points[0]) or whole
     return whole

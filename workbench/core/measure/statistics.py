@@ -286,27 +286,32 @@ def _batches(n: int) -> list[int]:
 
 
 def _draws(groups: Sequence[Floats], statistic: Statistic, block: int, rng: np.random.Generator) -> Floats:
-    """The statistic of resamples: repeats are drawn, and within each, circular blocks of neighbours."""
+    """The statistic of resamples: repeats are drawn, and within each, circular blocks of neighbours. Repeats of
+    unequal length weigh the same.
+    """
+    each = max(1, round(sum(len(group) for group in groups) / len(groups)))
     found: list[Floats] = []
-    n = sum(len(group) for group in groups)
-    if len(groups) == 1:
-        for size in _batches(n):
-            found.append(_apply(_resampled(groups[0], size, block, rng), statistic))
-        return np.concatenate(found)
-    for _ in range(RESAMPLES):
-        chosen = rng.integers(0, len(groups), size=len(groups))
-        found.append(_apply(np.concatenate([_resampled(groups[i], 1, block, rng) for i in chosen], axis=1), statistic))
+    for size in _batches(each * len(groups)):
+        if len(groups) == 1:
+            found.append(_apply(_resampled(groups[0], size, each, block, rng), statistic))
+            continue
+        chosen = rng.integers(0, len(groups), size=(size, len(groups)))
+        rows = np.empty((size, len(groups), each))
+        for index, group in enumerate(groups):
+            places = chosen == index
+            rows[places] = _resampled(group, int(places.sum()), each, block, rng)
+        found.append(_apply(rows.reshape(size, -1), statistic))
     return np.concatenate(found)
 
 
-def _resampled(data: Floats, size: int, block: int, rng: np.random.Generator) -> Floats:
+def _resampled(data: Floats, size: int, length: int, block: int, rng: np.random.Generator) -> Floats:
     n = len(data)
     block = max(1, min(block, n))
     if block == 1:
-        return data[rng.integers(0, n, size=(size, n))]
-    starts = rng.integers(0, n, size=(size, -(-n // block)))
+        return np.asarray(data[rng.integers(0, n, size=(size, length))])
+    starts = rng.integers(0, n, size=(size, -(-length // block)))
     places = (starts[:, :, None] + np.arange(block)) % n
-    return np.asarray(data[places.reshape(size, -1)[:, :n]])
+    return np.asarray(data[places.reshape(size, -1)[:, :length]])
 
 
 def _from_draws(value: float, draws: Floats, n: int) -> Estimate:

@@ -61,6 +61,8 @@ def findings(matrix: Matrix, comparison: Comparison) -> list[Statement]:
     """One sentence a variant: quality and throughput at the highest level, where an interval carries it."""
     speeds = [column for column in matrix.columns if column.id.startswith("speed@")]
     told = []
+    names = {subject.id: subject.name for subject in comparison.head.subjects}
+    baseline = names.get(comparison.head.baseline, "the baseline")
     for subject in comparison.head.subjects:
         parts = []
         quality = matrix.cell(subject.id, "perplexity")
@@ -71,5 +73,8 @@ def findings(matrix: Matrix, comparison: Comparison) -> list[Statement]:
             if speed is not None and speed.verdict:
                 parts.append(f"output throughput at {speeds[-1].title} {speed.verdict}")
         if parts:
-            told.append(Statement(tone="ok", text=f"{subject.name}: {'; '.join(parts)}."))
+            sure = any("cannot tell" not in part for part in parts)
+            told.append(
+                Statement(tone="ok" if sure else "note", text=f"{subject.name} against {baseline}: {'; '.join(parts)}.")
+            )
     return told

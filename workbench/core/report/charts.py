@@ -78,12 +78,20 @@ def throughput_by_speed(report: Report) -> Drawing:
             if point.output_speed_per_user_p50_tok_s is not None
         )
         lines.append(Line(variant, dots))
+    front = sorted(
+        (point.output_speed_per_user_p50_tok_s, speed)
+        for point in report.points
+        if point.on_pareto_front
+        and point.output_speed_per_user_p50_tok_s is not None
+        and (speed := point.output_throughput_per_gpu_tok_s if per_gpu else point.output_throughput_tok_s) is not None
+    )
     return _plot(
         "Throughput against speed per user",
         lines,
         "tok/s per user, median",
         "tok/s per GPU" if per_gpu else "tok/s",
-        note="right and up is better",
+        note="right and up is better, dotted: the best of all",
+        front=front if len(front) > 1 else (),
     )
 
 
@@ -134,6 +142,7 @@ def _plot(
     rising: bool = False,
     from_zero: bool = True,
     note: str = "",
+    front: Sequence[tuple[float, float]] = (),
 ) -> Drawing:
     lines = [line for line in lines if any(dot.y is not None for dot in line.dots)]
     if not lines:
@@ -150,6 +159,8 @@ def _plot(
     if note:
         items.append(Label(right, top - 9, note, anchor="end"))
     items.append(Label(right, HEIGHT - 6, x_unit + (", log scale" if "x" in scales else ""), anchor="end"))
+    if front:
+        items.append(Stroke(tuple((x_axis.place(x), y_axis.place(y)) for x, y in front), "text3", 1.0, dotted=True))
     for line in lines:
         items += _line(line, x_axis, y_axis, x_unit, y_unit)
     if levels:

@@ -119,8 +119,8 @@ def _matrix(report: Report, views: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _cell(cell: MatrixCell | None, base: MatrixCell | None, unit: str) -> dict[str, Any]:
     if cell is None or cell.value is None:
         why = cell.reason if cell is not None else "not reported"
-        return {"shown": words.NOT_REPORTED, "why": why, "ratio": "", "dot": "", "between": "", "best": False, "width": None,
-                "tick": None, "title": ""}  # fmt: skip
+        nothing = dict.fromkeys(("ratio", "dot", "between", "title"), "")
+        return {**nothing, "shown": words.NOT_REPORTED, "why": why, "best": False, "width": None, "tick": None}
     parts = []
     if cell.repeats:
         parts.append(f"repeats {words.number(min(cell.repeats))} to {words.number(max(cell.repeats))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.estimate import host_memory_bytes, step_seconds
+from workbench.core.gpu import GpuSpec
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision, supported
@@ -58,6 +59,9 @@ class PyTorch:
         ("kv_cache_gib", "kv_fraction", "kv_blocks", "prefix_caching", "max_num_batched_tokens")
     )
 
+    def __init__(self, gpus: Callable[[], tuple[GpuSpec, ...]] = detected_gpus) -> None:
+        self._gpus = gpus
+
     def needs(self, request: BuildRequest) -> tuple[Environment, ...]:
         """The one interpreter."""
         return (request.environment,)
@@ -66,13 +70,12 @@ class PyTorch:
         """What is known to be slow, or not to be there."""
         flags = read_flags(request.preset.build.flags)
         found = []
-        on_cpu = _device(flags) == "cpu"
-        if flags["mode"] == "compiled" and on_cpu:
+        if flags["mode"] == "compiled" and _device(flags, self._gpus()) == "cpu":
             found.append(
                 Advice(
                     code="compiled-on-cpu",
                     level="warning",
-                    text="Compiling makes continuous batching slower on a CPU, and loading takes minutes.",
+                    text="Compiling makes continuous batching slower on a CPU, and loading takes a minute or more.",
                     arithmetic="build.flags.mode = compiled, no GPU",
                     fix="Use mode = eager here.",
                     overrides=("build.flags.mode=eager",),
@@ -109,7 +112,7 @@ class PyTorch:
         steps = [Step(id="check", kind="check", title="Check")]
         if until in ("check", "fetch"):
             return steps
-        flags = read_flags(request.preset.build.flags)
+        flags, gpus = read_flags(request.preset.build.flags), self._gpus()
         _refuse_quantized(request)
         steps.append(
             Step(id="convert", kind="convert", title="Convert", none_reason="the model folder is loaded as it is")
@@ -117,7 +120,7 @@ class PyTorch:
         for name in request.precisions:
             if until == "convert":
                 break
-            precision = _supported(request, name, flags)
+            precision = _supported(request, name, flags, gpus)
             _refuse_kv(request.preset, precision)
             reason = (
                 "torchao quantizes at each load" if precision.is_quantized else f"{precision.title} needs no quantizing"
@@ -131,7 +134,7 @@ class PyTorch:
             build = _build(request, precision, flags, out)
             steps.append(build)
             if until == "verify" and request.preset.verify.enabled:
-                steps.append(_verify(request, build, precision, flags))
+                steps.append(_verify(request, build, precision, _device(flags, gpus)))
         return steps
 
     def host(self, request: EngineRequest) -> HostStart:
@@ -161,10 +164,10 @@ class PyTorch:
         )
 
 
-def _device(flags: Mapping[str, Any]) -> str:
+def _device(flags: Mapping[str, Any], gpus: tuple[GpuSpec, ...]) -> str:
     """`cpu` or `cuda`: where the engine would run on this machine."""
     wanted = str(flags["device"])
-    return wanted if wanted != "auto" else "cuda" if detected_gpus() else "cpu"
+    return wanted if wanted != "auto" else "cuda" if gpus else "cpu"
 
 
 def _refuse_quantized(request: BuildRequest) -> None:
@@ -178,7 +181,7 @@ def _refuse_quantized(request: BuildRequest) -> None:
         )
 
 
-def _supported(request: BuildRequest, name: str, flags: Mapping[str, Any]) -> Precision:
+def _supported(request: BuildRequest, name: str, flags: Mapping[str, Any], gpus: tuple[GpuSpec, ...]) -> Precision:
     try:
         precision = Precision(name)
     except ValueError as error:
@@ -187,10 +190,9 @@ def _supported(request: BuildRequest, name: str, flags: Mapping[str, Any]) -> Pr
             evidence=f"known: {', '.join(p.value for p in Precision)}",
             code="no-such-precision",
         ) from error
-    gpus = detected_gpus()
     capability = gpus[0].compute_capability if gpus else None
     support = supported(precision, "pytorch", capability, request.model.architecture)
-    if support.ok and precision.is_quantized and _device(flags) == "cpu":
+    if support.ok and precision.is_quantized and _device(flags, gpus) == "cpu":
         raise BlockedError(
             f"{precision.title} by torchao gains nothing on a CPU: it is no faster than the plain model there.",
             evidence=f"precision {name}, toolchain pytorch, device cpu",
@@ -288,7 +290,7 @@ def _build(request: BuildRequest, precision: Precision, flags: Mapping[str, Any]
     )
 
 
-def _verify(request: BuildRequest, build: Step, precision: Precision, flags: Mapping[str, Any]) -> Step:
+def _verify(request: BuildRequest, build: Step, precision: Precision, device: str) -> Step:
     limits = request.preset.model_copy(
         update={"precision": request.preset.precision.model_copy(update={"weights": precision})}
     ).verify_limits
@@ -306,5 +308,5 @@ def _verify(request: BuildRequest, build: Step, precision: Precision, flags: Map
         StepInput(role="model", path=str(request.model.path)),
         StepInput(role="prompts", path=str(shipped)),
     )
-    lane = "gpu:0" if _device(flags) == "cuda" else "cpu"
+    lane = "gpu:0" if device == "cuda" else "cpu"
     return Step(**_step(request, "verify", precision, settings, inputs, facts, lane), record="verify.json")

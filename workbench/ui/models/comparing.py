@@ -23,7 +23,7 @@ from workbench.core.measure.record import Subject
 from workbench.core.measure.workload import Workload
 from workbench.core.messages import Sampling
 from workbench.measure import events as ev
-from workbench.measure.quality import QualityOptions
+from workbench.core.measure.quality_options import QualityOptions
 from workbench.measure.subjects import Asked, describe, unique_names
 from workbench.ui.models.comparison_view import FIRST_LOAD, FIRST_WORKLOAD, Shown, fold, make_shown
 from workbench.ui.session import Session

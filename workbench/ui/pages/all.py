@@ -49,6 +49,12 @@ def _playground(session: Session) -> Page:
     return PlaygroundPage(session)
 
 
+def _compare(session: Session) -> Page:
+    from workbench.ui.pages.compare.page import ComparePage
+
+    return ComparePage(session)
+
+
 def _doctor(session: Session) -> Page:
     from workbench.ui.pages.doctor import DoctorPage
 
@@ -58,6 +64,7 @@ def _doctor(session: Session) -> Page:
 def import_pages() -> None:
     """Import what the pages need, in a thread: then the first look at a page need not wait for it."""
     import workbench.ui.pages.builder.page
+    import workbench.ui.pages.compare.page
     import workbench.ui.pages.doctor
     import workbench.ui.pages.engines
     import workbench.ui.pages.jobs
@@ -69,5 +76,6 @@ PAGES: tuple[PageKind, ...] = (
     LaterPage("jobs", "Jobs", "jobs", _jobs),
     LaterPage("engines", "Engines", "engines", _engines),
     LaterPage("playground", "Playground", "playground", _playground),
+    LaterPage("compare", "Compare", "compare", _compare),
     LaterPage("doctor", "Doctor", "doctor", _doctor),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ _METRICS_PLACES = ("/metrics", "/prometheus/metrics", "/v1/metrics")
 _METRICS_S = 4.0
 """trtllm-serve waits up to 2 s for records."""
 _METRICS_BYTES = 8 * 2**20
+_MODELS_S = 30.0
 _QUESTION_S = 10.0
 """Longest wait for answers that no model makes."""
 
@@ -50,7 +52,7 @@ class Server:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # No redirects: a key would go where nobody meant it to.
         self.client = httpx.AsyncClient(
-            verify=tls_context(spec),
+            verify=_tls(spec),
             headers={"User-Agent": "engine-workbench", **headers},
             follow_redirects=False,
             timeout=httpx.Timeout(spec.silence_s, connect=spec.connect_timeout_s, pool=None),
@@ -74,8 +76,13 @@ class Server:
         """The text without the key, should the server have said it."""
         return masked(text, self._key)
 
-    def network_failure(self, error: BaseException, url: str, *, begun: bool = False) -> Failure:
-        failure = network_failure(error, url, waited_s=self.spec.silence_s, begun=begun)
+    def network_failure(
+        self, error: BaseException, url: str, *, begun: bool = False, waited_s: float | None = None
+    ) -> Failure:
+        """In words. `waited_s`: the longest wait for an answer, where it was not `silence_s`."""
+        connecting = isinstance(error, httpx.ConnectTimeout)
+        waited = self.spec.connect_timeout_s if connecting else waited_s or self.spec.silence_s
+        failure = network_failure(error, url, waited_s=waited, begun=begun)
         return failure.model_copy(update={"evidence": self.hide(failure.evidence)})
 
     def status_failure(self, response: httpx.Response, body: bytes, url: str) -> Failure:
@@ -106,9 +113,10 @@ class Server:
         url = self.spec.models_url
         began = time.monotonic()
         try:
-            response = await self.client.get(url, timeout=httpx.Timeout(30.0, connect=self.spec.connect_timeout_s))
+            timeout = httpx.Timeout(_MODELS_S, connect=self.spec.connect_timeout_s)
+            response = await self.client.get(url, timeout=timeout)
         except (httpx.HTTPError, OSError) as error:
-            raise _error(self.network_failure(error, url)) from error
+            raise _error(self.network_failure(error, url, waited_s=_MODELS_S)) from error
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         if response.status_code in (404, 405, 501):
             # Some gateways have no list; the first request will tell whether the model is there.
@@ -186,7 +194,7 @@ class Server:
                 body = await _read_up_to(response, _METRICS_BYTES)
                 content_type = response.headers.get("content-type", "")
         except (httpx.HTTPError, OSError) as error:
-            raise MetricsError(self.network_failure(error, url).what) from error
+            raise MetricsError(self.network_failure(error, url, waited_s=_METRICS_S).what) from error
         found = read_metrics(body, content_type, self.spec.model)
         if found.known or not self.state.known:
             self.state = found
@@ -236,6 +244,13 @@ class Server:
         if not self._streams_not:
             self._streams_not = True
             self.say("the server does not stream: an answer comes in one piece, and TTFT is its latency", warn=True)
+
+
+def _tls(spec: EndpointSpec) -> ssl.SSLContext:
+    try:
+        return tls_context(spec)
+    except WorkbenchError as error:
+        raise _error(error.failure) from error
 
 
 def open_spec(folder: Path) -> EndpointSpec:

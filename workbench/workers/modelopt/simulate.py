@@ -49,6 +49,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     drawn = load_set(calibration, chosen, lambda text: list(tokenizer.encode(text)), evaluation=texts)
     for warning in drawn.warnings:
         channel.log(warning, "warning")
+    channel.phase("calibrate", 1, 4)
     channel.log(f"calibrating for {precision.title}: {drawn.samples} samples, {drawn.tokens:,} tokens")
     _quantize(model, precision, block, drawn.batches, channel)
     scored = HfModel(model, tokenizer, folder, usable_template(folder, channel))
@@ -149,6 +150,8 @@ def _quantize(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mtq.quantize(model, config, forward_loop=run)
+            # Else the weights are rounded again in every forward pass: on a CPU that is most of the time.
+            mtq.fold_weight(model)
     except (MemoryError, WorkerError):
         raise
     except Exception as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
+from workbench.core.errors import BadInputError
 from workbench.core.measure.comparison import Comparison
 from workbench.core.report.build import report_of_comparison
 from workbench.ui.models.comparing import Comparing
@@ -41,7 +42,15 @@ def write_report(comparison: Comparison, path: Path) -> Path:
         from workbench.core.report.html import write_html
 
         data = write_html(report).encode()
-    path.write_bytes(data)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise BadInputError(
+            "The report could not be written.",
+            evidence=f"{path}: {error.strerror or error}",
+            fix="Check the folder's owner, mode and free space.",
+            code="not-writable",
+        ) from error
     return path
 
 
