@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import time
@@ -115,7 +116,8 @@ def main() -> None:
         return
     folder = Path(asked["folder"])
     begin = time.perf_counter()
-    places = {"device_map": {"": torch.device(device)}} if device.startswith("cuda") else {}
+    straight = device.startswith("cuda") and importlib.util.find_spec("accelerate") is not None
+    places = {"device_map": {"": torch.device(device)}} if straight else {}
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **places).to(device).eval()
     head = model.get_output_embeddings().weight
     tied = head.data_ptr() == model.get_input_embeddings().weight.data_ptr()

@@ -55,7 +55,7 @@ class Phase:
 PHASES = (
     Phase("token events", 64, 256, 400, 0.05, 0.002),
     Phase("requests", 64, 4000, 2, 0.05, 0.005),
-    Phase("moderate", 8, 48, 64, 0.3, 0.025),
+    Phase("moderate", 8, 48, 64, 0.5, 0.025),
 )
 
 

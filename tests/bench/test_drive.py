@@ -167,6 +167,14 @@ def test_a_stop_in_open_loop_sends_no_more() -> None:
     assert point.end == "stopped" and 3 <= len(point.requests) < 40
 
 
+def test_a_stop_beforehand_sends_nothing() -> None:
+    stop = threading.Event()
+    stop.set()
+    for load in (Load(requests=3), Load(arrival="constant", requests=3)):
+        point = measure(Clockwork(), load, stop=stop)
+        assert (point.end, point.requests, point.duration_s) == ("stopped", (), 0.0)
+
+
 def test_a_request_that_takes_too_long_is_given_up_and_the_next_one_goes() -> None:
     target = Clockwork(ttft_s=0.0, itl_s=0.05)
     point = measure(target, Load(requests=3, timeout_s=0.08), tokens=50)
@@ -230,6 +238,15 @@ def test_a_target_that_is_gone_ends_the_point_at_once() -> None:
     target = Clockwork(ended=lambda n: Ended("error", error="gone", fatal=gone) if n == 2 else None)
     point = measure(target, Load(requests=1000), 1)
     assert (point.end, point.failure, len(point.requests)) == ("failed", gone, 3)
+
+
+def test_requests_that_were_launched_and_had_not_begun_end_with_the_point() -> None:
+    gone = Failure(code="killed", what="The engine host was killed.")
+    target = Clockwork(ended=lambda n: Ended("error", error="gone", fatal=gone))
+    point = measure(target, Load(arrival="constant", requests=50), 1e6)
+    assert point.end == "failed"
+    assert len(point.requests) > len(target.sent) == 1
+    assert [request.end for request in point.requests] == ["error"] + ["abort"] * (len(point.requests) - 1)
 
 
 def test_progress_is_told_at_most_five_times_a_second_and_says_how_it_goes() -> None:

@@ -71,7 +71,7 @@ def test_malformed_events_are_survived_and_counted() -> None:
         point, target = measure_http(server.url, Load(requests=20, levels=(4.0,)), 10)
     assert {request.end for request in point.requests} == {"length"}
     assert all(metrics.output_tokens(request.chunks) == 10 for request in point.requests)
-    assert target.malformed == 20 * 5
+    assert target.malformed == 20 * 4, "of five, one is a line that is no field: to be passed over as the standard says"
 
 
 def test_an_empty_first_event_is_no_first_token() -> None:
@@ -153,6 +153,21 @@ def test_a_server_that_falls_silent_runs_into_the_time_out() -> None:
     assert (request.end, counts(request), request.error) == ("timeout", [1, 1], "no end within 0.15 s")
 
 
+def test_a_server_that_goes_on_and_on_is_given_up() -> None:
+    def endless(number: int) -> Behaviour:
+        server.served[number].body["max_tokens"] = 10**6  # it takes no notice of what was asked for
+        return Behaviour(ttft_s=0.0, itl_s=0.0)
+
+    with serving(QUICK) as server:
+        server.choose = endless
+        point, _ = measure_http(server.url, ONE, tokens=4)
+        until = time.monotonic() + 2
+        while not server.served[0].aborted and time.monotonic() < until:
+            time.sleep(0.01)
+        assert server.served[0].aborted
+    assert point.requests[0].end == "error" and "it goes on and on" in point.requests[0].error
+
+
 def test_nothing_there_and_no_such_name() -> None:
     with serving(QUICK) as server:
         url = server.url
@@ -198,21 +213,6 @@ def test_connections_are_kept_and_no_more_of_them_than_requests_at_a_time() -> N
         point, target = measure_http(server.url, Load(requests=40, levels=(4.0,)))
         assert server.connections == target.connections <= 4
         assert len(point.requests) == 40
-
-
-def test_a_kept_connection_that_the_server_closed_is_not_a_failed_request() -> None:
-    with serving(QUICK) as server:
-
-        def close_idle(number: int) -> Behaviour:
-            if number == 1:
-                for connection in list(server._open):
-                    if connection.answer is None and connection.transport is not None:
-                        server._loop.call_soon(connection.transport.close)
-            return QUICK
-
-        server.choose = close_idle
-        point, _ = measure_http(server.url, Load(requests=12, levels=(3.0,)))
-    assert {request.end for request in point.requests} == {"length"}
 
 
 def test_a_server_that_closes_before_it_answers_is_asked_once_more_on_a_kept_connection_only() -> None:

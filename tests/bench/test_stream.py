@@ -20,6 +20,9 @@ class Connection:
     def end_soon(self) -> None:
         pass
 
+    def abandon(self, why: str) -> None:
+        raise AssertionError(why)
+
 
 def event(text: Any, ascii_only: bool = False, **more: Any) -> bytes:
     whole = {"id": "c-1", "model": "m", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}

@@ -39,10 +39,8 @@ PROMPTS = ("Why is the sky blue?", "Name three primes.")
 ENVIRONMENT = Environment(
     workbench="0.4.0", os="Linux", python="3.11", cpu="a processor", cores=2, versions={"openvino": "2026.1"}
 )
-_TEXT = (
-    "The sky is blue because the air scatters short waves of light more than long ones, "
-    "so that blue light comes from all sides."
-).split(" ")
+_FIRST = "The sky is blue because the air scatters short waves of light more than long ones,"
+_TEXT = [*_FIRST.split(), *["so", "that", "blue", "light", "comes", "from", "all", "sides."]]
 
 
 def subject(number: int, precision: str, **changes: object) -> Subject:
@@ -75,7 +73,9 @@ def three() -> tuple[Subject, ...]:
     return subject(1, "fp16"), subject(2, "int8"), subject(3, "int4")
 
 
-def point(subject_id: str, level: float, repeat: int, *, itl_ms: float, ttft_ms: float, requests: int = 8) -> PointRecord:
+def point(
+    subject_id: str, level: float, repeat: int, *, itl_ms: float, ttft_ms: float, requests: int = 8
+) -> PointRecord:
     """So many requests of 32 tokens each; `level` of them side by side."""
     made, lanes = [], int(level)
     for number in range(requests):
@@ -130,7 +130,8 @@ def quality_of(subjects: Sequence[Subject]) -> tuple[QualityRecord, ...]:
         found.append(
             QualityRecord(
                 subject=one.id, baseline=subjects[0].id, kind="simulated" if one.simulated else "engine",
-                perplexity=Estimate(value=perplexity, low=perplexity * 0.97, high=perplexity * 1.03, stderr=0.2, n=4000),
+                perplexity=Estimate(
+                    value=perplexity, low=perplexity * 0.97, high=perplexity * 1.03, stderr=0.2, n=4000),
                 perplexity_ratio=Estimate(value=perplexity / 14.2, low=perplexity / 14.2 - 0.002,
                                           high=perplexity / 14.2 + 0.002, n=4000),
                 bits_per_byte=None,

@@ -30,6 +30,9 @@ WORDS = [" the", " quick", " fox", " sees", " ein", " Stück", " of", " light", 
 QUOTED = [json.dumps(word, ensure_ascii=False) for word in WORDS]
 
 
+_MOST_STEPS = 200
+
+
 @dataclass(frozen=True)
 class Behaviour:
     """How one request is answered. Times in seconds."""
@@ -202,7 +205,9 @@ class OpenAIServer:
         self._timer_s = float("-inf")  # whatever is pushed meanwhile is seen below
         self._timer = _HELD
         try:
-            while heap and heap[0][0] <= time.monotonic():
+            for _ in range(_MOST_STEPS):  # others than the clock must be heard as well: a client that goes away
+                if not heap or heap[0][0] > time.monotonic():
+                    break
                 t_s, _, answer = heapq.heappop(heap)
                 answer.step(t_s)
         finally:
@@ -487,10 +492,10 @@ class _Connection(asyncio.Protocol):
             self.reply(400, _error("the body is not JSON", "invalid_request"))
             return
         number = len(server.served)
-        self._behaviour = one = server.choose(number) if server.choose is not None else server.behaviour
         kept = body if server.keep_bodies else {}
         served = Served(number, now_s, body=kept, headers=headers if server.keep_bodies else {}, path=path)
         server.served.append(served)
+        self._behaviour = one = server.choose(number) if server.choose is not None else server.behaviour
         if body.get("model") not in server.models:
             self.reply(404, _error(f"The model `{body.get('model')}` does not exist.", "model_not_found"))
             return
@@ -568,17 +573,18 @@ def serving(
     """A server on a thread of its own."""
     server = OpenAIServer(behaviour, **options)
     loop = asyncio.SelectorEventLoop(FineSelector())
+    over = asyncio.Event()
     up = threading.Event()
 
-    def run() -> None:
-        async def main() -> None:
-            await server.start(port, tls)
-            up.set()
+    async def serve() -> None:
+        await server.start(port, tls)
+        up.set()
+        await over.wait()
+        await server.stop()
+        await asyncio.sleep(0.01)  # transports close with the loop's next rounds
 
-        loop.run_until_complete(main())
-        loop.run_forever()
-        loop.run_until_complete(server.stop())
-        loop.run_until_complete(asyncio.sleep(0.01))  # transports close with the loop's next rounds
+    def run() -> None:
+        loop.run_until_complete(serve())
         loop.close()
 
     thread = threading.Thread(target=run, name="openai-server")
@@ -587,8 +593,9 @@ def serving(
         assert up.wait(10), "the server did not start"
         yield server
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(over.set)
         thread.join(10)
+        assert not thread.is_alive(), "the server did not end"
 
 
 def main() -> None:

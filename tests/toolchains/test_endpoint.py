@@ -16,7 +16,7 @@ from workbench.core.artifact import problems, read_provenance, runs_here
 from workbench.core.endpoint import KEY_VARIABLE, EndpointSpec, KeySource
 from workbench.core.errors import BadInputError, BlockedError, WorkbenchError
 from workbench.core.home import Home
-from workbench.core.load_fit import load_need
+from workbench.core.load_fit import load_need, refuse_load
 from workbench.store.store import Store
 from workbench.toolchains import get, names
 from workbench.toolchains.endpoint.folder import add_endpoint, endpoints, find_endpoint, folder_of, new_spec
@@ -60,7 +60,8 @@ def test_an_endpoint_is_an_engine_that_starts(home: Home) -> None:
     assert start.start.argv[-1] == "workbench.workers.endpoint.host"
     assert start.start.spec.inputs == {"engine": str(folder)}
     assert (start.name, start.on_gpu, start.toolchain_title) == ("box", False, "Endpoint")
-    assert load_need(provenance, start.preset, 2**30, on_gpu=False).low < 2**30
+    assert start.start.device == "elsewhere"
+    refuse_load("box", load_need(provenance, start.preset, 0, on_gpu=False), 0, "host memory", ())
     with Store.open(home) as store:
         store.sync()
         assert [one.path for one in store.artifacts("engine")] == [folder]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -85,6 +86,28 @@ def test_requirements_beside_the_toolchain_equal_the_extra() -> None:
     assert set(project["optional-dependencies"]["openvino"]) <= lines
     base = {d for d in project["dependencies"] if d.startswith(("pydantic", "psutil"))}
     assert base <= lines, "what workbench.core imports inside a worker"
+
+
+def lines_of(path: Path) -> set[str]:
+    """Requirements of a file, without its comments."""
+    return {line.split("#")[0].strip() for line in path.read_text().splitlines()} - {""}
+
+
+def test_what_a_pytorch_environment_gets_equals_the_extra() -> None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    folder = ROOT / "workbench" / "toolchains" / "pytorch"
+    own = ("pydantic", "psutil", "jinja2", "safetensors", "numpy")
+    base = {pin for pin in project["dependencies"] if pin.startswith(own)}
+    lines = lines_of(folder / "requirements.txt")
+    assert len(base) == len(own) and lines == set(project["optional-dependencies"]["pytorch"]) | base
+    (more,) = lines_of(folder / "requirements-gpu.txt") - {"-r requirements.txt"}
+    assert more.startswith("torchao>=")
+    named = {re.split("[<>=]", line)[0] for line in (*lines, more)}
+    assert {package.name for package in get("pytorch").packages} - named == {"triton"}, "which comes with torch"
 
 
 def test_shipped_data_is_found() -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from workbench.core.errors import BadInputError
+from workbench.core.gpu import GpuSpec, find_gpu
 from workbench.core.home import Home
+from workbench.core.host import read_host
 from workbench.jobs import client
+from workbench.toolchains.doctor import machine_problems, machine_report
 from workbench.toolchains.environments import find_environments
-from workbench.toolchains.make_environment import REQUIREMENTS, environment_plan, free_name
+from workbench.toolchains.make_environment import REQUIREMENTS, WITH_GPU, environment_plan, free_name
 from workbench.toolchains.tensorrt_llm.toolchain import TensorRtLlm
 
 
@@ -102,5 +105,34 @@ def test_an_empty_folder_of_wheels_is_refused_before_a_job_is_made(home: Home, t
         environment_plan(home, "modelopt", "x", wheels=tmp_path)
 
 
-def test_the_shipped_list_is_there() -> None:
-    assert all(path.is_file() for path in REQUIREMENTS.values())
+def test_the_shipped_lists_are_there() -> None:
+    assert all(path.is_file() for path in (*REQUIREMENTS.values(), *WITH_GPU.values()))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "file"), [((), "requirements.txt"), ((find_gpu("H100 SXM"),), "requirements-gpu.txt")]
+)
+def test_pytorch_gets_torchao_where_a_gpu_is(gpus: tuple[GpuSpec, ...], file: str, home: Home, tmp_path: Path) -> None:
+    plan = environment_plan(home, "pytorch", "mine", gpus=lambda: gpus)
+    assert plan.title == "PyTorch environment 'mine'"
+    assert Path(str(plan.steps[0].settings["requirements"])).name == file
+    assert environment_plan(home, "modelopt", "mine", gpus=lambda: gpus).steps[0].settings["requirements"] == str(
+        REQUIREMENTS["modelopt"]
+    )
+    with pytest.raises(BadInputError) as caught:
+        environment_plan(home, "pytorch", "mine", wheels=tmp_path, gpus=lambda: gpus)
+    assert f"{file} -d FOLDER" in caught.value.failure.fix, "the wheels that are asked for are those that are taken"
+
+
+@pytest.mark.slow
+def test_a_pytorch_environment_that_the_workbench_made_and_lacks_something_is_a_problem(
+    home: Home, tmp_path: Path
+) -> None:
+    make_wheel(tmp_path / "wheels", "torch", "2.13.0")
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("torch>=2.8\n")
+    plan = environment_plan(home, "pytorch", "mine", wheels=tmp_path / "wheels", requirements=wanted)
+    assert client.wait(client.start(home, plan), 240).status == "done"
+    report = machine_report(home, read_host(), {"PATH": "/nowhere"})
+    said = [problem["what"] for problem in machine_problems(report) if "PyTorch" in problem["what"]]
+    assert len(said) == 1 and str(home.environments / "pytorch" / "mine") in said[0]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.models import make_tiny_folder
 from tests.toolchains.test_running import VALUES
-from workbench.core.artifact import Machine, Provenance
+from workbench.core.artifact import Machine, Provenance, StepRecord
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import find_gpu
 from workbench.core.home import Home
@@ -185,3 +185,32 @@ def test_exactly_the_runtime_settings_that_are_named_reach_the_host(home: Home, 
     assert settings(apply_overrides(plain, ["runtime.kv_cache_gib=0.25"]))["kv_cache_bytes"] == 2**28
     with pytest.raises(BlockedError, match="KV cache"):
         settings(apply_overrides(plain, ["precision.kv_cache=int8"]))
+
+
+@pytest.mark.parametrize(
+    ("flag", "torch", "machine", "device"),
+    [
+        ("auto", "2.13.0", None, "cpu"),
+        ("auto", "2.13.0", "H100 SXM", "gpu"),
+        ("auto", "2.13.0+cu130", "H100 SXM", "gpu"),
+        ("auto", "2.13.0+cpu", "H100 SXM", "cpu"),
+        ("cpu", "2.13.0", "H100 SXM", "cpu"),
+        ("cuda", "2.13.0", None, "gpu"),
+    ],
+)
+def test_where_an_engine_is_loaded(
+    flag: str, torch: str, machine: str | None, device: str, home: Home, tiny: ModelSpec
+) -> None:
+    toolchain = CPU if machine is None else gpu_machine(machine)
+    preset = apply_overrides(find_preset("pytorch-bf16"), [f"build.flags.device={flag}"])
+    request = EngineRequest(home.root, provenance(tiny), environment(torch=torch), preset)
+    assert toolchain.host(request).device == device
+
+
+def test_what_the_engine_was_built_for_counts_before_the_preset(home: Home, tiny: ModelSpec) -> None:
+    built = StepRecord(
+        id="build:bf16", kind="build", worker="pytorch.build", argv=(), seconds=1.0, key="k", result={"device": "cpu"}
+    )
+    made = provenance(tiny).model_copy(update={"steps": (built,)})
+    request = EngineRequest(home.root, made, environment(torch="2.13.0"), find_preset("pytorch-bf16"))
+    assert gpu_machine("H100 SXM").host(request).device == "cpu"

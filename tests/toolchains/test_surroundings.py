@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from workbench.core.home import Home
 from workbench.core.host import read_host
-from workbench.toolchains.doctor import machine_report, report_words
+from workbench.toolchains.doctor import is_meant, machine_problems, machine_report, report_words
 from workbench.toolchains.surroundings import (
     cuda_toolkit,
     cuda_version,
@@ -123,3 +124,48 @@ def test_a_gpu_without_mpi_is_told_what_to_install(home: Home) -> None:
     report["gpus"] = {"found": [gpu], "driver": "580.1", "cuda": "13.0", "problem": ""}
     words = "\n".join(report_words(report, []))
     assert "driver 580.1 (CUDA 13.0)" in words and "no mpirun" in words and "openmpi-bin" in words
+
+
+def lines_of(report: dict[str, Any], title: str) -> list[str]:
+    """A toolchain's lines of the report."""
+    words = report_words(report, [])
+    first = next(number for number, line in enumerate(words) if line.startswith(title))
+    rest = words[first + 1 :]
+    return [words[first], *rest[: next(n for n, line in enumerate(rest) if not line.startswith(" "))]]
+
+
+def test_endpoints_and_pytorch_are_told_of_and_an_endpoint_builds_nothing(home: Home) -> None:
+    home.make()
+    report = machine_report(home, read_host(), {"PATH": "/nowhere"}) | {"store": {"artifacts": 0, "jobs": 0}}
+    own = lines_of(report, "Endpoint")
+    assert "workbench endpoint add" in own[0] and own[1].endswith(": ok") and "httpx" in own[2]
+    pytorch = next(each for each in report["toolchains"] if each["name"] == "pytorch")
+    assert lines_of(report, "PyTorch")[0].endswith("continuous batching.)")
+    for toolchain in report["toolchains"]:
+        if toolchain["name"] != "endpoint":
+            for row in toolchain["environments"]:
+                row["usable"] = False
+    words = [problem["what"] for problem in machine_problems(report)]
+    assert "No toolchain can be used: nothing can be built." in words
+    assert lines_of(report, "PyTorch")[-1].startswith("  to have it: ")
+    (row,) = pytorch["environments"]
+    assert not is_meant(pytorch, {**row, "versions": {"torch": "2.13.0"}}), "torch is beside OpenVINO's tools too"
+    assert is_meant(pytorch, {**row, "made": True}) and is_meant(pytorch, {**row, "named": True})
+
+
+def test_a_pytorch_for_cpus_beside_a_gpu_is_said(home: Home) -> None:
+    home.make()
+    report = machine_report(home, read_host(), {"PATH": "/nowhere"}) | {"store": {"artifacts": 0, "jobs": 0}}
+    (row,) = next(each for each in report["toolchains"] if each["name"] == "pytorch")["environments"]
+    gpu = {"index": 0, "name": "A GPU", "compute_capability": "9.0", "memory_bytes": 1 << 30}
+    here = {"found": [gpu], "driver": "580.1", "cuda": "13.0", "problem": ""}
+    none = {"found": [], "driver": None, "cuda": None, "problem": "no driver"}
+    for version, gpus, said in (
+        ("2.13.0+cpu", here, True),
+        ("2.13.0+cpu", none, False),
+        ("2.13.0", here, False),
+        ("2.11.0+cu130", here, False),
+    ):
+        row["versions"]["torch"] = version
+        report["gpus"] = gpus
+        assert ("CPUs alone" in "\n".join(lines_of(report, "PyTorch"))) == said

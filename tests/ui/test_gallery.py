@@ -112,6 +112,13 @@ def test_a_newer_gpu_that_refuses_a_precision_is_not_told_to_be_newer() -> None:
     assert not card.runs_here and "12.0" in card.why_not and "Needs compute" not in card.why_not
 
 
+def test_torchaos_precisions_need_a_gpu_and_the_plain_ones_do_not() -> None:
+    assert card_of(shipped(), "pytorch-bf16").runs_here
+    assert card_of(shipped(), "pytorch-int8").why_not == card_of(shipped(), "pytorch-fp8").why_not == NO_GPU
+    assert card_of(shipped("A100 80GB"), "pytorch-int8").runs_here
+    assert "8.9" in card_of(shipped("A100 80GB"), "pytorch-fp8").why_not
+
+
 def test_an_fp8_cache_alone_needs_a_gpu_for_it() -> None:
     preset = find_preset("trtllm-bf16")
     wanted = apply_overrides(preset, ["precision.kv_cache=fp8"])

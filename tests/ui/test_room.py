@@ -12,8 +12,12 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
+from tests.toolchains.test_room_check import pytorch_start
 from workbench.core.errors import Failure
+from workbench.core.gpu import GpuSpec, find_gpu
+from workbench.core.home import Home
 from workbench.core.messages import Sampling
+from workbench.ui.models.loading import facts_of
 from workbench.ui.models.room import EngineRoom
 from workbench.ui.session import Session
 
@@ -37,6 +41,13 @@ def load(qtbot: QtBot, room: EngineRoom, path: Path, **given: str) -> str:
     assert len(room.engines) == count + 1
     assert room.current is not None
     return room.current.id
+
+
+@pytest.mark.parametrize(("gpus", "on_gpu"), [((), False), ((find_gpu("H100 SXM"),), True)])
+def test_the_window_knows_where_a_pytorch_engine_is_loaded(
+    gpus: tuple[GpuSpec, ...], on_gpu: bool, app_home: Home, tmp_path: Path
+) -> None:
+    assert facts_of(pytorch_start(tmp_path, app_home, gpus, 1000), ()).on_gpu == on_gpu
 
 
 def alive(room: EngineRoom, engine_id: str) -> psutil.Process:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 
 from workbench.bench.arrivals import due_times
+from workbench.bench.flight import Flight
 from workbench.bench.health import SelfWatch
 from workbench.bench.progress import PointPhase, Progress, Running
 from workbench.bench.sampling import Sampler, sample_along
 from workbench.bench.target import Ask, Ended, Heard, Tally, Target
 from workbench.core.errors import Failure
 from workbench.core.measure.load import Load
-from workbench.core.measure.record import PointEnd, PointRecord, RequestEnd, RequestRecord, Sample
+from workbench.core.measure.record import PointEnd, PointRecord, RequestEnd, Sample
 
 __all__ = ["Progress", "run_point"]
 
@@ -60,61 +61,6 @@ async def run_point(
     return await _Point(target, load, level, repeat, asks, on_progress, stop).run(subject, sampler, order)
 
 
-class _Flight:
-    """A request under way."""
-
-    __slots__ = ("due_s", "ended", "ended_s", "heard", "number", "prompt", "sent_s", "task", "wanted", "warmup", "why")
-
-    def __init__(self, number: int, ask: Ask, heard: Heard, due_s: float | None, warmup: bool) -> None:
-        self.number = number
-        self.prompt = ask.prompt
-        self.wanted = ask.max_tokens
-        self.heard = heard
-        self.due_s = due_s
-        """None in closed loop: due when it is sent."""
-        self.sent_s = 0.0
-        self.ended_s = 0.0
-        self.warmup = warmup
-        self.task: asyncio.Task[None] | None = None
-        self.why: RequestEnd | None = None
-        """Given up by the load generator, and why."""
-        self.ended: Ended | None = None
-
-    def give_up(self, why: RequestEnd) -> None:
-        if self.why is None and self.task is not None and not self.task.done():
-            self.why = why
-            self.task.cancel()
-
-    @property
-    def t0_s(self) -> float:
-        return self.sent_s if self.due_s is None else min(self.due_s, self.sent_s)
-
-    def record(self, origin_s: float, timeout_s: float) -> RequestRecord:
-        ended = self.ended
-        end: RequestEnd = ended.end if ended is not None else self.why or "abort"
-        error = ended.error if ended is not None else ""
-        if end == "timeout":
-            error = f"no end within {timeout_s:g} s"
-        source = ended.count_source if ended is not None else None
-        if ended is None and self.heard.counted:
-            source = self.heard.source
-        return RequestRecord(
-            number=self.number,
-            due_s=(self.sent_s if self.due_s is None else self.due_s) - origin_s,
-            sent_s=self.sent_s - origin_s,
-            chunks=self.heard.chunks(origin_s),
-            end=end,
-            ended_s=self.ended_s - origin_s,
-            prompt=self.prompt,
-            input_tokens=ended.input_tokens if ended is not None else None,
-            wanted_tokens=self.wanted,
-            reported_tokens=ended.output_tokens if ended is not None else None,
-            count_source=source,
-            warmup=self.warmup,
-            error=error,
-        )
-
-
 class _Point:
     def __init__(
         self,
@@ -134,8 +80,8 @@ class _Point:
         self._on_progress = on_progress
         self._stop = stop
         self._closed = load.arrival == "closed"
-        self._flights: list[_Flight] = []
-        self._open: set[_Flight] = set()
+        self._flights: list[Flight] = []
+        self._open: set[Flight] = set()
         self._tally = Tally()
         self._running = Running()
         self._watch = SelfWatch()
@@ -163,6 +109,7 @@ class _Point:
         if self._load.cancel_share:
             aside.append(asyncio.ensure_future(self._pull()))
         try:
+            self._look_at_stop()
             await (self._run_closed() if self._closed else self._run_open())
         finally:
             self._issuing = False
@@ -308,13 +255,13 @@ class _Point:
         self._issuing = False
         self._watch.end()
 
-    def _launch(self, due_s: float | None, warmup: bool) -> _Flight:
+    def _launch(self, due_s: float | None, warmup: bool) -> Flight:
         """Raises what `asks` raises."""
         number = len(self._flights)
         ask = self._asks(number)
         half_at = max(1, ask.max_tokens // 2) if self._chance.random() < self._load.cancel_share else None
         heard = Heard(self._tally, half_at)
-        flight = _Flight(number, ask, heard, due_s, warmup)
+        flight = Flight(number, ask, heard, due_s, warmup)
         if half_at is not None:
             heard.enough = lambda: flight.give_up("cancelled")
         self._flights.append(flight)
@@ -323,11 +270,13 @@ class _Point:
         flight.task = self._loop.create_task(self._fly(flight, ask))
         return flight
 
-    async def _fly(self, flight: _Flight, ask: Ask) -> None:
+    async def _fly(self, flight: Flight, ask: Ask) -> None:
         timer = self._loop.call_later(self._load.timeout_s, flight.give_up, "timeout")
+        flight.started = True
         flight.sent_s = time.monotonic()
         try:
-            flight.ended = await self._target.send(ask, flight.heard)
+            if flight.why is None:
+                flight.ended = await self._target.send(ask, flight.heard)
         except asyncio.CancelledError:
             if flight.why is None:
                 raise
@@ -343,7 +292,7 @@ class _Point:
                 self._idle.set()
         self._count(flight)
 
-    def _count(self, flight: _Flight) -> None:
+    def _count(self, flight: Flight) -> None:
         ended = flight.ended
         failed = flight.why == "timeout" if ended is None else ended.end == "error"
         if not flight.warmup:
@@ -400,13 +349,16 @@ class _Point:
                     flight.heard.pull()
             await asyncio.sleep(_PULL_S)
 
+    def _look_at_stop(self) -> None:
+        if self._stop is not None and self._stop.is_set() and not self._stopped:
+            self._stopped = True
+            self._end_early()
+
     async def _tick(self) -> None:
         next_s = time.monotonic() + _PROGRESS_S
         while True:
             await asyncio.sleep(_TICK_S)
-            if self._stop is not None and self._stop.is_set() and not self._stopped:
-                self._stopped = True
-                self._end_early()
+            self._look_at_stop()
             if self._on_progress is not None and time.monotonic() >= next_s:
                 next_s = time.monotonic() + _PROGRESS_S
                 self._on_progress(self._progress())

@@ -15,6 +15,8 @@ CPU_LIMIT = 0.9
 """Of one core: what a single thread of Python can use."""
 LAG_LIMIT_MS = 10.0
 LATE_LIMIT_MS = 10.0
+_LEAST_S = 0.1
+"""Below it a share of CPU time says nothing: the clock of processes is coarse."""
 
 
 class SelfWatch:
@@ -54,7 +56,7 @@ class SelfWatch:
         self.end()
         assert self._ended is not None and self._seen is not None
         passed_s = self._ended[0] - self._began_s
-        cpu = (self._ended[1] - self._cpu_s) / passed_s if passed_s > 0 else None
+        cpu = (self._ended[1] - self._cpu_s) / passed_s if passed_s >= _LEAST_S else None
         lag_ms = metrics.percentile(self._seen, 99)
         lag_ms = lag_ms * 1000 if lag_ms is not None else None
         late_ms = metrics.percentile(late_s, 99)

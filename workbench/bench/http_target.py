@@ -25,6 +25,10 @@ _WORDS_OF: dict[int, str] = {
 }
 
 
+_FLOOD, _FLOOD_SPARE = 2, 1024
+"""A server that sends so many times the responses that were asked for, and some, has lost count."""
+
+
 class HttpTarget:
     """An OpenAI-compatible server. Belongs to one event loop; connections are kept and reused.
 
@@ -123,7 +127,7 @@ class HttpTarget:
     async def _exchange(self, request: bytes, ask: Ask, heard: Heard, fresh: bool) -> Ended:
         """Raises Gone, and WireError where not even headers came."""
         connection = await self._pool.get(fresh)
-        stream = Stream(heard, connection)
+        stream = Stream(heard, connection, _FLOOD * ask.max_tokens + _FLOOD_SPARE)
         broken = ""
         heard.sent_s = time.monotonic()
         try:

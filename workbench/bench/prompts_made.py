@@ -92,6 +92,12 @@ class Drawn:
         return max(lengths.low, min(round(drawn), lengths.high or 10_000_000))
 
 
+@functools.lru_cache(1024)
+def _split(text: str) -> tuple[str, ...]:
+    """Words with the blanks before them; the same few texts are asked for over and over."""
+    return tuple(_WORD.findall(text))
+
+
 class Maker:
     """Makes a workload's prompts one by one."""
 
@@ -226,7 +232,7 @@ class Maker:
     def _words(parts: Iterator[str], most: int) -> list[str]:
         words: list[str] = []
         for part in parts:
-            words += _WORD.findall(part)
+            words += _split(part)
             if len(words) >= most:
                 return words[: max(1, most)]
         return words

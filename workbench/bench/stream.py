@@ -20,17 +20,19 @@ class Answering(Protocol):
     content_type: str
 
     def end_soon(self) -> None: ...
+    def abandon(self, why: str) -> None: ...
 
 
 class Stream:
     """Reads the body of an answer into `heard`. What is no event stream is kept in `rest`, up to 1 MiB."""
 
     __slots__ = (
-        "_connection", "_events", "_heard", "_now_s", "_pattern", "counter", "done", "error", "finish",
+        "_connection", "_events", "_heard", "_most", "_now_s", "_pattern", "counter", "done", "error", "finish",
         "last_malformed", "malformed", "rest",
     )  # fmt: skip
 
-    def __init__(self, heard: Heard, connection: Answering) -> None:
+    def __init__(self, heard: Heard, connection: Answering, most: int = 1 << 20) -> None:
+        """`most`: an answer of more responses than that is given up."""
         self.counter = TokenCounter()
         self.done = False
         """`[DONE]` came."""
@@ -41,6 +43,7 @@ class Stream:
         self.rest = bytearray()
         self._heard = heard
         self._connection = connection
+        self._most = most
         self._events = EventReader()
         self._pattern = Pattern()
         self._now_s = 0.0
@@ -57,6 +60,8 @@ class Stream:
         if self._events.done and not self.done:
             self.done = True
             self._connection.end_soon()
+        if len(self._heard.times) > self._most:
+            self._connection.abandon(f"it goes on and on: {len(self._heard.times):,} responses came")
 
     def end(self) -> None:
         """The body is over."""

@@ -40,6 +40,8 @@ async def run_sweep(
     for level in load.levels:
         now: list[PointRecord] = []
         for repeat in range(load.repeats):
+            if stop is not None and stop.is_set():
+                return points
             point = await run_point(
                 target,
                 load,

@@ -25,6 +25,8 @@ BLOCKS = (512, 16, 32, 64, 128, 256, 1024)
 """Tokens a block of `hash_ids`, likeliest first; Mooncake's have 512."""
 FITTED = 1_000
 """Up to so many requests, made prompts are fitted by counting; above, by the ratio found on a sample."""
+KEPT_BLOCKS = 20_000
+"""Texts of blocks that are kept, some 50 MB; the others are made again when they are asked for."""
 _INPUTS = ("input_length", "input_tokens")
 _OUTPUTS = ("output_length", "output_tokens", "max_tokens")
 
@@ -131,6 +133,8 @@ class TraceAsks(Sequence[Ask]):
     def _block_text(self, block_id: int) -> str:
         if block_id not in self._texts:
             words = max(1, round((self.block or 1) * self._per_token))
+            if len(self._texts) >= KEPT_BLOCKS:
+                self._texts.pop(next(iter(self._texts)))
             self._texts[block_id] = " " + "".join(self._maker.filler(f"block {block_id}", words))
         return self._texts[block_id]
 

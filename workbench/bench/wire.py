@@ -102,6 +102,11 @@ class Connection(asyncio.BufferedProtocol):
         if over is not None and not over.done():
             asyncio.get_running_loop().call_later(_END_GRACE_S, _settle, over)
 
+    def abandon(self, why: str) -> None:
+        """Give the answer up and fail with these words."""
+        self.close()
+        self._fail(WireError(why))
+
     def close(self) -> None:
         self._hear = None
         if self._transport is not None:

@@ -83,7 +83,7 @@ def _fits(engine: StoredArtifact, wanted: str) -> bool:
 def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
     """One engine for lists and machines."""
     p = stored.provenance
-    gpus = detected_gpus() if p.toolchain == "tensorrt_llm" else ()
+    gpus = detected_gpus() if p.toolchain in ("tensorrt_llm", "pytorch") else ()
     runs, remark = runs_here(p, cpu_identity, tuple(gpu.compute_capability for gpu in gpus))
     verified = verification(stored.path, p)
     return {

@@ -227,6 +227,8 @@ def runs_here(
         return _runs_on(provenance, capabilities)
     if provenance.toolchain == "pytorch":
         return _loads_here(provenance, capabilities)
+    if provenance.toolchain == "endpoint":
+        return True, ""
     return False, f"no toolchain here runs {provenance.toolchain} engines"
 
 

@@ -103,10 +103,14 @@ class EndpointSpec(_Frozen):
         return self.base_url.removesuffix("/v1")
 
     @property
+    def local(self) -> bool:
+        """Whether the server is on this machine."""
+        return _is_here(urlsplit(self.base_url).hostname or "")
+
+    @property
     def plain_http(self) -> bool:
         """Whether what is sent can be read on the way: http to another machine."""
-        parts = urlsplit(self.base_url)
-        return parts.scheme == "http" and not _is_here(parts.hostname or "")
+        return self.base_url.startswith("http:") and not self.local
 
     def url(self, api: Api) -> str:
         return self.base_url + PATHS[api]

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.core.artifact import Provenance
 from workbench.core.errors import BlockedError
-from workbench.core.estimate import runtime_bytes
+from workbench.core.estimate import PLAIN_BYTES, runtime_bytes
 from workbench.core.preset import Preset
 from workbench.core.units import Range, format_bytes
 
@@ -23,26 +23,38 @@ class LoadNeed(BaseModel):
     weights: Range
     kv_pool: Range
     runtime: Range
+    weights_read: Range | None = None
+    """Weights as they are read, where they are quantized after that: gone again before there is a KV pool."""
 
     @property
     def total(self) -> Range:
-        return self.weights + self.kv_pool + self.runtime
+        held, read = self.weights + self.kv_pool, self.weights_read
+        if read is not None:
+            held = held.model_copy(update={"low": max(held.low, read.low), "high": max(held.high, read.high)})
+        return held + self.runtime
 
     def words(self) -> str:
         """`weights 138 MiB, KV cache 1 GiB, runtime 102 MiB to 512 MiB`."""
-        return f"weights {self.weights}, KV cache {self.kv_pool}, runtime {self.runtime}"
+        read = f" ({self.weights_read} until they are quantized)" if self.weights_read is not None else ""
+        return f"weights {self.weights}{read}, KV cache {self.kv_pool}, runtime {self.runtime}"
 
 
 def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu: bool) -> LoadNeed:
     """What the engine of `provenance`, loaded with `preset`'s [runtime], takes on one device.
 
     Weights are the engine's own files (an upper bound of what is resident where they are mapped, all of it on a GPU),
-    shared over its ranks. A KV pool that is a share of what is free needs no room of its own: it takes what is left.
+    shared over its ranks; those that it refers to, as they are loaded, where it has none. A KV pool that is a share of
+    what is free needs no room of its own: it takes what is left. An endpoint takes nothing here.
     """
-    files = [entry.bytes for entry in provenance.files if entry.path.endswith(_WEIGHT_FILES)]
-    ranks = preset.gpus if on_gpu else 1
-    held = sum(files or [provenance.size_bytes]) / max(1, ranks)
-    weights = Range.bytes(held, formula=f"{len(files)} weight files, {ranks} ranks", source="the engine's folder")
+    if provenance.toolchain == "endpoint":
+        none = Range.bytes(0, formula="nothing of this machine", source="its server runs elsewhere")
+        return LoadNeed(weights=none, kv_pool=none, runtime=none)
+    weights, weights_read = _referred(provenance) if provenance.toolchain == "pytorch" else (None, None)
+    if weights is None:
+        files = [entry.bytes for entry in provenance.files if entry.path.endswith(_WEIGHT_FILES)]
+        ranks = preset.gpus if on_gpu else 1
+        held = sum(files or [provenance.size_bytes]) / max(1, ranks)
+        weights = Range.bytes(held, formula=f"{len(files)} weight files, {ranks} ranks", source="the engine's folder")
     runtime = preset.runtime
     per_block = _reported(provenance, "kv_block_bytes")
     if runtime.kv_cache_gib is not None:
@@ -58,7 +70,28 @@ def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu
         weights=weights,
         kv_pool=Range.bytes(pool, formula=how, source="preset"),
         runtime=runtime_bytes("gpu" if on_gpu else "cpu"),
+        weights_read=weights_read,
     )
+
+
+def _referred(provenance: Provenance) -> tuple[Range | None, Range | None]:
+    """Weights of the model folder that an engine refers to: once loaded, and as they are read where that is more.
+
+    torchao quantizes after loading, and the linear layers alone, so that up to all of it stays as it was read.
+    """
+    model, reported = provenance.model, _reported(provenance, "weights_bytes") or 0
+    quantized = provenance.precision not in PLAIN_BYTES
+    width = PLAIN_BYTES["bf16" if quantized else provenance.precision]
+    read = model.parameters * width if model is not None else 0
+    read = read or reported * (2 if quantized else 1)
+    if not read:
+        return None, None
+    source = "the model's folder"
+    whole = Range.bytes(read, formula=f"{width} bytes a parameter", source=source)
+    if not quantized:
+        return whole, None
+    low = min(reported or read // 2, read)
+    return Range.bytes(low, read, formula="linear layers alone are quantized", source=source), whole
 
 
 def _reported(provenance: Provenance, name: str) -> int | None:
@@ -76,7 +109,7 @@ def refuse_load(name: str, need: LoadNeed, free_bytes: int, device: str, loaded:
     `device` is where, in words ("host memory", "GPU 0"); `loaded`: engines that are there already.
     """
     least = int(need.total.low)
-    if least <= free_bytes:
+    if least <= max(free_bytes, 0):
         return
     beside = f" beside {' and '.join(loaded)}" if loaded else ""
     raise BlockedError(

@@ -46,6 +46,7 @@ def request_body(
     ids: Sequence[int] | None = None,
     stream: bool = True,
     token_ids: bool = True,
+    usage: bool = True,
 ) -> dict[str, Any]:
     """The body of a request. `messages` go with chat, `prompt` or `ids` with completions.
 
@@ -73,6 +74,7 @@ def request_body(
         body[dialect.ids_switch] = True
     if stream:
         body["stream"] = True
+    if stream and usage:
         body["stream_options"] = {"include_usage": True}
         if dialect.running_usage:
             body["stream_options"]["continuous_usage_stats"] = True
@@ -295,6 +297,8 @@ class TokenCounter:
         """Of the responses that said something, in order."""
         self.exact = True
         """False: a response was taken for one token since nothing counted it."""
+        self.total = 0
+        """Their sum."""
         self.by_ids = False
         self.usage: Usage | None = None
         self._texts: list[int] = []
@@ -328,6 +332,7 @@ class TokenCounter:
             tokens, self.exact = 1, False
         self._said = max(self._said + tokens, running or 0)
         self.counts.append(tokens)
+        self.total += tokens
         self._texts.append(len(delta.text) + len(delta.thought))
         return tokens
 
@@ -343,6 +348,7 @@ class TokenCounter:
         """The counts once the stream has ended: where they were guessed, they are made to sum up to usage."""
         if not self.exact and self.usage is not None:
             self.counts = apportion(self._texts, self.usage.output_tokens)
+            self.total = sum(self.counts)
         return self.counts
 
 

@@ -62,15 +62,18 @@ class ServerState:
     def stats(self) -> Stats:
         """As a host's message."""
         used, total = self.kv_blocks_used, self.kv_blocks_total
-        return Stats(
-            kv_blocks_used=used,
-            kv_blocks_free=None if used is None or total is None else max(0, total - used),
-            kv_blocks_total=total,
-            requests_active=self.requests_active,
-            requests_queued=self.requests_queued,
-            context_tokens=self.prompt_tokens,
-            generated_tokens=self.generated_tokens,
-            iteration_ms=self.iteration_ms,
+        return Stats.model_validate(
+            {
+                "kv_blocks_used": used,
+                "kv_blocks_free": None if used is None or total is None else max(0, total - used),
+                "kv_blocks_total": total,
+                "kv_share": self.kv_share,
+                "requests_active": self.requests_active,
+                "requests_queued": self.requests_queued,
+                "context_tokens": self.prompt_tokens,
+                "generated_tokens": self.generated_tokens,
+                "iteration_ms": self.iteration_ms,
+            }
         )
 
 

@@ -13,23 +13,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from workbench.core.endpoint import read_endpoint
 from workbench.core.errors import BadInputError, CancelledError, StepFailedError, WorkbenchError
 from workbench.core.home import Home
 from workbench.core.measure.quality import QualityRecord, TaskScore
 from workbench.core.measure.quality_figures import record_of
+from workbench.core.measure.quality_options import LmEvalOptions, QualityOptions, TaskOptions, simulated_id
 from workbench.core.measure.scores import LOGPROBS_FILE, QUESTIONS_FILE, SCORES_FILE, Scores
 from workbench.core.measure.tasks import task_scores
 from workbench.core.messages import Phase, Progress
+from workbench.measure.lm_eval import run_harness
 from workbench.measure.quality_material import Material, calibrated_with, read_material
-from workbench.core.measure.quality_options import LmEvalOptions, QualityOptions, TaskOptions, simulated_id
 from workbench.measure.quality_simulated import Prepared as _Prepared
 from workbench.measure.quality_simulated import simulation
 from workbench.measure.score_worker import append_log, run_to_end
 from workbench.toolchains import get
 from workbench.toolchains.environments import choose_environment
 from workbench.toolchains.running import engine_start
+from workbench.toolchains.secrets import key_of
 
-__all__ = ["LmEvalOptions", "QualityEvent", "QualityOptions", "TaskOptions", "run_quality", "simulated_id"]
+__all__ = [
+    "LmEvalOptions",
+    "QualityEvent",
+    "QualityOptions",
+    "QualityTarget",
+    "TaskOptions",
+    "run_quality",
+    "score_targets",
+    "simulated_id",
+]
+
+
+HARNESS = "lm-evaluation-harness"
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,15 @@ class QualityEvent:
     total: float | None = None
     unit: str = ""
     record: QualityRecord | None = None
+
+
+@dataclass(frozen=True)
+class QualityTarget:
+    """An engine folder to score, with runtime settings as for loading."""
+
+    subject: str
+    path: Path
+    overrides: tuple[str, ...] = ()
 
 
 def run_quality(
@@ -66,7 +90,6 @@ def run_quality(
     Raises BadInputError when options name files that cannot be read, CancelledError when `stop` is set: what was
     done until then has been told by `on_event`.
     """
-    options = options or QualityOptions()
     if baseline not in engines:
         raise BadInputError(
             "The baseline is not among the engines to score.",
@@ -74,18 +97,39 @@ def run_quality(
             fix="Name it as one of them.",
             code="no-baseline",
         )
+    chosen = overrides or {}
+    targets = [QualityTarget(ids[engine], engine, tuple(chosen.get(engine, ()))) for engine in engines]
+    number = list(engines).index(baseline)
+    return score_targets(home, targets, number, options, environ=environ, folder=folder, on_event=on_event, stop=stop)
+
+
+def score_targets(
+    home: Home,
+    targets: Sequence[QualityTarget],
+    baseline: int,
+    options: QualityOptions | None = None,
+    *,
+    environ: Mapping[str, str],
+    folder: Path | None = None,
+    on_event: Callable[[QualityEvent], None] = lambda event: None,
+    stop: threading.Event | None = None,
+) -> list[QualityRecord]:
+    """As `run_quality`, and the same folder may be there more than once with other runtime settings. `baseline` is
+    the number of a target, from 0."""
+    options = options or QualityOptions()
     material = read_material(options)
     place = folder or home.cache / "quality" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    run = _Run(home, dict(environ), place, material, ids[baseline], on_event, stop, options)
+    first = targets[baseline]
+    run = _Run(home, dict(environ), place, material, first.subject, on_event, stop, options)
     try:
-        order = [baseline, *(engine for engine in engines if engine != baseline)]
-        records = {path: run.engine(path, ids[path], (overrides or {}).get(path, ())) for path in order}
-        simulated = [run.simulated(name, baseline) for name in options.simulate]
+        order = [first, *(target for number, target in enumerate(targets) if number != baseline)]
+        records = {target.subject: run.engine(target) for target in order}
+        simulated = [run.simulated(name, first.path) for name in options.simulate]
     finally:
         # Large, and of no use once the others have been held against it.
-        (run.subject_folder(ids[baseline]) / LOGPROBS_FILE).unlink(missing_ok=True)
-    return [*(records[path] for path in engines), *simulated]
+        (run.subject_folder(first.subject) / LOGPROBS_FILE).unlink(missing_ok=True)
+    return [*(records[target.subject] for target in targets), *simulated]
 
 
 @dataclass
@@ -109,11 +153,11 @@ class _Run:
     def subject_folder(self, subject: str) -> Path:
         return self.folder / subject
 
-    def engine(self, path: Path, subject: str, overrides: Sequence[str]) -> QualityRecord:
+    def engine(self, target: QualityTarget) -> QualityRecord:
         """Score an engine folder."""
 
         def prepare() -> _Prepared:
-            start = engine_start(self.home, path, overrides, self.environ)
+            start = engine_start(self.home, target.path, target.overrides, self.environ)
             kind: Literal["engine", "endpoint"] = "endpoint" if start.provenance.toolchain == "endpoint" else "engine"
             toolchain = get(start.provenance.toolchain)
             environment = choose_environment(toolchain, self.home, self.environ)
@@ -122,13 +166,14 @@ class _Run:
             warnings = calibrated_with(start.provenance, self.material.text)
             return _Prepared(environment, start.start.env, spec, start.name, kind, warnings)
 
-        return self._score(subject, prepare)
+        return self._score(target.subject, prepare)
 
     def simulated(self, precision: str, baseline: Path) -> QualityRecord:
         """Score a precision that ModelOpt simulates on the baseline's source model."""
 
         def prepare() -> _Prepared:
-            return simulation(self.home, self.environ, precision, baseline, self.options.calibration_samples)
+            samples = self.options.calibration_samples
+            return simulation(self.home, self.environ, precision, baseline, samples, self.material.text)
 
         return self._score(simulated_id(precision), prepare)
 
@@ -148,8 +193,10 @@ class _Run:
                 text=self.material.text.source,
                 tasks=self._tasks(scores),
                 warnings=ready.warnings,
-                seconds=round(time.monotonic() - began, 2),
             )
+            if self.options.lm_eval is not None:
+                record = self._with_harness(record, ready)
+            record = record.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
             if subject == self.baseline:
                 self.baseline_scores = scores
         except CancelledError:
@@ -165,6 +212,31 @@ class _Run:
             )
         self.on_event(QualityEvent(subject, "done", record=record))
         return record
+
+    def _with_harness(self, record: QualityRecord, ready: _Prepared) -> QualityRecord:
+        """The record with the tasks of lm-evaluation-harness, or why there are none."""
+        assert self.options.lm_eval is not None
+        if record.kind != "endpoint":
+            missing = {**record.not_reported, HARNESS: "it asks endpoints alone"}
+            return record.model_copy(update={"not_reported": missing})
+        self.on_event(QualityEvent(record.subject, HARNESS))
+        try:
+            endpoint = read_endpoint(Path(ready.spec.inputs["engine"]))
+            scores = run_harness(
+                endpoint,
+                self.options.lm_eval,
+                key=key_of(endpoint.key, self.environ),
+                environ=self.environ,
+                folder=self.subject_folder(record.subject),
+                log_path=self.log_path,
+                stop=self.stop,
+            )
+        except CancelledError:
+            raise
+        except WorkbenchError as error:
+            append_log(self.log_path, f"[{record.subject}] {error}")
+            return record.model_copy(update={"not_reported": {**record.not_reported, HARNESS: str(error)}})
+        return record.model_copy(update={"tasks": (*record.tasks, *scores)})
 
     def _work(self, subject: str, ready: _Prepared) -> Scores:
         """Run the subject's worker. Raises StepFailedError, CancelledError, BadInputError."""

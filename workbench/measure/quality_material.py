@@ -13,10 +13,10 @@ from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.measure.overlap import shared
 from workbench.core.measure.passages import EvaluationText, read_evaluation
+from workbench.core.measure.quality_options import QualityOptions
 from workbench.core.measure.scores import Questions, Text
 from workbench.core.measure.task_files import read_task
 from workbench.core.measure.tasks import Task
-from workbench.core.measure.quality_options import QualityOptions
 
 EVALUATION_FILE = "evaluation.jsonl"
 PROMPTS_FILE = "verify_prompts.json"
@@ -66,12 +66,13 @@ def _distinct(tasks: list[Task]) -> list[Task]:
 
 def calibrated_with(provenance: Provenance, text: EvaluationText) -> tuple[str, ...]:
     """A warning when the engine was calibrated with text that it is judged on now; () when not or not known."""
-    return _overlap_words(
+    return overlap_words(
         [Path(step.inputs["calibration"]) for step in provenance.steps if "calibration" in step.inputs], text
     )
 
 
-def _overlap_words(files: Sequence[Path], text: EvaluationText) -> tuple[str, ...]:
+def overlap_words(files: Sequence[Path], text: EvaluationText) -> tuple[str, ...]:
+    """A warning when the text shares words with the files; () when not, or when there are none to read."""
     found: set[int] = set()
     for file in files:
         if not file.is_file():

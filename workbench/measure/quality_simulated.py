@@ -11,7 +11,9 @@ from workbench.core.artifact import read_provenance
 from workbench.core.data import resource
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.home import Home
+from workbench.core.measure.passages import EvaluationText
 from workbench.core.messages import StepSpec
+from workbench.measure.quality_material import overlap_words
 from workbench.toolchains import get
 from workbench.toolchains.base import Environment, Part
 from workbench.toolchains.environments import choose_environment
@@ -30,7 +32,12 @@ class Prepared:
 
 
 def simulation(
-    home: Home, environ: Mapping[str, str], precision: str, baseline: Path, calibration_samples: int
+    home: Home,
+    environ: Mapping[str, str],
+    precision: str,
+    baseline: Path,
+    calibration_samples: int,
+    text: EvaluationText,
 ) -> Prepared:
     """Raises BadInputError, BlockedError."""
     model = read_provenance(baseline).model
@@ -41,17 +48,19 @@ def simulation(
             fix="Put the model folder back, or choose a baseline that was made from one.",
             code="no-model",
         )
+    calibration = resource("calibration.jsonl")
     environment = choose_environment(_modelopt(), home, environ)
     settings = {
         "precision": precision,
-        "calibration": {"samples": calibration_samples, "length": 256, "batch_size": 4, "seed": 0},
+        "calibration": {"samples": calibration_samples, "length": 256, "batch_size": 1, "seed": 0},
     }
     spec = StepSpec(
         worker="modelopt.simulate",
         settings=settings,
-        inputs={"model": model.path, "calibration": str(resource("calibration.jsonl"))},
+        inputs={"model": model.path, "calibration": str(calibration)},
     )
-    return Prepared(environment, environment.env(), spec, f"{precision} (simulated)", "simulated")
+    warnings = overlap_words([calibration], text)
+    return Prepared(environment, environment.env(), spec, f"{precision} (simulated)", "simulated", warnings)
 
 
 def _modelopt() -> Part:

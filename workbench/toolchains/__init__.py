@@ -11,8 +11,13 @@ def names() -> tuple[str, ...]:
     return ("openvino", "tensorrt_llm", "pytorch")
 
 
+def all_names() -> tuple[str, ...]:
+    """Those, and what is only talked to."""
+    return (*names(), "endpoint")
+
+
 def get(name: str) -> Toolchain:
-    """The toolchain of that name. Raises BadInputError."""
+    """The toolchain of that name, one of `all_names`. Raises BadInputError."""
     if name == "openvino":
         from workbench.toolchains.openvino.toolchain import OpenVino
 
@@ -25,6 +30,10 @@ def get(name: str) -> Toolchain:
         from workbench.toolchains.pytorch.toolchain import PyTorch
 
         return PyTorch()
+    if name == "endpoint":
+        from workbench.toolchains.endpoint.toolchain import Endpoint
+
+        return Endpoint()
     raise BadInputError(
         f"This version has no {name!r} toolchain.",
         evidence=f"it has: {', '.join(names())}",

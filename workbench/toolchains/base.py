@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from workbench.core.advice import Advice
 from workbench.core.artifact import Provenance
@@ -55,6 +55,8 @@ class Environment:
     """Interpreters of the toolchain's other parts, by their names."""
     named: bool = False
     """Whether a person asked for it by an environment variable."""
+    made: bool = False
+    """Whether the workbench made it for the toolchain."""
 
     @property
     def usable(self) -> bool:
@@ -118,6 +120,10 @@ class EngineRequest:
     """What the engine was built with, runtime overrides applied; [runtime], [limits] and the KV precision count."""
 
 
+Device = Literal["cpu", "gpu", "elsewhere"]
+"""Whose memory an engine takes. `elsewhere`: none of this machine's, as its server runs it."""
+
+
 @dataclass(frozen=True)
 class HostStart:
     """How to start an engine host: argv, environment, and the first line it reads."""
@@ -125,6 +131,7 @@ class HostStart:
     argv: tuple[str, ...]
     env: dict[str, str]
     spec: StepSpec
+    device: Device
 
 
 @dataclass(frozen=True)

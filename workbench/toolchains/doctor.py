@@ -17,14 +17,16 @@ from workbench.core.home import Home
 from workbench.core.host import HostSpec
 from workbench.core.preset_check import shown_argv
 from workbench.core.units import format_bytes
-from workbench.toolchains import get, names
+from workbench.toolchains import all_names, get, names
 from workbench.toolchains.base import Environment, Toolchain
 from workbench.toolchains.environments import Wanted, find_environments, probe_worker
+from workbench.toolchains.pytorch.toolchain import is_cpu_build
 from workbench.toolchains.surroundings import cuda_toolkit, cuda_version, mpi_report, network_report, offline_words
 
 _LOW_DISK_BYTES = 5 * 2**30
 _PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
-"""The package whose presence shows that somebody meant an interpreter for a toolchain."""
+"""The package whose presence shows that somebody meant an interpreter for a toolchain. None shows it for PyTorch:
+torch comes with OpenVINO's tools too, beside a transformers of their choice."""
 
 Say = Callable[[str], None]
 
@@ -51,7 +53,7 @@ def machine_report(
         "mpi": mpi_report(environ),
         "network": network_report(environ, reach=imports),
         "disk": _disk(home),
-        "toolchains": [row for name in names() for row in _toolchain(get(name), home, environ, imports, say)],
+        "toolchains": [row for name in all_names() for row in _toolchain(get(name), home, environ, imports, say)],
     }
 
 
@@ -90,7 +92,7 @@ def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
     A toolchain that nobody asked for may be absent; one that was named, or is partly there, must work.
     """
     found = []
-    whole = [toolchain for toolchain in report["toolchains"] if toolchain["part_of"] is None]
+    whole = [toolchain for toolchain in report["toolchains"] if toolchain["name"] in names()]
     if not any(row["usable"] for toolchain in whole for row in toolchain["environments"]):
         found.append({"what": "No toolchain can be used: nothing can be built.", "fix": whole[0]["install"]})
     for toolchain in report["toolchains"]:
@@ -106,13 +108,20 @@ def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def is_meant(toolchain: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Whether somebody meant this interpreter for the toolchain: it was named, or holds its main package."""
-    return bool(row["named"] or row["versions"].get(_PACKAGES.get(toolchain["name"], "")))
+    """Whether somebody meant this interpreter for the toolchain: it was named or made, or holds its main package."""
+    return bool(row["named"] or row["made"] or row["versions"].get(_PACKAGES.get(toolchain["name"], "")))
 
 
 def lacks(row: Mapping[str, Any]) -> str:
     """Why an interpreter's row is not usable, in words."""
     return str(row["problem"]) or f"lacks {', '.join(row['missing'])}"
+
+
+def remark(toolchain: Mapping[str, Any], row: Mapping[str, Any], gpus: Mapping[str, Any]) -> str:
+    """What a person should know of an interpreter that is no problem; empty: nothing. `gpus` are the report's."""
+    if toolchain["name"] == "pytorch" and gpus["found"] and is_cpu_build(row["versions"]):
+        return "This PyTorch was built for CPUs alone: its engines do not use the GPU."
+    return ""
 
 
 def report_words(report: Mapping[str, Any], problems: Sequence[Mapping[str, str]]) -> list[str]:
@@ -134,10 +143,10 @@ def report_words(report: Mapping[str, Any], problems: Sequence[Mapping[str, str]
             for g in gpus["found"]
         ]
     else:
-        lines.append(f"GPU     none ({gpus['problem'] or 'the driver reports no device'}); OpenVINO engines need none")
+        lines.append(f"GPU     none ({gpus['problem'] or 'the driver reports no device'}); {GPU_FREE}")
     lines += surroundings_words(report)
     for toolchain in report["toolchains"]:
-        lines += _toolchain_words(toolchain)
+        lines += _toolchain_words(toolchain, gpus)
     store = report["store"]
     lines.append(f"store   {store['artifacts']} artefacts, {store['jobs']} jobs")
     lines += [f"problem: {p['what']}\n  fix: {p['fix']}" for p in problems] or ["No problems found."]
@@ -161,6 +170,7 @@ def surroundings_words(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+GPU_FREE = "OpenVINO, PyTorch and endpoints need none"
 MPI_LACKS = "TensorRT-LLM loads MPI's library even for one GPU."
 MPI_FIX = "Install Open MPI: on Debian and Ubuntu `apt-get install openmpi-bin libopenmpi-dev`."
 OFFLINE_FIX = (
@@ -181,7 +191,7 @@ def network_words(network: Mapping[str, Any]) -> str:
     return "; ".join(words) + "."
 
 
-def _toolchain_words(toolchain: Mapping[str, Any]) -> list[str]:
+def _toolchain_words(toolchain: Mapping[str, Any], gpus: Mapping[str, Any]) -> list[str]:
     lines = [toolchain["title"] + (f" ({toolchain['note']})" if toolchain["note"] else "")]
     for row in toolchain["environments"]:
         lines.append(f"  {row['interpreter']} ({row['origin']}): {'ok' if row['usable'] else lacks(row)}")
@@ -190,6 +200,8 @@ def _toolchain_words(toolchain: Mapping[str, Any]) -> list[str]:
         if row["mpi"]:
             found = ", ".join(f"{name} {value}" for name, value in row["mpi"].items() if value)
             lines.append(f"    MPI: {found or 'none'}")
+        if text := remark(toolchain, row, gpus):
+            lines.append(f"    {text}")
     if not any(row["usable"] for row in toolchain["environments"]):
         lines.append(f"  to have it: {toolchain['install']}")
     return lines
@@ -217,6 +229,7 @@ def _interpreters(wanted: Wanted, home: Home, environ: Mapping[str, str], import
             "interpreter": " ".join(shown_argv(environment.prefix)),
             "origin": environment.origin,
             "named": environment.named,
+            "made": environment.made,
             "versions": dict(environment.versions),
             "missing": list(environment.missing),
             "problem": environment.problem,

@@ -161,7 +161,10 @@ def _not_seen(folder: Path) -> str:
 
 def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
     named = origin.startswith("named by")
-    environment = Environment(toolchain.name, (python,), origin, worker_path=str(package_root()), named=named)
+    made = origin.startswith("made by")
+    environment = Environment(
+        toolchain.name, (python,), origin, worker_path=str(package_root()), named=named, made=made
+    )
     if python == sys.executable:
         return _judged(toolchain, environment, installed_versions(toolchain.packages))
     try:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workbench.core.errors import BadInputError
+from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home
 from workbench.core.plan import Plan, Step
 from workbench.toolchains.code import package_root
+from workbench.toolchains.gpus import detected_gpus
 
 _HERE = Path(__file__).parent
 REQUIREMENTS = {
     "openvino": _HERE / "openvino" / "requirements.txt",
     "modelopt": _HERE / "tensorrt_llm" / "requirements-modelopt.txt",
+    "pytorch": _HERE / "pytorch" / "requirements.txt",
 }
 """What is installed, by the name of the toolchain or part."""
-_TITLES = {"openvino": "OpenVINO GenAI", "modelopt": "NVIDIA ModelOpt"}
+WITH_GPU = {"pytorch": _HERE / "pytorch" / "requirements-gpu.txt"}
+"""What is installed instead on a machine with a GPU."""
+_TITLES = {"openvino": "OpenVINO GenAI", "modelopt": "NVIDIA ModelOpt", "pytorch": "PyTorch"}
 
 
 def can_make(toolchain: str) -> bool:
@@ -35,11 +41,17 @@ def free_name(home: Home, toolchain: str) -> str:
 
 
 def environment_plan(
-    home: Home, toolchain: str, name: str, *, wheels: Path | None = None, requirements: Path | None = None
+    home: Home,
+    toolchain: str,
+    name: str,
+    *,
+    wheels: Path | None = None,
+    requirements: Path | None = None,
+    gpus: Callable[[], Sequence[GpuSpec]] = detected_gpus,
 ) -> Plan:
     """Make `home.environments/TOOLCHAIN/NAME`: from the package index, or from a folder of wheels alone.
 
-    `requirements` replaces the shipped list. Raises BadInputError.
+    `requirements` replaces the shipped list. Asks the driver for `gpus` where they matter. Raises BadInputError.
     """
     if not can_make(toolchain):
         raise BadInputError(
@@ -54,12 +66,13 @@ def environment_plan(
             fix="Use letters, digits, dots and dashes.",
             code="bad-name",
         )
+    if requirements is None:
+        requirements = WITH_GPU[toolchain] if toolchain in WITH_GPU and gpus() else REQUIREMENTS[toolchain]
     if wheels is not None and not any(wheels.glob("*.whl")):
         raise BadInputError(
             "There are no wheels in the folder.",
             evidence=str(wheels),
-            fix="Fill it on a machine with a network: "
-            f"`pip download -r {requirements or REQUIREMENTS[toolchain]} -d FOLDER`.",
+            fix=f"Fill it on a machine with a network: `pip download -r {requirements} -d FOLDER`.",
             code="no-wheels",
         )
     folder = home.environments / toolchain / name
@@ -73,7 +86,7 @@ def environment_plan(
         env={"PYTHONPATH": str(package_root())},
         settings={
             "folder": str(folder),
-            "requirements": str(requirements or REQUIREMENTS[toolchain]),
+            "requirements": str(requirements),
             "wheels": str(wheels) if wheels else "",
         },
         lanes=(f"environment:{folder}",),

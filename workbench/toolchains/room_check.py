@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psutil
 
+from workbench.core.gpu import GpuSpec
 from workbench.core.load_fit import load_need, refuse_load
 from workbench.core.messages import Hello, Stats
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.running import EngineStart
 
 
-def refuse_without_room(start: EngineStart, loaded: tuple[str, ...] = (), given_back_bytes: int = 0) -> None:
+def refuse_without_room(
+    start: EngineStart,
+    loaded: tuple[str, ...] = (),
+    given_back_bytes: int = 0,
+    detected: Callable[[], tuple[GpuSpec, ...]] = detected_gpus,
+) -> None:
     """Raises BlockedError, with the arithmetic, when the engine cannot fit beside what is there.
 
     `loaded`: names of the engines that stay; `given_back_bytes`: what one that goes first holds on the same device.
     """
     if start.on_gpu:
-        gpus = detected_gpus()[: start.preset.gpus]
+        gpus = detected()[: start.preset.gpus]
         if len(gpus) < start.preset.gpus:
             return  # the host says it better
         fullest = min(gpus, key=lambda gpu: gpu.memory_bytes - (gpu.memory_used_bytes or 0))

@@ -41,7 +41,8 @@ class EngineStart:
 
     @property
     def on_gpu(self) -> bool:
-        return self.provenance.toolchain == "tensorrt_llm"
+        """Whether it takes GPU memory of this machine."""
+        return self.start.device == "gpu"
 
 
 def engine_start(home: Home, path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> EngineStart:

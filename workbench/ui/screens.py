@@ -59,6 +59,19 @@ def show_talk(window: Window, settle: Callable[[], None], engine: str) -> None:
     _wait(lambda: page.bursts.snapshot is not None and page.bursts.snapshot.summary.done > 2)
 
 
+def show_comparison(window: Window, settle: Callable[[], None]) -> None:
+    """The newest comparison of the home, if there is one."""
+    from workbench.measure.kept import kept_results
+    from workbench.ui.pages.compare.page import ComparePage
+
+    page = window.page("compare")
+    assert isinstance(page, ComparePage)
+    kept = [one for one in kept_results(window.session.home, "comparison") if not one.problem]
+    if kept:
+        page.model.open(kept[0].folder)
+        settle()
+
+
 def _wait(holds: Callable[[], bool]) -> None:
     from PySide6.QtWidgets import QApplication
 
@@ -101,6 +114,7 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine
         window.session.events.build_with.emit("cpu-int4-awq", str(models[0].parent))
         settle()
     show_talk(window, settle, engine)
+    show_comparison(window, settle)
     written = []
     for scheme in SCHEMES:
         theme().set_mode("dark" if scheme == "dark" else "light")

@@ -112,6 +112,8 @@ class Events(QObject):
     """Seconds of the telemetry's clock: the monitor shows them, with its crosshair there."""
     prompt_with = Signal(str)
     """An engine's folder: go to Playground and load it."""
+    bench_with = Signal(object)
+    """Engine folders (a sequence of Path): go to Benchmark with them."""
     compare_with = Signal(object)
     """Folders of engines, the baseline first: go to Compare with them."""
 

@@ -115,7 +115,7 @@ class Window(QMainWindow):
     def _show_frame(self, name: str) -> None:
         """What stands round a page, which need not be made yet."""
         self.rail.show_chosen(name)
-        shown = bool(self.session.state.get(f"monitor.{name}", True))
+        shown = bool(self.session.state.get(f"monitor.{name}", self._kinds[name].with_monitor))
         self.monitor.setVisible(shown)
         self.header.monitor.setChecked(shown)
 

@@ -153,12 +153,14 @@ def test_the_servers_side_and_the_clients() -> None:
         Sample(t_s=1.5, kv_share=0.6, power_w=300.0, gpu_memory_bytes=5),
         Sample(t_s=9.0, kv_share=1.0, power_w=900.0),  # after D
     ]
-    busy = ClientHealth(cpu_share=0.99, bottleneck=True, words="it used 99 % of its core.")
+    busy = ClientHealth(
+        cpu_share=0.99, bottleneck=True, words="The load generator was the bottleneck: it used 99 % of its core."
+    )
     found = point_figures(point([request(0, 0.0, 0.1, 0.1, 10)], 2.0, samples=tuple(samples), client=busy))
     assert found.kv_share_mean == pytest.approx(0.4) and found.kv_share_peak == pytest.approx(0.6)
     assert found.power_mean_w == pytest.approx(200.0) and found.tok_per_j == pytest.approx(5 / 200)
     assert found.queued_peak == 1 and found.active_peak is None and found.gpu_memory_peak_bytes == 5
-    assert "The client was the bottleneck: it used 99 % of its core." in found.notes
+    assert busy.words in found.notes
 
 
 def test_a_run_comes_in_the_order_of_subjects_and_levels() -> None:

@@ -81,7 +81,7 @@ def test_unlike_runs_are_refused_and_other_machines_said() -> None:
         compare_runs(run(points), run(points, workload=Workload(input=fixed(99), output=fixed(16))))
     with pytest.raises(BadInputError, match="no point in common"):
         compare_runs(run(points), run([dataclasses.replace(points[0], level=8.0)]))
-    with pytest.raises(BadInputError, match="between 0 and 100"):
+    with pytest.raises(BadInputError, match="between 0 and 1,000"):
         compare_runs(run(points), run(points), threshold_percent=0)
     found = compare_runs(
         run(points, environment=Environment(gpus=("NVIDIA A",))),

@@ -62,6 +62,7 @@ def test_a_key_that_is_not_there(start: Start) -> None:
         assert "wants a key" in none.value.what
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_say_what_it_is(start: Start) -> None:
     logs: list[str] = []
     with serving(FAST, metrics="") as server:
@@ -106,6 +107,7 @@ def test_no_openai_api(start: Start) -> None:
     assert caught.value.failure.code == "endpoint-not-openai"
 
 
+@pytest.mark.slow
 def test_nobody_listens(start: Start) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -144,6 +146,7 @@ def _plain_http(listening: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answers", "word"), [(True, "does not speak TLS"), (False, "does not answer in TLS")])
 def test_https_to_a_port_that_speaks_http(start: Start, answers: bool, word: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -159,6 +162,7 @@ def test_https_to_a_port_that_speaks_http(start: Start, answers: bool, word: str
     assert word in caught.value.what
 
 
+@pytest.mark.slow
 def test_the_server_goes_away_and_comes_back(start: Start) -> None:
     with serving(FAST) as server:
         port = server.port
@@ -170,6 +174,7 @@ def test_the_server_goes_away_and_comes_back(start: Start) -> None:
     assert client.failure is None
 
 
+@pytest.mark.slow
 def test_the_host_ends_with_its_client(start: Start) -> None:
     with serving(FAST) as server:
         client = start(server.url)

@@ -75,6 +75,9 @@ def test_ready_says_what_the_engine_can_take(host: EngineClient) -> None:
     assert ready.kv_block_tokens == 32
     assert ready.chat_template is True
     assert ready.load_seconds is not None and ready.load_seconds > 0
+    assert ready.settings["device"] == "CPU" and ready.settings["prefix_caching"] == "off"
+    assert ready.settings["kv_cache_precision"] in ("fp32", "fp16", "bf16", "int8")
+    assert ready.settings["compute_precision"] in ("f32", "bf16", "f16")
     host.submit(prompt="x").result(30)
     stats = wait_for_stats(host, is_idle)
     pool = stats.memory_bytes["kv_pool"]

@@ -14,6 +14,7 @@ from tests.workers.conftest import ROOT, RunWorker, error_of
 from workbench.workers.common import explain_import
 from workbench.workers.models.judging import floors, read_prompts
 from workbench.workers.models.quality import Comparison
+from workbench.workers.openvino.engine import kv_precision_of
 from workbench.workers.openvino.quantize import choose_group_size
 from workbench.workers.openvino.verify import _judge
 from workbench.workers.protocol import WorkerError
@@ -165,3 +166,20 @@ def test_requirements_are_those_of_the_project_file() -> None:
     wanted = {line for line in lines if line and not line.startswith("#")}
     workers_need = {pin for pin in project["dependencies"] if pin.startswith(("pydantic", "psutil"))}
     assert wanted == set(project["optional-dependencies"]["openvino"]) | workers_need
+
+
+@pytest.mark.parametrize(
+    ("block_bytes", "hinted", "precision"),
+    [
+        (737_280, "fp16", "fp16"),
+        (737_280, "bf16", "bf16"),
+        (1_474_560, "", "fp32"),
+        (391_680, "", "int8"),
+        (737_279, "fp16", None),
+    ],
+)
+def test_kv_precision_is_told_by_the_size_of_a_block(block_bytes: int, hinted: str, precision: str | None) -> None:
+    smollm = {"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}
+    assert kv_precision_of(block_bytes, 32, smollm, hinted) == precision
+    assert kv_precision_of(block_bytes, None, smollm, hinted) is None
+    assert kv_precision_of(block_bytes, 32, {}, hinted) is None

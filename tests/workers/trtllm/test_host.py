@@ -94,6 +94,9 @@ def test_ready_says_what_the_engine_can_take(host: EngineClient) -> None:
     assert (ready.kv_blocks_total, ready.kv_block_tokens) == (100, 32)
     assert ready.chat_template is True
     assert ready.load_seconds is not None and ready.load_seconds > 0
+    told = ("device", "scheduler", "prefix_caching", "chunked_prefill")
+    assert [ready.settings[name] for name in told] == ["1 GPU", "guaranteed_no_evict", "on", "on"]
+    assert ready.settings["kv_cache_precision"] == ready.settings["compute_precision"]
 
 
 def test_a_prompt_is_counted_as_it_is_used(host: EngineClient) -> None:

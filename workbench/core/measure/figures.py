@@ -434,6 +434,5 @@ def _notes(
     sources = sorted({request.count_source for request in done if request.count_source})
     if len(sources) > 1:
         notes.append(f"Token counts are from several sources: {', '.join(sources)}.")
-    for words in dict.fromkeys(point.client.words for point in points if point.client.bottleneck):
-        notes.append(f"The client was the bottleneck: {words}")
+    notes += dict.fromkeys(point.client.words for point in points if point.client.bottleneck)
     return tuple(notes)

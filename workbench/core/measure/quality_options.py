@@ -54,7 +54,7 @@ class QualityOptions(_Frozen):
     lm_eval: LmEvalOptions | None = None
     simulate: tuple[Simulated, ...] = ()
     """Precisions whose quality is simulated by ModelOpt on the baseline's source model, without an engine."""
-    calibration_samples: int = Field(default=64, ge=1)
+    calibration_samples: int = Field(default=32, ge=1)
     """Of a simulated precision."""
 
 

@@ -99,9 +99,9 @@ def compare_runs(
 
     Raises BadInputError when the two asked for different things, or have no subject or no level in common.
     """
-    if not 0 < threshold_percent < 100:
+    if not 0 < threshold_percent <= 1000:
         raise BadInputError(
-            "The threshold of a regression lies between 0 and 100 %.",
+            "The threshold of a regression lies between 0 and 1,000 %.",
             evidence=f"{threshold_percent:g} %",
             fix=f"Leave it out for {THRESHOLD_PERCENT:g} %.",
         )

@@ -33,11 +33,7 @@ def request_figures(request: RequestRecord) -> RequestFigures:
 
 def output_tokens(request: RequestRecord) -> int:
     """n of one request."""
-    counted = sum(chunk.tokens for chunk in request.chunks)
-    reported = request.reported_tokens
-    if reported is not None and (request.count_source == "server usage" or not counted):
-        return reported
-    return counted
+    return timed(request).tokens
 
 
 class Timed(NamedTuple):
@@ -53,7 +49,7 @@ class Timed(NamedTuple):
 def timed(request: RequestRecord) -> Timed:
     """Its responses as columns."""
     if not request.chunks:
-        return Timed(NONE, NONE, output_tokens(request))
+        return Timed(NONE, NONE, request.reported_tokens or 0)
     # Half a million responses are nothing unusual: by columns, not one by one.
     columns = tuple(zip(*request.chunks, strict=True))
     times, counts = np.array(columns[0], dtype=np.float64), np.array(columns[1], dtype=np.float64)

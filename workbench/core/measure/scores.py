@@ -77,6 +77,10 @@ class PromptIds(_Frozen):
     text: str
     ids: tuple[int, ...]
     prompt_tokens: int
+    prompt_text: str = ""
+    """As it was tokenized: with the chat template."""
+    pieces: tuple[str, ...] = ()
+    """Texts of the answer's tokens, for servers that take text alone."""
 
     @property
     def answer(self) -> tuple[int, ...]:

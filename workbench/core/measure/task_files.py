@@ -182,10 +182,8 @@ def _hellaswag(row: Mapping[str, Any]) -> _Row:
     label, endings = int(row["label"]), [str(each) for each in row["endings"]]
     if not 0 <= label < len(endings):
         raise _WrongError(f"label {label} of {len(endings)} endings")
-    if "ctx_a" in row and "ctx_b" in row:
-        begun = f"{row['ctx_a']} {str(row['ctx_b']).capitalize()}"
-    else:
-        begun = str(row["ctx"])
+    apart = "ctx_a" in row and "ctx_b" in row
+    begun = f"{row['ctx_a']} {str(row['ctx_b']).capitalize()}" if apart else str(row["ctx"])
     activity = f"{row['activity_label']}: " if row.get("activity_label") else ""
     return _Row(_plain(activity + begun), tuple(f" {_plain(each)}" for each in endings), label)
 

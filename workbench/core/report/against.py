@@ -51,9 +51,9 @@ def _at(comparison: Comparison, subject: str, level: float) -> Sequence[PointRec
 
 def _judged(cell: MatrixCell, column: MatrixColumn, found: Estimate) -> MatrixCell:
     said = verdict(found, column.better)
-    tells = said.kind in ("better", "worse") or (said.kind == "within" and cell.better is not None)
+    straddles = found.has_interval and said.kind == "unsure"
     return cell.model_copy(
-        update={"ratio_estimate": found, "verdict": said.words, "better": cell.better if tells else None}
+        update={"ratio_estimate": found, "verdict": said.words, "better": None if straddles else cell.better}
     )
 
 
@@ -66,11 +66,11 @@ def findings(matrix: Matrix, comparison: Comparison) -> list[Statement]:
     for subject in comparison.head.subjects:
         parts = []
         quality = matrix.cell(subject.id, "perplexity")
-        if quality is not None and quality.verdict:
+        if quality is not None and _told(quality):
             parts.append(f"perplexity {quality.verdict}")
         if speeds:
             speed = matrix.cell(subject.id, speeds[-1].id)
-            if speed is not None and speed.verdict:
+            if speed is not None and _told(speed):
                 parts.append(f"output throughput at {speeds[-1].title} {speed.verdict}")
         if parts:
             sure = any("cannot tell" not in part for part in parts)
@@ -78,3 +78,8 @@ def findings(matrix: Matrix, comparison: Comparison) -> list[Statement]:
                 Statement(tone="ok" if sure else "note", text=f"{subject.name} against {baseline}: {'; '.join(parts)}.")
             )
     return told
+
+
+def _told(cell: MatrixCell) -> bool:
+    """Whether there is something to say: an interval, whatever it says."""
+    return cell.ratio_estimate is not None and cell.ratio_estimate.has_interval

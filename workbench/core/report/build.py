@@ -8,29 +8,25 @@ from dataclasses import replace
 
 from workbench.core.errors import BadInputError
 from workbench.core.measure.comparison import Comparison, ComparisonHead, Price, settings_rows
-from workbench.core.measure.cost import per_million
-from workbench.core.measure.figures import PointFigures, Spread, run_figures
+from workbench.core.measure.figures import run_figures
 from workbench.core.measure.matrix import make_matrix
-from workbench.core.measure.pareto import pareto_points
 from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import RunHead, RunRecord, Subject
 from workbench.core.report.against import findings, with_intervals
 from workbench.core.report.definitions import DEFINITIONS
-from workbench.core.report.foreign import ForeignResult
+from workbench.core.report.foreign import ForeignResult, taken_in, with_row
 from workbench.core.report.model import (
     Matrix,
     MatrixCell,
     MatrixColumn,
-    Point,
     Report,
     RunInfo,
     SettingRow,
     Statement,
     Variant,
 )
+from workbench.core.report.points import points_of
 from workbench.core.report.statements import statements_of
-
-_SPREADS = (("ttft", "ttft_ms"), ("itl", "itl_ms"), ("latency", "latency_ms"), ("chunk_gap", "gap_ms"))
 
 
 def report_of_comparison(
@@ -128,12 +124,12 @@ def _report(
 ) -> Report:
     head = comparison.head
     figures = run_figures(comparison.run) if comparison.run is not None else ()
-    points = _points(comparison, figures, runs)
+    points = points_of(comparison, figures, runs)
     matrix = with_intervals(_matrix(comparison), comparison, rates=intervals)
     told = [*statements, *findings(matrix, comparison), *statements_of(comparison, runs, figures)]
-    taken = [_taken_in(result, f"x{number}", len(variants) + number - 1) for number, result in enumerate(foreign, 1)]
+    taken = [taken_in(result, f"x{number}", len(variants) + number - 1) for number, result in enumerate(foreign, 1)]
     for variant, more, _ in taken:
-        matrix = _with_row(matrix, variant, more, head.baseline)
+        matrix = with_row(matrix, variant, more, head.baseline)
         told += [Statement(tone="note", text=f"{variant.name}: {note}") for note in variant.notes]
     return Report(
         title=title,
@@ -210,88 +206,6 @@ def _merged(runs: Sequence[RunRecord]) -> RunRecord:
     return RunRecord(head.model_copy(update={"subjects": tuple(subjects), "load": load}), tuple(points))
 
 
-def _points(comparison: Comparison, figures: Sequence[PointFigures], runs: Sequence[RunInfo]) -> tuple[Point, ...]:
-    if comparison.run is None:
-        return ()
-    load, price = comparison.run.head.load, comparison.head.price
-    front = {(point.subject, point.level): point.on_front for point in pareto_points(figures)}
-    made = []
-    for one in figures:
-        # Ids of several runs are `r1.s1`: the number is the run's.
-        several = one.subject.startswith("r") and "." in one.subject
-        run_id = runs[int(one.subject.partition(".")[0][1:]) - 1].id if several else comparison.run.head.id
-        made.append(_point(one, load.unit, run_id, price, front.get(one.name)))
-    return tuple(made)
-
-
-def _point(figures: PointFigures, unit: str, run_id: str, price: Price | None, on_front: bool | None) -> Point:
-    speeds = [repeat.output_tok_s for repeat in figures.repeats if repeat.output_tok_s is not None]
-    several = len(speeds) > 1
-    spreads: dict[str, float | int | None] = {}
-    for ours, theirs in _SPREADS:
-        spreads |= _spread(ours, getattr(figures, theirs))
-    second, user = figures.second_token_ms, figures.per_user_tok_s
-    return Point(
-        variant=figures.subject,
-        level=figures.level,
-        level_unit=unit,
-        run=run_id,
-        end=figures.end,
-        repeats=len(figures.repeats),
-        duration_s=figures.duration_s,
-        requests=figures.requests,
-        completed=figures.completed,
-        failed=figures.failed,
-        timed_out=figures.timed_out,
-        cancelled=figures.cancelled,
-        aborted=figures.aborted,
-        request_throughput_req_s=figures.req_s,
-        output_throughput_tok_s=figures.output_tok_s,
-        output_throughput_low_tok_s=min(speeds) if several else None,
-        output_throughput_high_tok_s=max(speeds) if several else None,
-        total_throughput_tok_s=figures.total_tok_s,
-        output_speed_per_user_p50_tok_s=user.p50 if user else None,
-        output_speed_per_user_mean_tok_s=user.mean if user else None,
-        goodput_req_s=figures.goodput_req_s,
-        goodput_share=figures.goodput_share,
-        second_token_p50_ms=second.p50 if second else None,
-        second_token_p99_ms=second.p99 if second else None,
-        second_token_n=second.n if second else None,
-        input_tokens_mean=figures.input_tokens.mean if figures.input_tokens else None,
-        output_tokens_mean=figures.output_tokens.mean if figures.output_tokens else None,
-        late_p99_ms=figures.late_ms.p99 if figures.late_ms else None,
-        kv_share_mean=figures.kv_share_mean,
-        kv_share_peak=figures.kv_share_peak,
-        requests_active_peak=figures.active_peak,
-        requests_queued_peak=figures.queued_peak,
-        gpu_memory_peak_bytes=figures.gpu_memory_peak_bytes,
-        host_memory_peak_bytes=figures.host_memory_peak_bytes,
-        power_mean_w=figures.power_mean_w,
-        output_tokens_per_joule=figures.tok_per_j,
-        utilisation_mean_percent=figures.utilisation_mean_percent,
-        temperature_peak_c=figures.temperature_peak_c,
-        sm_mean_mhz=figures.sm_mean_mhz,
-        cost_per_million_output_tokens=per_million(price.per_hour, figures.output_tok_s) if price is not None else None,
-        on_pareto_front=on_front,
-        count_source=", ".join(figures.count_sources),
-        output_held=figures.output_held,
-        errors=figures.errors,
-        client_bottleneck=figures.client.bottleneck,
-        saturated=figures.saturated,
-        notes=figures.notes,
-        **spreads,
-    )
-
-
-def _spread(name: str, spread: Spread | None) -> dict[str, float | int | None]:
-    if spread is None:
-        return {}
-    found: dict[str, float | int | None] = {
-        f"{name}_{part}_ms": getattr(spread, part) for part in ("mean", "p50", "p90", "p95", "p99")
-    }
-    return {**found, f"{name}_p99_9_ms": spread.p999, f"{name}_n": spread.n}
-
-
 def _matrix(comparison: Comparison) -> Matrix:
     made = make_matrix(comparison)
     return Matrix(
@@ -316,72 +230,6 @@ def _matrix(comparison: Comparison) -> Matrix:
             for row in made.rows
             for column, cell in zip(made.columns, row.cells, strict=True)
         ),
-    )
-
-
-def _taken_in(result: ForeignResult, variant_id: str, slot: int) -> tuple[Variant, tuple[Point, ...], ForeignResult]:
-    variant = Variant(
-        id=variant_id,
-        name=result.name,
-        detail=f"measured by {result.info.tool} {result.info.tool_version}".strip(),
-        slot=slot,
-        source="foreign",
-        notes=result.notes,
-    )
-    return variant, tuple(point.model_copy(update={"variant": variant_id}) for point in result.points), result
-
-
-def _with_row(matrix: Matrix, variant: Variant, points: Sequence[Point], baseline: str) -> Matrix:
-    """A row for what another tool measured. It has ratios but is not judged: the tools measure each in their way."""
-    cells = []
-    for column in matrix.columns:
-        value = _foreign_value(column.id, points, matrix)
-        if value is None:
-            cells.append(MatrixCell(variant=variant.id, column=column.id, reason="not reported"))
-            continue
-        base = matrix.cell(baseline, column.id)
-        shown = f"{value:,.{_decimals(base, value)}f}".replace(",", "\u202f")
-        cells.append(
-            MatrixCell(
-                variant=variant.id,
-                column=column.id,
-                value=value,
-                shown=shown,
-                ratio=value / base.value if base is not None and base.value else None,
-            )
-        )
-    return matrix.model_copy(update={"cells": _with_shares((*matrix.cells, *cells))})
-
-
-def _decimals(base: MatrixCell | None, value: float) -> int:
-    """As many as the baseline's figure is written with."""
-    if base is not None and base.shown:
-        return len(base.shown.partition(".")[2])
-    return 0 if value >= 100 else 1
-
-
-def _foreign_value(column: str, points: Sequence[Point], matrix: Matrix) -> float | None:
-    closed = [point for point in points if point.level_unit == "concurrent requests"]
-    if column.startswith("speed@"):
-        level = float(column.removeprefix("speed@"))
-        return next((point.output_throughput_tok_s for point in closed if point.level == level), None)
-    if column in ("ttft", "itl"):
-        first = next((c.id.removeprefix("speed@") for c in matrix.columns if c.id.startswith("speed@")), None)
-        point = next((point for point in closed if first is not None and point.level == float(first)), None)
-        return None if point is None else point.ttft_p50_ms if column == "ttft" else point.itl_p50_ms
-    return None
-
-
-def _with_shares(cells: tuple[MatrixCell, ...]) -> tuple[MatrixCell, ...]:
-    longest: dict[str, float] = {}
-    for cell in cells:
-        if cell.value is not None:
-            longest[cell.column] = max(longest.get(cell.column, 0.0), abs(cell.value))
-    return tuple(
-        cell.model_copy(update={"share": abs(cell.value) / longest[cell.column]})
-        if cell.value is not None and longest[cell.column]
-        else cell
-        for cell in cells
     )
 
 

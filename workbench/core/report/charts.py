@@ -14,8 +14,11 @@ from workbench.core.report.model import Point, Report, Variant
 
 WIDTH, HEIGHT = 460.0, 270.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 112.0, 24.0, 40.0
+_MOST_NAMED_INSIDE = 4
+"""More lines than that and their names stand beside the plot."""
 _MOST_INSIDE = 28
-_LETTER = 5.6
+"""Letters of a name within the plot."""
+_LETTER = 6.3
 """Width of a letter at 11 px, near enough to shorten a name that would run out of the picture."""
 
 
@@ -147,7 +150,8 @@ def _plot(
     lines = [line for line in lines if any(dot.y is not None for dot in line.dots)]
     if not lines:
         return Drawing(title, "", WIDTH, HEIGHT, (), empty="not reported")
-    left, right, top, bottom = _LEFT, WIDTH - (_RIGHT if levels else 14), _TOP, HEIGHT - _BOTTOM
+    beside = levels or len(lines) > _MOST_NAMED_INSIDE
+    left, right, top, bottom = _LEFT, WIDTH - (_RIGHT if beside else 14), _TOP, HEIGHT - _BOTTOM
     xs = [dot.x for line in lines for dot in line.dots if dot.y is not None]
     ys = [v for line in lines for dot in line.dots for v in (dot.y, dot.low, dot.high) if v is not None]
     x_axis = axis_for(xs, left + 10, right - 10, ticks_at=sorted(set(xs)) if levels else None, from_zero=False)
@@ -163,8 +167,8 @@ def _plot(
         items.append(Stroke(tuple((x_axis.place(x), y_axis.place(y)) for x, y in front), "text3", 1.0, dotted=True))
     for line in lines:
         items += _line(line, x_axis, y_axis, x_unit, y_unit)
-    if levels:
-        items += _names(lines, x_axis, y_axis, right, top, bottom)
+    if beside:
+        items += _names(lines, x_axis, y_axis, right, top, bottom, joined=levels)
     else:
         items += _names_inside(lines, x_axis, y_axis, (left, top, right, bottom))
     return Drawing(title, _summary(lines, y_unit), WIDTH, HEIGHT, tuple(items))
@@ -214,8 +218,12 @@ def _line(line: Line, x_axis: Axis, y_axis: Axis, x_unit: str, y_unit: str) -> l
     return items
 
 
-def _names(lines: Sequence[Line], x_axis: Axis, y_axis: Axis, right: float, top: float, bottom: float) -> list[Item]:
-    """Names beside the ends of their lines, moved apart where they would cover each other."""
+def _names(
+    lines: Sequence[Line], x_axis: Axis, y_axis: Axis, right: float, top: float, bottom: float, *, joined: bool
+) -> list[Item]:
+    """Names beside the ends of their lines, moved apart where they would cover each other; `joined` by thin lines
+    to where the lines end.
+    """
     ends = []
     for line in lines:
         last = [dot for dot in line.dots if dot.y is not None][-1]
@@ -227,7 +235,8 @@ def _names(lines: Sequence[Line], x_axis: Axis, y_axis: Axis, right: float, top:
     for (line, x, y), place in zip(ends, places, strict=True):
         slot, name = line.variant.slot, line.variant.name
         short = name if len(name) <= most else name[: most - 1] + "\u2026"
-        items.append(Stroke(((x + 6, y), (right + 4, place)), "line2", 0.75))
+        if joined:
+            items.append(Stroke(((x + 6, y), (right + 4, place)), "line2", 0.75))
         items.append(Mark(right + 10, place, shape_of(slot), tone_of(slot), is_filled(slot), 8.0, name))
         items.append(Label(right + 20, place + 4, short, "text"))
     return items
@@ -241,6 +250,10 @@ def _names_inside(
     for line in lines:
         ends = [(x_axis.place(dot.x), y_axis.place(dot.y)) for dot in line.dots if dot.y is not None]
         taken += [(x - 6, y - 6, x + 6, y + 6) for x, y in ends]
+        for dot in line.dots:
+            if dot.low is not None and dot.high is not None:
+                x = x_axis.place(dot.x)
+                taken.append((x - 3, y_axis.place(dot.high), x + 3, y_axis.place(dot.low)))
         for (x, y), (after_x, after_y) in itertools.pairwise(ends):
             steps = [(x + (after_x - x) * part / 16, y + (after_y - y) * part / 16) for part in range(1, 16)]
             taken += [(at_x - 2, at_y - 2, at_x + 2, at_y + 2) for at_x, at_y in steps]

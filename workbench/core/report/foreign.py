@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.core.report.model import ForeignInfo, Point
+from workbench.core.report.model import ForeignInfo, Matrix, MatrixCell, Point, Variant
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,69 @@ class ForeignResult:
 def named(wanted: str, model: str, file: str) -> str:
     """A column's name: the one that was wished for, else the model's last part, else the file's name."""
     return wanted or model.rstrip("/").rpartition("/")[2] or file
+
+
+def taken_in(result: ForeignResult, variant_id: str, slot: int) -> tuple[Variant, tuple[Point, ...], ForeignResult]:
+    variant = Variant(
+        id=variant_id,
+        name=result.name,
+        detail=f"measured by {result.info.tool} {result.info.tool_version}".strip(),
+        slot=slot,
+        source="foreign",
+        notes=result.notes,
+    )
+    return variant, tuple(point.model_copy(update={"variant": variant_id}) for point in result.points), result
+
+
+def with_row(matrix: Matrix, variant: Variant, points: Sequence[Point], baseline: str) -> Matrix:
+    """A row for what another tool measured. It has ratios but is not judged: the tools measure each in their way."""
+    cells = []
+    for column in matrix.columns:
+        value = _foreign_value(column.id, points, matrix)
+        if value is None:
+            cells.append(MatrixCell(variant=variant.id, column=column.id, reason="not reported"))
+            continue
+        base = matrix.cell(baseline, column.id)
+        shown = f"{value:,.{_decimals(base, value)}f}".replace(",", "\u202f")
+        cells.append(
+            MatrixCell(
+                variant=variant.id,
+                column=column.id,
+                value=value,
+                shown=shown,
+                ratio=value / base.value if base is not None and base.value else None,
+            )
+        )
+    return matrix.model_copy(update={"cells": _with_shares((*matrix.cells, *cells))})
+
+
+def _decimals(base: MatrixCell | None, value: float) -> int:
+    """As many as the baseline's figure is written with."""
+    if base is not None and base.shown:
+        return len(base.shown.partition(".")[2])
+    return 0 if value >= 100 else 1
+
+
+def _foreign_value(column: str, points: Sequence[Point], matrix: Matrix) -> float | None:
+    closed = [point for point in points if point.level_unit == "concurrent requests"]
+    if column.startswith("speed@"):
+        level = float(column.removeprefix("speed@"))
+        return next((point.output_throughput_tok_s for point in closed if point.level == level), None)
+    if column in ("ttft", "itl"):
+        first = next((c.id.removeprefix("speed@") for c in matrix.columns if c.id.startswith("speed@")), None)
+        point = next((point for point in closed if first is not None and point.level == float(first)), None)
+        return None if point is None else point.ttft_p50_ms if column == "ttft" else point.itl_p50_ms
+    return None
+
+
+def _with_shares(cells: tuple[MatrixCell, ...]) -> tuple[MatrixCell, ...]:
+    longest: dict[str, float] = {}
+    for cell in cells:
+        if cell.value is not None:
+            longest[cell.column] = max(longest.get(cell.column, 0.0), abs(cell.value))
+    return tuple(
+        cell.model_copy(update={"share": abs(cell.value) / longest[cell.column]})
+        if cell.value is not None and longest[cell.column]
+        else cell
+        for cell in cells
+    )

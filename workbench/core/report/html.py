@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from workbench.core.data import resource
 from workbench.core.report import tables, words
-from workbench.core.report.charts import HEIGHT, WIDTH, charts
+from workbench.core.report.charts import charts
+from workbench.core.report.fit import fit_to_page
 from workbench.core.report.marks import Theme, colours, is_filled, shape_of, tone_of
 from workbench.core.report.model import MatrixCell, Report, RunInfo, Variant
 from workbench.core.report.svg import marker_svg, to_svg
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _TONES = {"ok": "Found", "note": "Note", "warning": "Warning", "error": "Failed"}
 
@@ -25,7 +27,8 @@ def write_html(report: Report) -> str:
     drawings = charts(report)
     head, rows = tables.point_table(report)
     quality_head, quality_rows = tables.quality_table(report)
-    fit = _fit_to_page(report, len(drawings), len(rows), len(quality_rows))
+    fit = fit_to_page(report, len(drawings), quality_rows)
+    on_paper = tables.fewer_points(report, fit.most_rows)
     views = {variant.id: _view(variant) for variant in report.variants}
     return _template().render(
         report=report,
@@ -38,10 +41,7 @@ def write_html(report: Report) -> str:
         matrix=_matrix(report, views),
         charts=[{"title": drawing.title, "svg": Markup(to_svg(drawing))} for drawing in drawings],  # noqa: S704
         point_columns=head,
-        points=[
-            {"variant": views[row.variant.id], "cells": row.cells, "hidden": index >= fit.points}
-            for index, row in enumerate(rows)
-        ],
+        points=[{"variant": views[row.variant.id], "cells": row.cells, "hidden": row not in on_paper} for row in rows],
         quality_columns=quality_head,
         quality=[
             {"variant": views[row.variant.id], "cells": row.cells, "kind": "simulated" if simulated else ""}
@@ -68,15 +68,19 @@ def write_html(report: Report) -> str:
                 "variant": views[info.variant],
                 "facts": tables.foreign_facts(info),
                 "mapping": tuple(info.mapping.items()),
+                "line": tables.foreign_line(info),
             }
             for info in report.foreign
         ],
         print=fit,
+        only_on_screen=len(rows) - len(on_paper),
     )
 
 
 @cache
 def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return made.from_string(resource("report/report.html.j2").read_text(encoding="utf-8"))
 
@@ -183,46 +187,3 @@ def _simulated(report: Report, rows: tuple[tables.Row, ...]) -> list[bool]:
 def _quality_text(report: Report) -> str:
     texts = list(dict.fromkeys(record.text for record in report.quality if record.text))
     return f"Perplexity on {'; '.join(texts)}." if texts else ""
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """How the page is filled when it is printed: size of a letter, and what must stay on the screen."""
-
-    rem_mm: float
-    screen_charts: int
-    charts: int
-    charts_mm: float
-    points: int
-    hidden_points: int
-    statements: int
-    settings: int
-
-
-_PAGE_MM = (263.0, 190.0)
-"""What A4 and Letter, both lying, have in common inside the margins; a little less high than it is."""
-_LARGEST_MM, _SMALLEST_MM = 2.75, 1.7
-"""7.8 and 4.8 points."""
-
-
-def _fit_to_page(report: Report, charts: int, points: int, quality: int) -> _Fit:
-    """Letters as large as the content lets them be; below the smallest, rows of the long tables stay on the screen."""
-    statements, settings = min(len(report.statements), 6), min(len(report.settings), 8)
-    columns = max(charts, 3)
-    charts_mm = (_PAGE_MM[0] - 4 * (columns - 1)) / columns * HEIGHT / WIDTH + 6 if charts else 0.0
-    room = _PAGE_MM[1] - charts_mm
-    above = 8.0 + 1.5 * statements + 6 + 4.4 * len(report.variants) + 4
-    facts = sum(len(tables.run_facts(run)) * 1.6 + 4 for run in report.runs)
-    beside = facts + 2.2 * len(report.variants) + 5 + 7 * len(report.foreign)
-
-    def rem(shown: int) -> float:
-        left = (6 + 2.6 * quality if quality else 0) + (4 + 1.6 * settings if settings else 0)
-        return room / (above + 1.45 * shown + max(left, beside))
-
-    shown = points
-    while shown > 4 and rem(shown) < _SMALLEST_MM:
-        shown -= 1
-    size = min(_LARGEST_MM, max(_SMALLEST_MM * 0.85, rem(shown)))
-    return _Fit(
-        round(size, 3), 3 if charts == 3 else 2, columns, _PAGE_MM[0], shown, points - shown, statements, settings
-    )

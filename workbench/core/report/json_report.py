@@ -57,3 +57,7 @@ def read_json(text: str) -> Report:
             evidence=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
             code="bad-report",
         ) from error
+
+
+if __name__ == "__main__":
+    print(json.dumps(report_json_schema(), indent=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -26,12 +25,10 @@ _FACES = (
 )
 # The thin space between thousands is not in the face for figures.
 _REPLACED = str.maketrans({"\u202f": "\u00a0", "\n": " ", "\t": " "})
-# Letters that no face has, such as Chinese ones, become boxes; fpdf would say each in its log.
-logging.getLogger("fpdf").setLevel(logging.ERROR)
 
 
 class Page:
-    """Writes downwards; `overflown` says whether it ran out of paper. Text is shortened to what it stands in."""
+    """Writes downwards; `over` says whether it ran out of paper. Text is shortened to what it stands in."""
 
     def __init__(self, paper: Literal["A4", "Letter"], size: float, title: str, created: datetime) -> None:
         self._pdf = FPDF(orientation="landscape", unit="pt", format=paper)
@@ -42,6 +39,10 @@ class Page:
         self._pdf.set_creation_date(created)
         for family, style, file in _FACES:
             self._pdf.add_font(family, style, resource(f"fonts/{file}"))
+        self._known = frozenset.intersection(
+            *(frozenset(face.cmap) for face in self._pdf.fonts.values() if isinstance(face, TTFFont))
+        )
+        self._missing = "\u25a1" if 0x25A1 in self._known else "?"
         self._pdf.add_page()
         self._size = size
         self._colours = colours("light")
@@ -52,8 +53,14 @@ class Page:
         self._legend_x = self._left
 
     @property
-    def overflown(self) -> bool:
-        return max(self._y, self._lowest) > self._bottom
+    def over(self) -> float:
+        """Points by which it ran out of paper; 0 or less when all is on it."""
+        return max(self._y, self._lowest) - self._bottom
+
+    @property
+    def room(self) -> float:
+        """Height of what can be written on."""
+        return self._bottom - _MARGIN
 
     def finish(self) -> bytes:
         made = bytes(self._pdf.output())
@@ -271,10 +278,8 @@ class Page:
         self._pdf.set_font("Figures" if figures else "Inter", "B" if bold else "", self._size * size)
 
     def _clean(self, text: str) -> str:
-        """Without what would end a line, and with control characters shown as what they are not."""
-        return "".join(
-            letter if letter.isprintable() or letter == "\u00a0" else "\ufffd" for letter in text.translate(_REPLACED)
-        )
+        """On one line, and with a box for letters that the faces lack, such as Chinese ones."""
+        return "".join(letter if ord(letter) in self._known else self._missing for letter in text.translate(_REPLACED))
 
     def _short(self, text: str, width: float) -> str:
         """As much of a text as fits, with an ellipsis where it was cut."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from workbench.core.report import tables, words
 from workbench.core.report.charts import charts
 from workbench.core.report.marks import is_filled, shape_of, tone_of
 from workbench.core.report.model import Matrix, MatrixCell, Report, Statement, Variant
-from workbench.core.report.paper import Page
 from workbench.core.report.tables import Head, Row
+
+if TYPE_CHECKING:
+    from workbench.core.report.paper import Page
 
 PaperSize = Literal["A4", "Letter"]
 _LARGEST, _SMALLEST = 7.6, 4.6
@@ -23,20 +26,26 @@ def write_pdf(report: Report, paper: PaperSize = "A4") -> bytes:
     """One page, lying. Letters are as large as the content lets them be; rows of the long tables that do not fit at
     the smallest are said to be in the other formats.
     """
-    size, points = _LARGEST, len(tables.point_table(report)[1])
+    # What draws the paper takes a while to import, and most who import this write no PDF.
+    from workbench.core.report.paper import Page
+
+    size, rows = _LARGEST, len(report.points)
     while True:
         page = Page(paper, size, report.title, datetime.fromtimestamp(report.created_at, tz=timezone.utc))
-        _draw(page, report, points)
-        if not page.overflown or (size <= _SMALLEST and points <= 1):
+        _draw(page, report, rows)
+        over = page.over
+        if over <= 0 or (size <= _SMALLEST and not rows):
             return page.finish()
         page.close()
         if size > _SMALLEST:
-            size = max(_SMALLEST, size * 0.94)
+            # Charts keep their height, so this shrinks too little at most, and then once more.
+            size = max(_SMALLEST, size * min(0.97, page.room / (page.room + over)))
         else:
-            points = max(1, points - 3)
+            shown = len(tables.fewer_points(report, rows))
+            rows = max(0, shown - max(1, math.ceil(over / (size * 1.3))))
 
 
-def _draw(page: Page, report: Report, points: int) -> None:
+def _draw(page: Page, report: Report, most_rows: int) -> None:
     page.text(report.title, size=1.7, bold=True)
     page.text(tables.subtitle(report), tone="text3", size=0.9)
     _legend(page, report)
@@ -51,12 +60,14 @@ def _draw(page: Page, report: Report, points: int) -> None:
     drawings = charts(report)
     if drawings:
         page.drawings(drawings)
-    head, rows = tables.point_table(report)
+    head, _ = tables.point_table(report)
+    rows = tables.fewer_points(report, most_rows)
     if rows:
         page.heading("Numbers")
-        _table(page, head, rows[:points])
-        if points < len(rows):
-            page.text(f"{len(rows) - points} more rows in the HTML, JSON and CSV.", tone="text3", size=0.9)
+        _table(page, head, rows)
+    if len(rows) < len(report.points):
+        more = "more rows of numbers are" if rows else "rows of numbers are"
+        page.text(f"{len(report.points) - len(rows)} {more} in the HTML, JSON and CSV.", tone="text3", size=0.9)
     with page.halves() as (left_half, right_half):
         with left_half:
             _quality(page, report)
@@ -172,4 +183,4 @@ def _repeat(page: Page, report: Report) -> None:
     for name, value in tables.provenance(report):
         page.fact(name, value)
     for info in report.foreign:
-        page.fact(report.variant(info.variant).name, ", ".join(value for _, value in tables.foreign_facts(info)))
+        page.fact(report.variant(info.variant).name, tables.foreign_line(info))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.quality import QualityRecord, TokenChoice
+from workbench.core.measure.record import Subject
 from workbench.core.report import words
 from workbench.core.report.definitions import DEFINITIONS
 from workbench.core.report.model import ForeignInfo, Point, Report, RunInfo, Variant
@@ -258,23 +259,50 @@ def run_facts(run: RunInfo) -> tuple[tuple[str, str], ...]:
 
 
 def provenance(report: Report) -> tuple[tuple[str, str], ...]:
-    """Variant -> what it is made of, as far as a name can tell: model, digest, key, folder or address, versions."""
-    rows = []
-    for variant in report.variants:
-        subject = variant.subject
-        if subject is None:
-            continue
-        versions = ", ".join(f"{name} {value}" for name, value in subject.environment.versions.items())
-        parts = [
-            subject.model,
-            f"model {_short(subject.model_digest)}" if subject.model_digest else "",
-            f"key {_short(subject.key)}" if subject.key else "",
-            subject.url or subject.path,
-            f"overrides {' '.join(subject.overrides)}" if subject.overrides else "",
-            versions,
-        ]
-        rows.append((variant.name, "; ".join(part for part in parts if part) or words.NOT_REPORTED))
+    """Variant -> what it is made of, as far as a name can tell: model, digest, versions, key, folder or address. What
+    all have in common is said once.
+    """
+    subjects = [(variant.name, variant.subject) for variant in report.variants if variant.subject is not None]
+    made = [_made_of(subject) for _, subject in subjects]
+    common = [part for part in made[0] if all(part in other for other in made)] if len(made) > 1 else []
+    rows = [("All variants", "; ".join(common))] if common else []
+    for (name, _), parts in zip(subjects, made, strict=True):
+        own = "; ".join(part for part in parts if part not in common)
+        rows.append((name, own or words.NOT_REPORTED))
     return tuple(rows)
+
+
+def _made_of(subject: Subject) -> list[str]:
+    versions = ", ".join(f"{name} {value}" for name, value in subject.environment.versions.items())
+    parts = [
+        f"model {subject.model}" if subject.model else "",
+        f"model digest {_short(subject.model_digest)}" if subject.model_digest else "",
+        versions,
+        f"key {_short(subject.key)}" if subject.key else "",
+        subject.url or subject.path,
+        f"overrides {' '.join(subject.overrides)}" if subject.overrides else "",
+    ]
+    return [part for part in parts if part]
+
+
+def fewer_points(report: Report, most_rows: int) -> tuple[Row, ...]:
+    """The point table with so many rows at most: of every variant the same levels, the lowest and highest among them;
+    none when not even one level fits.
+    """
+    rows = [(point.level, row) for point, row in zip(_points(report), point_table(report)[1], strict=True)]
+    levels = sorted({level for level, _ in rows})
+    for count in range(len(levels), 0, -1):
+        kept = {levels[round(place * (len(levels) - 1) / max(1, count - 1))] for place in range(count)}
+        if count == 1:
+            kept = {levels[-1]}
+        found = tuple(row for level, row in rows if level in kept)
+        if len(found) <= most_rows:
+            return found
+    return ()
+
+
+def _points(report: Report) -> list[Point]:
+    return [point for variant in report.variants for point in report.points_of(variant.id)]
 
 
 def foreign_facts(info: ForeignInfo) -> tuple[tuple[str, str], ...]:
@@ -286,6 +314,11 @@ def foreign_facts(info: ForeignInfo) -> tuple[tuple[str, str], ...]:
         ("Command", info.command),
     ]
     return tuple((name, value) for name, value in facts if value)
+
+
+def foreign_line(info: ForeignInfo) -> str:
+    """The same in one line, for paper."""
+    return ", ".join(value for _, value in foreign_facts(info))
 
 
 def subtitle(report: Report) -> str:

@@ -55,4 +55,5 @@ class Endpoint:
             argv=request.environment.argv("workbench.workers.endpoint.host"),
             env=env,
             spec=StepSpec(worker="endpoint.host", inputs={"engine": str(request.engine)}),
+            device="elsewhere",
         )

@@ -123,6 +123,7 @@ class OpenVino:
                 settings={key: value for key, value in settings.items() if value is not None},
                 inputs={"engine": str(request.engine)},
             ),
+            device="cpu",
         )
 
 

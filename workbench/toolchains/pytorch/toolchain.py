@@ -17,7 +17,7 @@ from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind,
 from workbench.core.precision import Precision, supported
 from workbench.core.preset import Preset
 from workbench.core.units import Range
-from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
+from workbench.toolchains.base import BuildRequest, Device, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.pytorch.flags import read_flags
 
@@ -50,8 +50,9 @@ class PyTorch:
         Package("triton", required=False),
     )
     install_hint = (
-        "Make an environment with `pip install torch 'transformers>=5.5' jinja2 pydantic accelerate` and name its "
-        "interpreter in WORKBENCH_PYTORCH_PYTHON. For a GPU, torch must be the one for its CUDA version."
+        "Make an environment on the Doctor page, or `pip install 'engine-workbench[pytorch]'` into the workbench's or "
+        "another one and name that one's interpreter in WORKBENCH_PYTORCH_PYTHON. For a GPU, torch must be the one for "
+        "its CUDA version."
     )
     parts: tuple[Part, ...] = ()
     note = "The baseline: the model folder as it is, by transformers' continuous batching."
@@ -161,7 +162,20 @@ class PyTorch:
                 settings={key: value for key, value in settings.items() if value is not None},
                 inputs={"engine": str(request.engine)},
             ),
+            device=self._place(request),
         )
+
+    def _place(self, request: EngineRequest) -> Device:
+        """Where the engine would be loaded. `auto` is the first GPU, unless PyTorch was installed for CPUs alone."""
+        fixed = request.provenance.result.get("device") or request.preset.build.flags.get("device", "auto")
+        if fixed != "auto":
+            return "cpu" if fixed == "cpu" else "gpu"
+        return "gpu" if not is_cpu_build(request.environment.versions) and self._gpus() else "cpu"
+
+
+def is_cpu_build(versions: Mapping[str, str]) -> bool:
+    """Whether PyTorch was built without GPU support, as its version tells."""
+    return versions.get("torch", "").endswith("+cpu")
 
 
 def _device(flags: Mapping[str, Any], gpus: tuple[GpuSpec, ...]) -> str:

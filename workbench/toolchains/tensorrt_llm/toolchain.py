@@ -191,6 +191,7 @@ class TensorRtLlm:
                 settings=runtime_settings(request.preset),
                 inputs={"engine": str(engine), "tokenizer": str(tokenizer)},
             ),
+            device="gpu",
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.intervals import METRICS, estimate, ratio_of
 from workbench.core.measure.record import PointRecord, RunRecord
-from workbench.core.measure.regression import THRESHOLD, ChangeKind, compare_runs, judge
+from workbench.core.measure.regression import THRESHOLD_PERCENT, ChangeKind, compare_runs, judge
 from workbench.core.measure.run_file import load_run
 
 _AB = ("output_tok_s", "ttft_p50", "ttft_p99", "itl_p50", "latency_p50")
@@ -92,10 +92,10 @@ def among_subjects(folder: Path) -> Against:
     )
 
 
-def against_baseline(folder: Path, baseline: Path, threshold: float = THRESHOLD) -> Against:
+def against_baseline(folder: Path, baseline: Path, threshold_percent: float = THRESHOLD_PERCENT) -> Against:
     """A run against a kept one. Reads the raw timings of both. Raises BadInputError where they do not fit."""
     run, other = load_run(folder), load_run(baseline)
-    found = compare_runs(run, other, threshold=threshold)
+    found = compare_runs(other, run, threshold_percent=threshold_percent)
     slots = {subject.name: slot for slot, subject in enumerate(run.head.subjects)}
     rows = tuple(
         Held(

@@ -171,9 +171,7 @@ class Folding:
             return
         head, key = self.view.head, (point.subject, point.level)
         self._points.setdefault(key, []).append(point)
-        self._done[key] = pooled_figures(
-            self._points[key], head.load.limits, fixed_output=head.workload.fixed_output
-        )
+        self._done[key] = pooled_figures(self._points[key], head.load.limits, fixed_output=head.workload.fixed_output)
         order = {one.id: place for place, one in enumerate(head.subjects)}
         named = sorted(self._done, key=lambda each: (order.get(each[0], len(order)), each[1]))
         figures = tuple(self._done[each] for each in named)

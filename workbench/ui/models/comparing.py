@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import secrets
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,20 +15,31 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Qt, Signal
 
 from workbench.core.errors import Failure, WorkbenchError
-from workbench.core.home import Home
-from workbench.core.measure.comparison import MOST_VARIANTS, Comparison, ComparisonHead, Price
-from workbench.core.measure.comparison_file import load_comparison, load_comparison_head
+from workbench.core.measure.compare_command import compare_command
+from workbench.core.measure.comparison import MOST_VARIANTS, AnswerOf, Comparison, ComparisonHead, Price
+from workbench.core.measure.comparison_file import load_comparison
 from workbench.core.measure.load import Load
 from workbench.core.measure.matrix import level_words
-from workbench.core.measure.record import Subject
+from workbench.core.measure.quality_options import QualityOptions
+from workbench.core.measure.record import Environment, Subject
 from workbench.core.measure.workload import Workload
 from workbench.core.messages import Sampling
 from workbench.measure import events as ev
-from workbench.core.measure.quality_options import QualityOptions
+from workbench.measure.prompting import PromptRequest, ask_variants
 from workbench.measure.subjects import Asked, describe, unique_names
-from workbench.ui.models.comparison_view import FIRST_LOAD, FIRST_WORKLOAD, Shown, fold, make_shown
+from workbench.ui.models.comparison_view import (
+    FIRST_LOAD,
+    FIRST_WORKLOAD,
+    Shown,
+    blank_head,
+    fold,
+    make_shown,
+    title_of,
+)
 from workbench.ui.session import Session
 
+_QUALITY = QualityOptions()
+_SAMPLING = Sampling(max_tokens=128, temperature=0.0, seed=1234)
 _log = logging.getLogger("workbench.ui")
 
 
@@ -38,9 +50,9 @@ class Settings:
     workload: Workload = FIRST_WORKLOAD
     load: Load = FIRST_LOAD
     speed: bool = True
-    quality: QualityOptions | None = QualityOptions()
+    quality: QualityOptions | None = _QUALITY
     prompts: tuple[str, ...] = ()
-    sampling: Sampling = Sampling(max_tokens=128, temperature=0.0, seed=1234)
+    sampling: Sampling = _SAMPLING
     price: Price | None = None
     alternated: bool = False
 
@@ -54,15 +66,6 @@ class Doing:
     """Of all points, or of the stage; None: not known."""
     figures: str = ""
     """Running figures in words."""
-
-
-@dataclass(frozen=True)
-class KeptComparison:
-    """A row of the list of all comparisons."""
-
-    folder: Path
-    head: ComparisonHead | None = None
-    problem: str = ""
 
 
 class Comparing(QObject):
@@ -125,7 +128,7 @@ class Comparing(QObject):
             return
         if len(wanted) > self.room_left:
             what = f"A comparison is of {MOST_VARIANTS} variants at most."
-            fix = "Take one away with its × first."
+            fix = "Take one away first."
             self._session.notices.say("warning", what, fix)
             wanted = wanted[: max(0, self.room_left)]
         home, first = self._session.home, self._new
@@ -154,8 +157,9 @@ class Comparing(QObject):
 
     def remove(self, subject_id: str) -> None:
         """Show the comparison without a variant; what was measured of it stays in the folder."""
-        if not self.running:
-            self.chips = tuple(subject for subject in self.chips if subject.id != subject_id)
+        kept = tuple(subject for subject in self.chips if subject.id != subject_id)
+        if not self.running and kept != self.chips:
+            self.chips = kept
             self._derive()
 
     def set_baseline(self, subject_id: str) -> None:
@@ -186,14 +190,22 @@ class Comparing(QObject):
         self._points, self._point, self.failure = 0, None, None
         self.doing = Doing()
         home, stop, number = self._session.home, self._stop, self._run
-
-        def listen(event: ev.Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the window is gone
-                self._heard.emit(number, event)
+        listen = self._listener(number)
 
         def work() -> Comparison:
             from workbench.measure.comparing import CompareRequest, run_compare
 
+            command = compare_command(
+                [one.path for one in engines],
+                settings.workload,
+                settings.load,
+                overrides=[one.overrides for one in engines],
+                quality=settings.quality,
+                speed=settings.speed,
+                prompts=settings.prompts,
+                price=settings.price,
+                alternated=settings.alternated,
+            )
             request = CompareRequest(
                 engines=tuple(Asked(Path(one.path), one.overrides, one.name) for one in engines),
                 workload=settings.workload,
@@ -204,13 +216,90 @@ class Comparing(QObject):
                 sampling=settings.sampling,
                 price=settings.price,
                 alternated=settings.alternated,
+                command=command,
             )
-            request = replace(request, command=_command(request))
             return run_compare(home, request, listen, stop)
 
         self._session.tasks.run(work, partial(self._end, number), partial(self._fail, number))
         self.running_changed.emit(True)
         self.progressed.emit(self.doing)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Those of the comparison; before there is one, those that are to be asked."""
+        return self.comparison.head.prompts if self.comparison is not None else self.settings.prompts
+
+    def add_prompts(self, texts: Sequence[str]) -> int:
+        """Put prompts that are not there yet behind the others; the number of the first of them."""
+        prompts = tuple(dict.fromkeys((*self.prompts, *texts)))
+        self.settings = replace(self.settings, prompts=prompts)
+        if self.comparison is not None:
+            head = self.comparison.head.model_copy(update={"prompts": prompts})
+            self.comparison = replace(self.comparison, head=head)
+        self._derive()
+        return prompts.index(texts[0]) if texts else 0
+
+    def set_sampling(self, sampling: object) -> None:
+        """How the answers are drawn from now on."""
+        if isinstance(sampling, Sampling):
+            self.settings = replace(self.settings, sampling=sampling)
+
+    def ask(self, numbers: Sequence[int], subjects: Sequence[str], sampling: Sampling, *, together: bool) -> None:
+        """Put prompts to variants; the answers become the comparison's."""
+        chosen = tuple(one for one in self.chips if one.id in subjects and not one.simulated)
+        prompts = self.prompts
+        if self.running or not chosen or not numbers:
+            return
+        self.settings = replace(self.settings, sampling=sampling)
+        self._run += 1
+        self._stop = threading.Event()
+        self.failure, self._point, self.doing = None, None, Doing("loading")
+        if self.comparison is None or self.folder is None:
+            run_id = new_id()
+            self.folder = self._session.home.comparisons / run_id
+            now = time.time()
+            head = blank_head(self.chips).model_copy(
+                update={"id": run_id, "created_at": now, "finished_at": now, "environment": Environment()}
+            )
+            self.comparison = Comparison(head.model_copy(update={"title": title_of(self.chips)}))
+        else:
+            told = {one.id for one in self.comparison.head.subjects}
+            added = tuple(one for one in self.chips if one.id not in told)
+            head = self.comparison.head
+            head = head.model_copy(update={"subjects": (*head.subjects, *added)})
+            self.comparison = replace(self.comparison, head=head)
+        head = self.comparison.head.model_copy(update={"prompts": prompts, "sampling": sampling})
+        self.comparison = replace(self.comparison, head=head)
+        request = PromptRequest(
+            chosen,
+            tuple((number, prompts[number]) for number in numbers),
+            sampling,
+            head,
+            self.folder,
+            self.comparison.answers,
+            together,
+        )
+        number, stop = self._run, self._stop
+        work = partial(ask_variants, self._session.home, request, self._listener(number), stop)
+        self._session.tasks.run(work, partial(self._answered, number), partial(self._fail, number))
+        self.running_changed.emit(True)
+        self.progressed.emit(self.doing)
+
+    def _answered(self, number: int, found: tuple[ComparisonHead, tuple[AnswerOf, ...]]) -> None:
+        if number != self._run or self._closed or self.comparison is None:
+            return
+        self._stop = None
+        head, answers = found
+        self.comparison = replace(self.comparison, head=head, answers=answers)
+        self.running_changed.emit(False)
+        self._derive()
+
+    def _listener(self, number: int) -> Callable[[ev.Event], None]:
+        def listen(event: ev.Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the window is gone
+                self._heard.emit(number, event)
+
+        return listen
 
     def stop(self) -> None:
         """End the measuring; what was measured stays and is marked as stopped."""
@@ -349,28 +438,6 @@ class Comparing(QObject):
         self._session.notices.fail(failure)
 
 
-def _command(request: object) -> tuple[str, ...]:
-    """The command line that does the same; empty where it cannot be said."""
-    try:
-        from workbench.core.measure.command import compare_command
-    except ImportError:
-        return ()
-    try:
-        return tuple(compare_command(request))
-    except (WorkbenchError, TypeError, ValueError, AttributeError) as error:
-        _log.warning("no command line for this comparison: %s", error)
-        return ()
-
-
-def list_comparisons(home: Home) -> tuple[KeptComparison, ...]:
-    """All that the home holds, newest first; damaged ones say why. Reads the disk."""
-    found = []
-    with contextlib.suppress(OSError):
-        for name in sorted(os.listdir(home.comparisons), reverse=True):
-            folder = home.comparisons / name
-            try:
-                found.append(KeptComparison(folder, load_comparison_head(folder)))
-            except WorkbenchError as error:
-                if error.failure.code != "no-comparison":
-                    found.append(KeptComparison(folder, problem=error.failure.what))
-    return tuple(found)
+def new_id() -> str:
+    """As those of measured comparisons: in order of time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"

@@ -122,7 +122,7 @@ def view_of(comparison: Comparison | None, chips: Sequence[Subject]) -> Comparis
     """The comparison of the chosen variants alone, the first of them the baseline: some may not be measured yet, and
     some that were measured may not be shown.
     """
-    head = comparison.head if comparison is not None else _blank(chips)
+    head = comparison.head if comparison is not None else blank_head(chips)
     baseline = chips[0].id
     kept = {subject.id for subject in chips}
     quality = comparison.quality if comparison is not None else ()
@@ -154,7 +154,8 @@ def _against(record: QualityRecord, baseline: str, head: ComparisonHead) -> Qual
     )
 
 
-def _blank(chips: Sequence[Subject]) -> ComparisonHead:
+def blank_head(chips: Sequence[Subject]) -> ComparisonHead:
+    """Of variants that were not measured yet."""
     return ComparisonHead(
         id="",
         created_at=0.0,
@@ -164,6 +165,12 @@ def _blank(chips: Sequence[Subject]) -> ComparisonHead:
         workload=FIRST_WORKLOAD,
         load=FIRST_LOAD,
     )
+
+
+def title_of(chips: Sequence[Subject]) -> str:
+    """The model's name where it is one, else the variants'."""
+    models = list(dict.fromkeys(subject.model for subject in chips if subject.model))
+    return models[0] if len(models) == 1 else ", ".join(subject.name for subject in chips)
 
 
 def make_shown(comparison: Comparison | None, chips: Sequence[Subject], folder: Path | None) -> Shown | None:

@@ -17,6 +17,7 @@ from workbench.store.store import Store
 from workbench.toolchains import get
 from workbench.toolchains.base import Package
 from workbench.toolchains.doctor import (
+    GPU_FREE,
     MPI_FIX,
     MPI_LACKS,
     OFFLINE_FIX,
@@ -25,6 +26,7 @@ from workbench.toolchains.doctor import (
     machine_problems,
     machine_report,
     network_words,
+    remark,
     report_words,
 )
 from workbench.toolchains.surroundings import offline_words
@@ -80,8 +82,9 @@ class DoctorRows:
 
     @property
     def usable(self) -> tuple[str, ...]:
-        """Toolchains that can be used here."""
-        return tuple(dict.fromkeys(row.name for row in self.rows if row.group == "Toolchains" and row.state == "ok"))
+        """Toolchains that can be used here to build engines."""
+        ready = [row for row in self.rows if row.group == "Toolchains" and row.state == "ok"]
+        return tuple(dict.fromkeys(row.name for row in ready if row.toolchain != "endpoint"))
 
 
 def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
@@ -93,7 +96,7 @@ def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
     problems = machine_problems(report) + store_problems(report["store"])
     rows = (
         *_gpus(report["gpus"]),
-        *_toolchains(report["toolchains"]),
+        *_toolchains(report["toolchains"], report["gpus"]),
         *_surroundings(report),
         *_machine(report, problems),
         *_store(report),
@@ -115,7 +118,7 @@ def _gpus(gpus: Mapping[str, Any]) -> Iterator[DoctorRow]:
             group,
             "NVIDIA GPU",
             "none",
-            "none here; OpenVINO engines need none",
+            f"none here; {GPU_FREE}",
             details=(str(gpus["problem"] or "the driver reports no device"),),
             fix="For TensorRT-LLM engines: a GPU of compute capability 8.0 or newer and NVIDIA's driver.",
         )
@@ -127,7 +130,7 @@ def _gpus(gpus: Mapping[str, Any]) -> Iterator[DoctorRow]:
     yield DoctorRow(group, "Driver", "ok", f"{gpus['driver'] or 'not reported'}, {cuda}")
 
 
-def _toolchains(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
+def _toolchains(found: list[dict[str, Any]], gpus: Mapping[str, Any]) -> Iterator[DoctorRow]:
     for toolchain in found:
         packages = _packages_of(toolchain)
         for row in toolchain["environments"]:
@@ -135,7 +138,7 @@ def _toolchains(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
             if not meant and not row["usable"] and len(toolchain["environments"]) > 1:
                 continue  # the workbench's own interpreter, of which nobody thought
             state: State = "ok" if row["usable"] else "err" if meant else "none"
-            yield _environment(toolchain, row, packages, state)
+            yield _environment(toolchain, row, packages, state, gpus)
 
 
 def _packages_of(toolchain: Mapping[str, Any]) -> tuple[Package, ...]:
@@ -146,7 +149,11 @@ def _packages_of(toolchain: Mapping[str, Any]) -> tuple[Package, ...]:
 
 
 def _environment(
-    toolchain: Mapping[str, Any], row: Mapping[str, Any], packages: tuple[Package, ...], state: State
+    toolchain: Mapping[str, Any],
+    row: Mapping[str, Any],
+    packages: tuple[Package, ...],
+    state: State,
+    gpus: Mapping[str, Any],
 ) -> DoctorRow:
     python = row["versions"].get("python", "")
     imports = row["imports"]
@@ -160,6 +167,7 @@ def _environment(
     details = [row["origin"]] + ([toolchain["note"]] if toolchain["note"] else [])
     if row["mpi"]:
         details.append("MPI: " + (", ".join(f"{k} {v}" for k, v in row["mpi"].items() if v) or "none"))
+    details += [known] if (known := remark(toolchain, row, gpus)) else []
     return DoctorRow(
         GROUPS[1],
         toolchain["title"],

@@ -35,8 +35,8 @@ _CONFIG_BYTES = 1 << 20
 _NEWEST_JOBS = 20
 FIRST_ROWS = 64
 """How many engines, newest first, are shown from the index while the folders are looked at."""
-_TITLES = {"openvino": "OpenVINO", "tensorrt_llm": "TRT-LLM"}
-_MAIN_PACKAGES = ("tensorrt_llm", "tensorrt-llm", "openvino-genai", "openvino")
+_TITLES = {"openvino": "OpenVINO", "tensorrt_llm": "TRT-LLM", "pytorch": "PyTorch"}
+_MAIN_PACKAGES = ("tensorrt_llm", "tensorrt-llm", "openvino-genai", "openvino", "torch")
 _NO_NOTE = Note()
 _LIMITS = ("max_batch_size", "max_num_tokens", "max_seq_len")
 
@@ -126,7 +126,7 @@ def read_rows(home: Home, cpu_identity: str) -> EngineRows:
     except BadInputError as error:
         problem = str(error)
     here: tuple[tuple[int, int], ...] = ()
-    if any(each.provenance.toolchain == "tensorrt_llm" for each in found):
+    if any(each.provenance.toolchain in ("tensorrt_llm", "pytorch") for each in found):
         here = tuple(gpu.compute_capability for gpu in detected_gpus())
     rows = tuple(
         make_row(each, cpu_identity, here, notes.get(each.provenance.key, _NO_NOTE).tags)

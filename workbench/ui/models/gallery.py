@@ -222,6 +222,10 @@ def why_not(preset: Preset, gpus: Sequence[GpuSpec], lacking: str = "") -> str:
     `lacking`, what the toolchain's environment has to say.
     """
     weights, kv = preset.precision.weights, preset.precision.kv_cache
+    if preset.toolchain == "pytorch" and weights.is_quantized:  # by torchao, whose kernels gain on a GPU alone
+        if not gpus:
+            return NO_GPU
+        return supported(weights, "pytorch", gpus[0].compute_capability).reason or lacking
     if preset.toolchain != "tensorrt_llm":
         reason = supported(weights, preset.toolchain).reason or kv_supported(kv, preset.toolchain).reason
         return reason or lacking

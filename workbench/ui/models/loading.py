@@ -38,10 +38,8 @@ class EngineFacts:
     overrides: tuple[str, ...] = ()
     runtime_settings: frozenset[str] = frozenset()
     """Fields of [runtime] that its host takes."""
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.toolchain == "tensorrt_llm"
+    on_gpu: bool = False
+    """Whether it takes GPU memory of this machine; see EngineStart."""
 
     @property
     def precision_words(self) -> str:
@@ -89,6 +87,7 @@ def facts_of(start: EngineStart, overrides: tuple[str, ...]) -> EngineFacts:
         start.preset,
         overrides,
         start.runtime_settings,
+        start.on_gpu,
     )
 
 

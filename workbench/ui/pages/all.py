@@ -20,6 +20,7 @@ class LaterPage:
     title: str
     icon_name: str
     make: Callable[[Session], Page]
+    with_monitor: bool = True
 
     def __call__(self, session: Session) -> Page:
         return self.make(session)
@@ -55,6 +56,12 @@ def _compare(session: Session) -> Page:
     return ComparePage(session)
 
 
+def _benchmark(session: Session) -> Page:
+    from workbench.ui.pages.benchmark import BenchmarkPage
+
+    return BenchmarkPage(session)
+
+
 def _doctor(session: Session) -> Page:
     from workbench.ui.pages.doctor import DoctorPage
 
@@ -63,6 +70,7 @@ def _doctor(session: Session) -> Page:
 
 def import_pages() -> None:
     """Import what the pages need, in a thread: then the first look at a page need not wait for it."""
+    import workbench.ui.pages.benchmark
     import workbench.ui.pages.builder.page
     import workbench.ui.pages.compare.page
     import workbench.ui.pages.doctor
@@ -76,6 +84,7 @@ PAGES: tuple[PageKind, ...] = (
     LaterPage("jobs", "Jobs", "jobs", _jobs),
     LaterPage("engines", "Engines", "engines", _engines),
     LaterPage("playground", "Playground", "playground", _playground),
-    LaterPage("compare", "Compare", "compare", _compare),
+    LaterPage("compare", "Compare", "compare", _compare, with_monitor=False),
+    LaterPage("benchmark", "Benchmark", "benchmark", _benchmark, with_monitor=False),
     LaterPage("doctor", "Doctor", "doctor", _doctor),
 )

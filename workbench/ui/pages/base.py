@@ -19,6 +19,8 @@ class PageKind(Protocol):
     def title(self) -> str: ...
     @property
     def icon_name(self) -> str: ...
+    @property
+    def with_monitor(self) -> bool: ...
     def __call__(self, session: Session) -> Page: ...
 
 
@@ -28,6 +30,8 @@ class Page(QWidget):
     name = ""
     title = ""
     icon_name = ""
+    with_monitor = True
+    """Whether the monitor stands beside it before a person chose."""
     subtitle_changed = Signal(str)
     badge_changed = Signal(int)
     """Number shown on the page's place in the rail; 0 hides it."""

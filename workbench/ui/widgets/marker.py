@@ -32,11 +32,11 @@ def draw_marker(painter: QPainter, slot: int, x: float, y: float, size: float = 
     painter.restore()
 
 
-def marker_icon(slot: int, size: int = 14) -> QIcon:
-    """The marker as an icon, for menus and lists."""
+def marker_icon(slot: int, size: int = 14, gap: int = 0) -> QIcon:
+    """The marker as an icon, for buttons and lists; `gap` px right of it stay empty."""
     found = QIcon()
     for scale in (1, 2):
-        drawn = QPixmap(size * scale, size * scale)
+        drawn = QPixmap((size + gap) * scale, size * scale)
         drawn.fill(Qt.GlobalColor.transparent)
         painter = QPainter(drawn)
         draw_marker(painter, slot, size * scale / 2, size * scale / 2, SIZE * scale)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QResizeEvent, QTextOption
+from PySide6.QtGui import QFontMetricsF, QResizeEvent, QTextOption
 from PySide6.QtWidgets import QPlainTextEdit, QSizePolicy
 
 from workbench.ui.theme import SMALL, mono_font
@@ -42,7 +44,7 @@ class TextBlock(QPlainTextEdit):
         return QSize(200, self.height())
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(80, self.fontMetrics().lineSpacing() + _FRAME)
+        return QSize(80, self._pitch() + _FRAME)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -52,4 +54,8 @@ class TextBlock(QPlainTextEdit):
     def _fit(self) -> None:
         # The height of a plain text's document is its number of lines.
         lines = max(1, round(self.document().size().height()))
-        self.setFixedHeight(self.fontMetrics().lineSpacing() * min(lines, self._most) + _FRAME)
+        self.setFixedHeight(self._pitch() * min(lines, self._most) + _FRAME)
+
+    def _pitch(self) -> int:
+        """px of a line: a document rounds each line up."""
+        return math.ceil(QFontMetricsF(self.font()).lineSpacing())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
@@ -18,6 +18,7 @@ from workbench.core.openai import (
     EventReader,
     MalformedEventError,
     TokenCounter,
+    apportion,
     finish_reason,
     left_out,
     read_event,
@@ -30,29 +31,20 @@ from workbench.workers.hosts.common import RequestError
 _ERROR_BYTES = 65_536
 _WHOLE_BYTES = 64 * 2**20
 _LOGGED_EVENTS = 3
-
-
-class CountedFinish(Finished):
-    """The end of an answer whose tokens only the server's usage counts."""
-
-    counts: list[int] | None = None
-    """Token counts of all its responses in order, where they were guessed while it ran and are known by now."""
-    count_source: Literal["engine ids", "server usage"] | None = None
-    """Where the counts are from; None: nothing counted them."""
+_SPARE = 32
+"""So many lines, or tokens, over those asked for are passed on: half of what a client takes."""
+_HELD_CHARACTERS = 2**20
 
 
 class Answer:
     """A request under way."""
 
-    def __init__(
-        self, server: Server, command: Generate, received_s: float, send: Callable[[bytes], None], add_ids: bool = True
-    ) -> None:
+    def __init__(self, server: Server, command: Generate, received_s: float, send: Callable[[bytes], None]) -> None:
         self.name = command.request
         self._server = server
         self._command = command
         self._received_s = received_s
         self._send = send
-        self._add_ids = add_ids
         self._json_name = json.dumps(self.name)
         self._counter = TokenCounter()
         self._finish = ""
@@ -60,13 +52,15 @@ class Answer:
         self._malformed = 0
         self._in_thought = False
         self._failure: Failure | None = None
-        self._told = 0
-        """Lines with tokens that were sent."""
+        self._lines: list[int] = []
+        """Length of the text of every line sent; -1: a line of no token."""
+        self._held = ""
+        """Text that waits for the last line: a client takes no more lines than a few over the tokens asked for."""
 
     @property
     def tokens(self) -> int:
         """Output tokens so far; before its end an estimate where nothing counts them."""
-        return sum(self._counter.counts)
+        return self._counter.total
 
     @property
     def input_tokens(self) -> int:
@@ -80,13 +74,15 @@ class Answer:
             return Finished(t=time.monotonic(), request=self.name, reason="error", message=str(error))
         url = self._server.spec.url(api)
         try:
-            async with self._server.client.stream("POST", url, json=body) as response:
-                await self._read(response, url)
+            while not await self._exchange(url, body):
+                api, body = self._body()
         except (httpx.HTTPError, OSError) as error:
             if not (self._finish and self._first_s is not None):  # all had come; only the last line is missing
                 self._failure = self._server.network_failure(error, url, begun=self._first_s is not None)
         if self._in_thought:
-            self._tell("\n</think>\n\n", (), None, 0)
+            self._held += "\n</think>\n\n"
+        if self._held:
+            self._tell(self._held, (), None, 0)
         return self._end()
 
     def aborted(self) -> Finished:
@@ -119,8 +115,20 @@ class Answer:
             messages=command.messages,
             prompt=command.prompt,
             ids=ids,
-            token_ids=self._add_ids,
+            usage=server.takes_usage,
         )
+
+    async def _exchange(self, url: str, body: dict[str, Any]) -> bool:
+        """Send it and read the answer. False: refused for a field that it can do without."""
+        async with self._server.client.stream("POST", url, json=body) as response:
+            if response.status_code in (400, 422):
+                said = await _beginning(response, _ERROR_BYTES)
+                if self._server.asks_less(said.decode("utf-8", "replace"), body):
+                    return False
+                self._failure = self._server.status_failure(response, said, url)
+                return True
+            await self._read(response, url)
+            return True
 
     async def _read(self, response: httpx.Response, url: str) -> None:
         content_type = response.headers.get("content-type", "").lower()
@@ -182,8 +190,23 @@ class Answer:
         if tokens or text:
             if self._first_s is None:
                 self._first_s = time.monotonic()
-            self._tell(text, delta.ids, delta.logprobs if self._command.sampling.logprobs else None, tokens)
+            self._say(text, delta, tokens)
         return True
+
+    def _say(self, text: str, delta: Delta, tokens: int) -> None:
+        """Pass on what came, as far as the client takes it; what is too much ends the answer."""
+        most = self._command.sampling.max_tokens + _SPARE
+        if self._counter.exact and self.tokens > most:
+            self._failure = Failure(
+                code="endpoint-error",
+                what="The server sends more tokens than were asked for.",
+                evidence=f"{self.tokens:,} came, {self._command.sampling.max_tokens:,} were asked for",
+                fix="Ask for more tokens, or set the server to keep to max_tokens.",
+            )
+        elif len(self._lines) < most:
+            self._tell(text, delta.ids, delta.logprobs if self._command.sampling.logprobs else None, tokens)
+        elif len(self._held) < _HELD_CHARACTERS:
+            self._held += text  # pieces smaller than tokens
 
     def _text(self, delta: Delta) -> str:
         """What is shown of it: reasoning stands between the marks that models themselves use."""
@@ -197,7 +220,7 @@ class Answer:
         return self._server.hide("".join(parts))
 
     def _tell(self, text: str, ids: tuple[int, ...], logprobs: tuple[float, ...] | None, tokens: int) -> None:
-        self._told += 1
+        self._lines.append(len(text) if tokens else -1)
         shown_logprobs = "" if logprobs is None else ',"logprobs":' + json.dumps(list(logprobs))
         counted = "" if ids else f',"count":{tokens}'
         self._send(
@@ -214,8 +237,8 @@ class Answer:
             failure = self._failure
             words = ". ".join(part.rstrip(".") for part in (failure.what, failure.evidence, failure.fix) if part)
             return self._finished("error", words)
-        counts = self._counter.settle()
-        made = self._counter.usage.output_tokens if self._counter.usage is not None else sum(counts)
+        self._counter.settle()
+        made = self._counter.usage.output_tokens if self._counter.usage is not None else self.tokens
         reason = finish_reason(self._finish, self._command.sampling.max_tokens, made)
         if reason == "error":
             return self._finished("error", f"the server ended the answer with {self._finish!r}")
@@ -225,20 +248,22 @@ class Answer:
         now = time.monotonic()
         counts: list[int] | None = None
         if not self._counter.exact and self._counter.usage is not None:
-            counts = self._counter.settle()
-            counts += [0] * (self._told - len(counts))  # the mark that closes reasoning has a line of its own
+            shares = iter(apportion([size for size in self._lines if size >= 0], self._counter.usage.output_tokens))
+            counts = [next(shares) if size >= 0 else 0 for size in self._lines]
         timings = {"host_latency_ms": (now - self._received_s) * 1000}
         if self._first_s is not None:
             timings["host_ttft_ms"] = (self._first_s - self._received_s) * 1000
-        return CountedFinish(
-            t=now,
-            request=self.name,
-            reason=reason,
-            usage=self._counter.usage,
-            timings={name: round(value, 3) for name, value in timings.items()},
-            message=message,
-            counts=counts,
-            count_source=self._counter.source,
+        return Finished.model_validate(
+            {
+                "t": now,
+                "request": self.name,
+                "reason": reason,
+                "usage": self._counter.usage,
+                "timings": {name: round(value, 3) for name, value in timings.items()},
+                "message": message,
+                "counts": counts,
+                "count_source": self._counter.source,
+            }
         )
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -16,6 +18,7 @@ from workbench.core.endpoint import (
     KEY_VARIABLE,
     TITLES,
     EndpointSpec,
+    ServerKind,
     dialect_of,
     read_endpoint,
     tls_context,
@@ -31,6 +34,7 @@ _METRICS_PLACES = ("/metrics", "/prometheus/metrics", "/v1/metrics")
 _METRICS_S = 4.0
 """trtllm-serve waits up to 2 s for records."""
 _METRICS_BYTES = 8 * 2**20
+_EXTRAS = ("return_token_ids", "continuous_usage_stats")
 _MODELS_S = 30.0
 _QUESTION_S = 10.0
 """Longest wait for answers that no model makes."""
@@ -44,24 +48,44 @@ class Server:
         self.channel = channel
         self._key = key
         self.models: ModelList | None = None
-        self.kind = spec.server
+        self.kind: ServerKind = spec.server
+        self.version = ""
         self.metrics_url = ""
         self.state = ServerState()
         """As it was when last asked."""
         self._streams_not = False
+        self.takes_usage = True
+        """Usage can be asked for in a stream; a server that refuses it is not asked again."""
+        self._takes_extras = True
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # No redirects: a key would go where nobody meant it to.
         self.client = httpx.AsyncClient(
             verify=_tls(spec),
             headers={"User-Agent": "engine-workbench", **headers},
             follow_redirects=False,
+            trust_env=not spec.local,
             timeout=httpx.Timeout(spec.silence_s, connect=spec.connect_timeout_s, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=60.0),
         )
 
     @property
     def dialect(self) -> Dialect:
-        return dialect_of(self.kind)
+        found = dialect_of(self.kind)
+        return found if self._takes_extras else found._replace(ids_switch="", running_usage=False)
+
+    def asks_less(self, refusal: str, sent: Mapping[str, Any]) -> bool:
+        """Whether the refusal of what was sent names a field that is for counting alone: then it is sent no more."""
+        words, before = refusal.lower(), (self._takes_extras, self.takes_usage)
+        options = sent.get("stream_options", {})
+        if any(name in words and (name in sent or name in options) for name in _EXTRAS):
+            self._takes_extras = False
+        elif options and ("stream_options" in words or "include_usage" in words):
+            self.takes_usage = self._takes_extras = False
+        else:
+            return False
+        if before != (self._takes_extras, self.takes_usage):
+            self.say("it refuses a field that is for counting tokens; asked without it from now on", warn=True)
+        return True
 
     @property
     def title(self) -> str:
@@ -100,10 +124,15 @@ class Server:
         self.channel.phase("asking the server", 1, 2)
         if self.spec.plain_http and self._key:
             self.say("the key goes to another machine over plain http, where it can be read on the way", warn=True)
+        host = urlsplit(self.spec.base_url).hostname or ""
+        scheme = urlsplit(self.spec.base_url).scheme
+        if not self.spec.local and scheme in getproxies() and not proxy_bypass(host):
+            self.say("goes by the proxy that the environment names; benchmarks go straight to the server")
         await self._ask_models()
         self.channel.phase("looking for its metrics", 2, 2)
+        await self._ask_version()
         if self.kind in ("auto", "other"):
-            self.kind = await self._kind_by_version()
+            self.kind = await self._kind_by_metadata()
         await self._find_metrics()
         if self.max_seq_len is None:
             await self._ask_llamacpp()
@@ -118,7 +147,7 @@ class Server:
         except (httpx.HTTPError, OSError) as error:
             raise _error(self.network_failure(error, url, waited_s=_MODELS_S)) from error
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-        if response.status_code in (404, 405, 501):
+        if response.status_code in (404, 405, 500, 501):
             # Some gateways have no list; the first request will tell whether the model is there.
             self.say(f"GET {url}: {response.status_code}, no model list", warn=True)
             return
@@ -139,15 +168,20 @@ class Server:
         if self.kind == "auto":
             self.kind = models.server
 
-    async def _kind_by_version(self) -> Any:
-        """What else tells servers apart, where the model list does not."""
-        info = _json(await self._small(f"{self.spec.root}/version"))
-        if isinstance(info, dict) and isinstance(info.get("version"), str):
-            self.say(f"GET {self.spec.root}/version: {info['version']}")
+    async def _ask_version(self) -> None:
+        if self.kind == "openai":
+            return
+        url = f"{self.spec.root}/version"
+        told = _json(await self._small(url))
+        version = told.get("version") if isinstance(told, dict) else None
+        if isinstance(version, str) and 0 < len(version) < 100 and version.isprintable():
+            self.version = version
+            self.say(f"GET {url}: {version}")
+
+    async def _kind_by_metadata(self) -> ServerKind:
+        """NIM is known by what it says of its model's parts."""
         metadata = _json(await self._small(f"{self.spec.base_url}/metadata"))
-        if isinstance(metadata, dict) and ("modelInfo" in metadata or "assetInfo" in metadata):
-            return "nim"
-        return "other"
+        return "nim" if isinstance(metadata, dict) and {"modelInfo", "assetInfo"} & set(metadata) else "other"
 
     async def _ask_llamacpp(self) -> None:
         if self.kind != "llamacpp" or self.models is None:
@@ -232,6 +266,8 @@ class Server:
         """What is known of how the server runs, as it reports it."""
         facts = dict(self.state.facts)
         found = {"server": self.title, "model": self.spec.model, "url": self.spec.base_url}
+        if self.version:
+            found["server_version"] = self.version
         cache = facts.pop("cache_dtype", "")
         if cache and cache != "auto":
             found["kv_cache_precision"] = cache

@@ -20,6 +20,7 @@ from workbench.workers.hosts.serving import usable_template
 from workbench.workers.modelopt.common import PACKAGES, where
 from workbench.workers.modelopt.formats import passes, quant_config
 from workbench.workers.modelopt.load import readable_config
+from workbench.workers.modelopt.nvfp4 import use_on_cpu
 from workbench.workers.models.source import ROOM, free_bytes, weight_bytes
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 from workbench.workers.scoring.hf_model import HfModel
@@ -145,6 +146,8 @@ def _quantize(
                 channel.progress(done, max(total, done), "batches")
 
     torch.manual_seed(0)
+    if precision is Precision.NVFP4 and device.type == "cpu":
+        use_on_cpu()
     config = quant_config(mtq, precision, "auto", block, "")
     try:
         with warnings.catch_warnings():

@@ -7,7 +7,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ class Engine:
     """None: the library contradicts what is known of it."""
     kv_block_bytes: int
     load_seconds: float
+    applied: dict[str, str] = field(default_factory=dict)
+    """What is really in force, as far as the library says it."""
 
     @property
     def kv_pool_bytes(self) -> int:
@@ -190,7 +192,64 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
         vocabulary=vocabulary if isinstance(vocabulary, int) else None,
         prompt_batch=None if settings.dynamic_split_fuse else settings.max_num_batched_tokens,
     )
-    return Engine(pipeline, limits, blocks, block_tokens, block_bytes, time.monotonic() - started)
+    applied = _applied(device, settings, properties, facts, config, block_tokens, block_bytes)
+    return Engine(pipeline, limits, blocks, block_tokens, block_bytes, time.monotonic() - started, applied)
+
+
+def _applied(
+    device: str,
+    settings: HostSettings,
+    properties: dict[str, Any],
+    facts: dict[str, Any],
+    config: dict[str, Any],
+    block_tokens: int | None,
+    block_bytes: int,
+) -> dict[str, str]:
+    """The pipeline tells none of its properties: the KV precision is told by the size of its blocks, the rest by the
+    plugin's own defaults where nothing else was given, and by the scheduler's settings, which it takes as they are."""
+    found = {
+        "device": device,
+        "prefix_caching": "on" if settings.prefix_caching else "off",
+        "chunked_prefill": "on" if settings.dynamic_split_fuse else "off",
+    }
+    for name, key in (("compute_precision", "INFERENCE_PRECISION_HINT"), ("threads", "INFERENCE_NUM_THREADS")):
+        value = properties.get(key) or _plugin_default(device, key)
+        if value and value != "0":
+            found[name] = value if isinstance(value, str) else str(value)
+    hinted = str(properties.get("KV_CACHE_PRECISION") or facts.get("kv_cache_precision") or "")
+    kv = kv_precision_of(block_bytes, block_tokens, config, hinted)
+    if kv is not None:
+        found["kv_cache_precision"] = kv
+    return found
+
+
+def kv_precision_of(block_bytes: int, block_tokens: int | None, config: dict[str, Any], hinted: str) -> str | None:
+    """KV precision by the bytes that a block has an element: `fp32`, `fp16` or `bf16`, `int8`; None: not to be told.
+
+    `hinted` decides between the two of 16 bits. Blocks of 8 bits hold scales as well, so they have a little more.
+    """
+    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
+    hidden = config.get("hidden_size")
+    if not (block_tokens and isinstance(layers, int) and isinstance(heads, int) and isinstance(hidden, int)):
+        return None
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_size = config.get("head_dim") or hidden // heads
+    size = block_bytes / (2 * layers * kv_heads * head_size * block_tokens)
+    if size == 2.0:
+        return "bf16" if hinted in ("bf16", "bfloat16") else "fp16"
+    if size == 4.0:
+        return "fp32"
+    return "int8" if 1.0 <= size < 1.5 else None
+
+
+def _plugin_default(device: str, name: str) -> str | None:
+    try:
+        import openvino
+
+        value = openvino.Core().get_property(device, name)
+    except (ImportError, RuntimeError):
+        return None
+    return str(value.to_string() if hasattr(value, "to_string") else value)
 
 
 def text_config(config: dict[str, Any]) -> dict[str, Any]:

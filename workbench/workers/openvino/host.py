@@ -229,6 +229,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             load_seconds=engine.load_seconds,
             chat_template=template is not None,
             sampling=sampling_names(),
+            settings=engine.applied,
         )
     )
     try:

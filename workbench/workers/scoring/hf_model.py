@@ -13,7 +13,6 @@ from workbench.workers.pytorch.common import is_out_of_memory, out_of_memory
 from workbench.workers.scoring.ends import end_ids
 from workbench.workers.scoring.model import SteppedModel
 
-
 ANSWER_BATCH = 8
 """Prompts answered together: a step reads all weights whatever the batch, so it costs little more."""
 

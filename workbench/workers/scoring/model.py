@@ -23,6 +23,8 @@ class ScoredModel(Protocol):
     max_seq_len: int | None
     settings: dict[str, str]
     """What it runs with, in words."""
+    no_logits: str
+    """Why `rows` gives nothing, in words; empty where it does."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer puts in front."""
@@ -48,6 +50,10 @@ class ScoredModel(Protocol):
         """Greedy answers to several prompts; `done` gets the number that is answered."""
         ...
 
+    def next_tokens(self, ids: Sequence[int], start: int) -> list[int]:
+        """The greedy token after each of ids[start:]: agreement for models whose logits are not to be had."""
+        ...
+
 
 class SteppedModel:
     """`rows` and `greedy` for a model with a KV cache: `_begin()` empties it and `_feed(ids)` gives float32 logits
@@ -57,6 +63,7 @@ class SteppedModel:
     vocabulary: int | None = None
     end_ids: frozenset[int] = frozenset()
     max_seq_len: int | None = None
+    no_logits = ""
 
     def _begin(self) -> None:
         raise NotImplementedError
@@ -93,3 +100,6 @@ class SteppedModel:
             found.append(self.greedy(prompt, most))
             done(len(found))
         return found
+
+    def next_tokens(self, ids: Sequence[int], start: int) -> list[int]:
+        return [int(row.argmax()) for rows in self.rows(ids, start) for row in rows]

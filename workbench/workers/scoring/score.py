@@ -85,9 +85,13 @@ class Scoring:
         """Score all; the step's result. Writes `scores.json` and, for the baseline, what the others need."""
         if self.sequences is not None and not self.same_tokenizer:
             self.not_reported |= {"agreement": DIFFERENT_TOKENIZER, "kl_nats": DIFFERENT_TOKENIZER}
+        logits = not self.model.no_logits
+        if not logits:
+            names = ("perplexity", "bits_per_byte", "perplexity_ratio", "kl_nats")
+            self.not_reported = {**dict.fromkeys(names, self.model.no_logits), **self.not_reported}
         self.channel.phase("text", 2, len(PHASES))
         passage_ids = self._passage_ids()
-        passages = tuple(self._each(passage_ids, self._passage, "passages"))
+        passages = tuple(self._each(passage_ids, self._passage, "passages")) if logits else ()
         self.channel.phase("prompts", 3, len(PHASES))
         prompts: tuple[PromptResult, ...] = ()
         if self.sequences is None:
@@ -166,10 +170,18 @@ class Scoring:
             lambda done: self.channel.progress(done, total, "answers"),
         )
         answered = [
-            PromptIds(name=prompt.name, text=prompt.text, ids=(*ids, *answer), prompt_tokens=len(ids))
+            PromptIds(
+                name=prompt.name,
+                text=prompt.text,
+                ids=(*ids, *answer),
+                prompt_tokens=len(ids),
+                prompt_text=self.model.decode(ids),
+                pieces=tuple(self.model.decode([token]) for token in answer),
+            )
             for (prompt, ids), answer in zip(asked, answers, strict=True)
         ]
-        self._write_logprobs(answered)
+        if not self.model.no_logits:
+            self._write_logprobs(answered)
         sequences = Sequences(
             tokenizer=self.tokenizer,
             vocabulary=self.model.vocabulary,
@@ -182,7 +194,7 @@ class Scoring:
                 name=one.name,
                 text=one.text,
                 agreed=(True,) * len(one.answer),
-                kl_nats=(0.0,) * len(one.answer),
+                kl_nats=None if self.model.no_logits else (0.0,) * len(one.answer),
             )
             for one in answered
         )
@@ -210,7 +222,11 @@ class Scoring:
 
         assert self._baseline_folder is not None
         path = self._baseline_folder / LOGPROBS_FILE
-        stored = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+        stored = None
+        if not self.model.no_logits:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+            if stored is None:
+                self.not_reported["kl_nats"] = "the baseline gives no log-probs"
         found, row = [], 0
         for prompt in sequences.prompts:
             found.append(self._compare(prompt, None if stored is None else stored[row : row + len(prompt.answer)]))
@@ -219,6 +235,13 @@ class Scoring:
         return tuple(found)
 
     def _compare(self, prompt: PromptIds, baseline: Any) -> PromptResult:
+        if self.model.no_logits:
+            said = self.model.next_tokens(prompt.ids[:-1], prompt.prompt_tokens - 1)
+            agreed_without = tuple(a == b for a, b in zip(said, prompt.answer, strict=True))
+            return PromptResult(name=prompt.name, text=prompt.text, agreed=agreed_without)
+        return self._compare_logits(prompt, baseline)
+
+    def _compare_logits(self, prompt: PromptIds, baseline: Any) -> PromptResult:
         import numpy as np
 
         agreed: list[bool] = []
@@ -263,7 +286,11 @@ class Scoring:
     # Tasks
 
     def _task(self, task: TaskQuestions) -> TaskResult:
-        choices = tuple(self._each(task.choices, self._choices, "questions"))
+        choices: tuple[ChoiceResult, ...] = ()
+        if task.choices and self.model.no_logits:
+            self.not_reported[task.name] = self.model.no_logits
+        else:
+            choices = tuple(self._each(task.choices, self._choices, "questions"))
         answers = []
         for item in task.generations:
             answers.append(self._generate(item.prompt, item.stop, item.max_tokens))
@@ -331,9 +358,7 @@ class Scoring:
             self.warnings.append(text)
 
 
-def score(
-    model: ScoredModel, spec: StepSpec, questions: Questions, tokenizer: str, channel: Channel
-) -> dict[str, Any]:
+def score(model: ScoredModel, spec: StepSpec, questions: Questions, tokenizer: str, channel: Channel) -> dict[str, Any]:
     """Score a loaded model as the spec asks; fills `spec.output`."""
     if not spec.output:
         raise WorkerError("the score step was given no folder to write to", code="bad-setting")

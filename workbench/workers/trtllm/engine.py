@@ -188,6 +188,29 @@ class Engine:
                 self.memory_bytes["kv_pool"] = blocks * tokens * per_token
 
 
+def applied_settings(engine: Engine) -> dict[str, str]:
+    """What is really in force: the engine's own config.json, what the runtime printed while loading, and of what the
+    library was given that which it takes as it is."""
+    config = engine.config
+    quantization = config.pretrained.get("quantization")
+    quantization = quantization if isinstance(quantization, dict) else {}
+    dtype = str(config.pretrained.get("dtype") or "")
+    paged = config.plugins.get("use_paged_context_fmha") is not False
+    found = {
+        "device": "1 GPU" if config.ranks == 1 else f"{config.ranks} GPUs",
+        "prefix_caching": "on" if engine.settings.enable_block_reuse and paged else "off",
+        "chunked_prefill": "on" if engine.chunked else "off",
+    }
+    if dtype:
+        found["compute_precision"] = dtype
+        found["kv_cache_precision"] = str(quantization.get("kv_cache_quant_algo") or dtype).lower()
+    if quantization.get("quant_algo"):
+        found["weights_precision"] = str(quantization["quant_algo"])
+    if engine.loaded.scheduler_policy:
+        found["scheduler"] = engine.loaded.scheduler_policy.lower()
+    return found
+
+
 def sampling_names(engine: Engine) -> tuple[str, ...]:
     """Fields of `Sampling` that the loaded engine takes: log probabilities only where it keeps the logits."""
     lacks = () if engine.settings.gather_generation_logits else ("logprobs",)

@@ -26,7 +26,14 @@ from workbench.workers.hosts.serving import LoopHost, told_limits, usable_templa
 from workbench.workers.hosts.text import ChatTemplate, detokenizers
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.trtllm.common import PACKAGES, TOKENIZER_FILES
-from workbench.workers.trtllm.engine import Engine, host_settings, load_engine, sampling_names, sampling_params
+from workbench.workers.trtllm.engine import (
+    Engine,
+    applied_settings,
+    host_settings,
+    load_engine,
+    sampling_names,
+    sampling_params,
+)
 
 _FAILED_REQUESTS = 3
 """Requests in a row that the library may fail on by itself before the host gives up."""
@@ -351,6 +358,7 @@ async def _serve(
             load_seconds=time.monotonic() - engine.started_s,
             chat_template=template is not None,
             sampling=sampling_names(engine),
+            settings=applied_settings(engine),
         )
     )
     return await host.serve(reader)

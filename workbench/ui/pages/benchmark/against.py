@@ -28,10 +28,10 @@ _COLUMNS = (
     ("Before", True, "Of the one that it is held against"),
     ("Now", True, ""),
     ("Ratio", True, "Now / before"),
-    ("95 % interval", True, "Of the ratio; none where too little was measured"),
     ("Verdict", False, "A claim only where the interval carries it"),
+    ("95 % interval", True, "Of the ratio; none where too little was measured"),
 )
-ENGINE, LEVEL, FIGURE, BEFORE, NOW, RATIO, INTERVAL, VERDICT = range(len(_COLUMNS))
+ENGINE, LEVEL, FIGURE, BEFORE, NOW, RATIO, VERDICT, INTERVAL = range(len(_COLUMNS))
 _WORDS = {
     "regressed": ("worse", "err", "error"),
     "improved": ("better", "ok", "check"),
@@ -143,7 +143,6 @@ class AgainstPane(QWidget):
         self.table.setEditTriggers(QTableView.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setStretchLastSection(True)
         line = row(self.said, self.other, margins=(MARGIN, 0, MARGIN, 0))
         line.layout().setStretch(0, 1)
         layout = QVBoxLayout(self)

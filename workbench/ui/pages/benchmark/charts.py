@@ -53,7 +53,7 @@ def spread_words(view: RunView) -> str:
     return f"vertical bars: min and max of {repeats} repeats" if repeats > 1 else ""
 
 
-def chart_of(name: str, view: RunView, axes: Axes = Axes()) -> Chart:  # noqa: B008 - frozen
+def chart_of(name: str, view: RunView, axes: Axes = Axes()) -> Chart:
     """The chart of a tab."""
     makers = {
         "throughput": partial(_throughput, view),

@@ -102,7 +102,9 @@ class ChosenEngines(QFrame):
         for slot, one in enumerate(self._chosen):
             self._list.addWidget(self._row(slot, one))
         if not self._chosen:
-            self._list.addWidget(label("Choose what is to be measured: one engine, or up to six side by side.", "text3"))
+            self._list.addWidget(
+                label("Choose what is to be measured: one engine, or up to six side by side.", "text3")
+            )
         self._count.setText(f"{len(self._chosen)} of {MOST}" if self._chosen else "")
         self.add_button.setEnabled(self.room_left > 0)
         self.add_button.setToolTip("" if self.room_left > 0 else f"A run is of {MOST} at most")

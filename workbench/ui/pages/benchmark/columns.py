@@ -105,9 +105,14 @@ def columns_of(view: RunView) -> tuple[Column, ...]:
     found += [column for column in _extra() if any(column.value(one) is not None for one in view.figures)]
     found.append(
         Column(
-            "Errors", "", "", "Requests that failed or timed out. They are in no time and no speed.",
-            lambda one: one.failed, 0, "failed",
-        )  # fmt: skip
+            "Errors",
+            "",
+            "",
+            "Requests that failed or timed out. They are in no time and no speed.",
+            lambda one: one.failed,
+            0,
+            "failed",
+        )
     )
     return tuple(found)
 

@@ -141,9 +141,7 @@ class BenchForm(QWidget):
             hint="1,2,4,8, or 1..128 for every doubling",
             wide=True,
         )
-        self.duration = Field(
-            "Each point", number(0, 1e6, open_low=True), unit="s", hint="measured time", empty="none"
-        )
+        self.duration = Field("Each point", number(0, 1e6, open_low=True), unit="s", hint="measured time", empty="none")
         self.requests = Field(
             "or at most", whole(1, 10_000_000), unit="requests", hint="whichever comes first", empty="none"
         )
@@ -169,9 +167,7 @@ class BenchForm(QWidget):
         self.timeout = Field(
             "Time-out", number(0, 1e6, open_low=True), unit="s", hint="then a request has failed", empty="600"
         )
-        self.drain = Field(
-            "After the end", number(0, 1e5), unit="s", hint="for answers that have begun", empty="30"
-        )
+        self.drain = Field("After the end", number(0, 1e5), unit="s", hint="for answers that have begun", empty="30")
         self.distinct = Field("Distinct prompts", whole(1, 100_000), hint="then they are asked again", empty="240")
         self.groups = Field("Prefix groups", whole(1, 10_000), hint="each with a shared prefix of its own", empty="1")
         self.chat = SwitchField("Chat template", "Sent as a message; off: as plain text", on=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QProgressBar, QVBoxLayout, QWidget
 
 from workbench.core.report import words
@@ -11,6 +12,7 @@ from workbench.ui.pages.benchmark.plan import time_words
 from workbench.ui.theme import BASE
 from workbench.ui.widgets.basics import GAP, MARGIN, button, chip, column, figure, label, row, set_chip
 from workbench.ui.widgets.elided_line import ElidedLine
+from workbench.ui.widgets.table_parts import NONE
 
 _TILES = (
     ("tok_s", "tok/s", "Output tokens of the last second"),
@@ -21,13 +23,16 @@ _TILES = (
     ("errors", "Errors", "Requests of this point that failed or timed out"),
 )
 
+_WIDE = 640
+
 
 class _Tile(QWidget):
     def __init__(self, name: str, tip: str) -> None:
         super().__init__()
         self._name = name
-        self.value = figure("–", BASE)
-        self.value.setMinimumWidth(60)
+        self.value = figure(NONE, BASE)
+        self.value.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.value.setMinimumWidth(64)
         inside = column(label(name, "hint"), row(self.value, None), gap=0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -67,8 +72,12 @@ class LiveStrip(QFrame):
         layout.setSpacing(GAP)
         layout.addWidget(head)
         layout.addWidget(self.bar)
-        layout.addWidget(row(*self.tiles.values(), None, gap=2 * MARGIN))
+        layout.addWidget(row(*self.tiles.values(), None, gap=MARGIN))
         layout.addWidget(self.trouble)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.tiles["open"].setVisible(event.size().width() >= _WIDE)
 
     def show_live(self, live: Live, view: RunView | None) -> None:
         """Show how it goes now."""
@@ -108,7 +117,7 @@ class LiveStrip(QFrame):
         now = live.progress
         if now is None:
             for tile in self.tiles.values():
-                tile.say("–")
+                tile.say(NONE)
             return
         self.tiles["tok_s"].say(words.number(now.tok_s, 0))
         self.tiles["ttft"].say(f"{words.number(now.ttft_p50_ms, 1)}  {words.number(now.ttft_p99_ms, 1)}")
@@ -120,7 +129,7 @@ class LiveStrip(QFrame):
     def _show_trouble(self, live: Live, view: RunView | None) -> None:
         lines = list(live.failed)
         if view is not None:
-            lines += [f"{count:,} × {text}" for text, count in list(view.errors.items())[:3]]
+            lines += [f"{count:,} \N{MULTIPLICATION SIGN} {text}" for text, count in list(view.errors.items())[:3]]
             slow = next((one for one in view.figures if one.client.bottleneck), None)
             if slow is not None:
                 lines.append(f"The client was the bottleneck at {view.level_words(slow.level)}: {slow.client.words}")

@@ -114,7 +114,9 @@ class _Cells(QStyledItemDelegate):
         painter.setPen(look.colour("err" if bad else "text" if column.value(one) is not None else "text3"))
         left = right - figure_width(text, _FIGURE)
         draw_figure(painter, left, base, text, _FIGURE)
-        trouble = index.column() == 0 and (one.failure is not None or one.saturated or one.notes or one.end != "complete")
+        trouble = index.column() == 0 and (
+            one.failure is not None or one.saturated or one.notes or one.end != "complete"
+        )
         if bad or trouble:
             sign = "error" if bad or one.failure is not None else "info"
             token = "err" if bad or one.failure is not None else "text3"

@@ -39,10 +39,11 @@ def run_command(head: RunHead) -> tuple[str, ...]:
 
 def command_text(argv: tuple[str, ...]) -> str:
     """A command as it can be pasted, an option a line."""
-    lines, line = [], ""
+    lines, line, positional = [], "", True
     for place, part in enumerate(argv):
         quoted = _home(shlex.quote(part))
-        starts = place > 1 and (part.startswith("--") or (place == 2 and not part.startswith("-")))
+        positional = positional and not part.startswith("-")
+        starts = place > 1 and (positional or part.startswith("--"))
         if starts and line:
             lines.append(line)
             line = f"  {quoted}"
@@ -53,7 +54,7 @@ def command_text(argv: tuple[str, ...]) -> str:
 
 def _home(quoted: str) -> str:
     home = str(Path.home())
-    return f"~{quoted[len(home):]}" if quoted.startswith(f"{home}/") and home != "/" else quoted
+    return f"~{quoted[len(home) :]}" if quoted.startswith(f"{home}/") and home != "/" else quoted
 
 
 def config_lines(head: RunHead, subject: Subject) -> tuple[tuple[str, str], ...]:
@@ -93,7 +94,12 @@ def environment_rows(head: RunHead, subject: Subject, one: PointFigures | None) 
     found: list[tuple[str, str]] = []
     if place.gpus:
         memory = f", {format_bytes(place.gpu_memory_bytes[0])}" if place.gpu_memory_bytes else ""
-        found.append(("GPU", (f"{len(place.gpus)} × " if len(place.gpus) > 1 else "") + place.gpus[0] + memory))
+        found.append(
+            (
+                "GPU",
+                (f"{len(place.gpus)} \N{MULTIPLICATION SIGN} " if len(place.gpus) > 1 else "") + place.gpus[0] + memory,
+            )
+        )
         found += _gpu_rows(place, one)
     else:
         found.append(("GPU", "none; it ran on the CPU" if not subject.url else "that of the server: not reported"))

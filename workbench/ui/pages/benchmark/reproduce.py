@@ -27,6 +27,8 @@ from workbench.ui.widgets.text_block import TextBlock
 
 WIDTH = 384
 _NAMES = 104
+_ANY = 16_777_215
+"""Qt's word for no limit."""
 
 
 class Reproduce(QFrame):
@@ -41,7 +43,7 @@ class Reproduce(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("surface", "panel")
-        self.setFixedWidth(WIDTH)
+        self.set_wide(False)
         self.setAccessibleName("Reproduce")
         self._view: RunView | None = None
         self._subject: Subject | None = None
@@ -111,6 +113,11 @@ class Reproduce(QFrame):
         hashes = [(name, short_hash(value), value) for name, value in hash_rows(view.head, subject)]
         self._fill([(name, value, value) for name, value in rows], hashes)
         self.again_button.setText("Run this point again" if level is not None else "Run these levels again")
+
+    def set_wide(self, wide: bool) -> None:
+        """Take all the width that there is, or stand beside the result."""
+        self.setMinimumWidth(WIDTH)
+        self.setMaximumWidth(_ANY if wide else WIDTH)
 
     def set_running(self, running: bool) -> None:
         """While a run goes on nothing else is measured."""

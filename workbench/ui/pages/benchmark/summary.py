@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from workbench.core.report import words
 from workbench.ui.models.bench_view import RunView
 from workbench.ui.pages.benchmark.plan import time_words
 from workbench.ui.theme import mono_font
-from workbench.ui.widgets.basics import MARGIN, chip, label, row, set_chip
+from workbench.ui.widgets.basics import MARGIN, chip, column, label, row, set_chip
 from workbench.ui.widgets.editors import spaced
 from workbench.ui.widgets.elided_line import ElidedLine
 from workbench.ui.widgets.marker import Marker
+
+_WIDE, _MIDDLE = 980, 700
 
 
 def state_words(view: RunView) -> tuple[str, str, str]:
@@ -21,7 +26,7 @@ def state_words(view: RunView) -> tuple[str, str, str]:
     failed = [subject for subject in head.subjects if subject.failure is not None]
     count = sum(errors.values())
     points = f"{view.points} run{'s' if view.points != 1 else ''}"
-    told = [f"{number:,} × {text}" for text, number in errors.items()]
+    told = [f"{number:,} \N{MULTIPLICATION SIGN} {text}" for text, number in errors.items()]
     told += [f"{one.name}: {one.failure.what}" for one in failed if one.failure is not None]
     told += [f"{view.level_words(one.level)}: {one.saturated}" for one in view.figures if one.saturated]
     tip = "\n".join([*told, *head.notes])
@@ -55,14 +60,14 @@ def sweep_words(view: RunView) -> str:
 
 
 def each_words(view: RunView) -> str:
-    """`3 × 60 s, warm-up 10 s`."""
+    """`3 x 60 s, warm-up 10 s`."""
     load = view.head.load
     parts = [f"{load.duration_s:g} s"] if load.duration_s is not None else []
     parts += [f"{load.requests:,} requests"] if load.requests is not None else []
     each = " or ".join(parts) or "the whole trace"
     warm = [f"{load.warmup_s:g} s"] if load.warmup_s else []
     warm += [f"{load.warmup_requests:,} requests"] if load.warmup_requests else []
-    times = f"{load.repeats} × " if load.repeats > 1 else ""
+    times = f"{load.repeats} \N{MULTIPLICATION SIGN} " if load.repeats > 1 else ""
     return f"{times}{each}" + (f", warm-up {' and '.join(warm)}" if warm else ", no warm-up")
 
 
@@ -70,7 +75,7 @@ def when_words(view: RunView) -> str:
     """`2026-05-14 16:05, 84 min`."""
     head = view.head
     took = f", {time_words(head.finished_at - head.created_at)}" if head.finished_at is not None else ""
-    return words.moment(head.created_at).removesuffix(" UTC") + " UTC" + took
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(head.created_at)) + took
 
 
 class Summary(QFrame):
@@ -79,36 +84,37 @@ class Summary(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("surface", "panel")
-        self._engines = QHBoxLayout()
+        names = QWidget()
+        self._engines = QHBoxLayout(names)
         self._engines.setContentsMargins(0, 0, 0, 0)
         self._engines.setSpacing(6)
-        engines = QVBoxLayout()
-        engines.setContentsMargins(0, 0, 0, 0)
-        engines.setSpacing(2)
-        engines.addWidget(label("Engines", "hint"))
-        engines.addLayout(self._engines)
+        engines = column(label("Engines", "hint"), names, gap=2)
+        engines.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(MARGIN, 8, MARGIN, 8)
-        layout.setSpacing(28)
-        layout.addLayout(engines)
+        layout.setSpacing(20)
+        layout.addWidget(engines, 12)
         self._values: dict[str, ElidedLine] = {}
-        for name, stretch in (("Workload", 4), ("Sweep", 3), ("Each point", 3), ("Run", 3)):
-            layout.addLayout(self._part(name), stretch)
+        self._parts: dict[str, QWidget] = {}
+        for name, stretch in (("Workload", 7), ("Sweep", 5), ("Each point", 5), ("Run", 6)):
+            self._parts[name] = self._part(name)
+            layout.addWidget(self._parts[name], stretch)
         self.state = chip("", "plain")
         self.state.setAccessibleName("How it ended")
         layout.addWidget(self.state, 0, Qt.AlignmentFlag.AlignVCenter)
 
-    def _part(self, name: str) -> QVBoxLayout:
-        made = QVBoxLayout()
-        made.setContentsMargins(0, 0, 0, 0)
-        made.setSpacing(2)
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where there is little room the drawer's facts are left to the drawer."""
+        super().resizeEvent(event)
+        for name, least in (("Each point", _WIDE), ("Run", _WIDE), ("Sweep", _MIDDLE)):
+            self._parts[name].setVisible(event.size().width() >= least)
+
+    def _part(self, name: str) -> QWidget:
         value = ElidedLine()
         if name == "Run":
             value.setFont(mono_font(12))
         self._values[name] = value
-        made.addWidget(label(name, "hint"))
-        made.addWidget(value)
-        return made
+        return column(label(name, "hint"), value, gap=2)
 
     def show_view(self, view: RunView) -> None:
         """Show what this run is."""
@@ -118,8 +124,7 @@ class Summary(QFrame):
                 widget.deleteLater()
         names = [subject.name for subject in view.head.subjects]
         for slot, name in enumerate(names):
-            self._engines.addWidget(self._engine(slot, name, short=len(names) > 3))
-        self._engines.addStretch(1)
+            self._engines.addWidget(self._engine(slot, name), 1)
         for name, text in (
             ("Workload", spaced(view.head.workload.words)),
             ("Sweep", sweep_words(view)),
@@ -133,10 +138,11 @@ class Summary(QFrame):
         self.state.setAccessibleDescription(tip)
 
     @staticmethod
-    def _engine(slot: int, name: str, *, short: bool) -> QWidget:
-        told = name if not short and len(name) <= 22 else f"{name[:11]}…" if len(name) > 12 else name
-        named = label(told)
+    def _engine(slot: int, name: str) -> QWidget:
+        named = ElidedLine()
+        named.say(name)
         made = row(Marker(slot), named, gap=4)
+        made.layout().setStretch(1, 1)
+        made.setMaximumWidth(14 + 4 + named.fontMetrics().horizontalAdvance(name) + 6)
         made.setToolTip(name)
-        made.setAccessibleName(name)
         return made

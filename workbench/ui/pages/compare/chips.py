@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
@@ -12,8 +12,7 @@ from workbench.core.measure.comparison import MOST_VARIANTS
 from workbench.ui.models.comparison_view import Variant, missed_words
 from workbench.ui.pages.playground.settings.stops import Flow
 from workbench.ui.theme import theme
-from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label, surface
-
+from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label
 from workbench.ui.widgets.marker import marker_icon
 
 _WIDEST = 240
@@ -29,9 +28,9 @@ class Chip(QFrame):
         self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         subject = variant.subject
         self.name = QPushButton()
-        self.name.setProperty("small", True)
         self.name.setProperty("flat", True)
-        self.name.setIcon(marker_icon(variant.slot))
+        self.name.setIcon(marker_icon(variant.slot, gap=4))
+        self.name.setIconSize(QSize(18, 14))
         said = QFontMetrics(self.name.font()).elidedText(subject.name, Qt.TextElideMode.ElideMiddle, _WIDEST)
         self.name.setText(said.replace("&", "&&"))
         tips = [subject.name, subject.path or subject.url]
@@ -50,7 +49,7 @@ class Chip(QFrame):
             self.menu.addAction("Take it out of the comparison", partial(bar.remove_asked.emit, subject.id))
         self.name.clicked.connect(self._open_menu)
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(2, 1, 2, 1)
+        layout.setContentsMargins(0, 0, 2, 0)
         layout.setSpacing(2)
         layout.addWidget(self.name)
         if role:
@@ -59,9 +58,7 @@ class Chip(QFrame):
             layout.addWidget(told)
         self.remove: QToolButton | None = None
         if not fixed:
-            self.remove = icon_button(
-                "close", f"Take {subject.name} out", partial(bar.remove_asked.emit, subject.id)
-            )
+            self.remove = icon_button("close", f"Take {subject.name} out", partial(bar.remove_asked.emit, subject.id))
             self.remove.setProperty("small", True)
             layout.addWidget(self.remove)
 
@@ -124,9 +121,7 @@ class ChipBar(QFrame):
             QWidget.setTabOrder(before, self.add)
         engines = sum(not variant.subject.simulated for variant in self._variants)
         self.add.setEnabled(engines < MOST_VARIANTS and not self._fixed)
-        self.add.setToolTip(
-            "" if engines < MOST_VARIANTS else f"A comparison is of {MOST_VARIANTS} variants at most"
-        )
+        self.add.setToolTip("" if engines < MOST_VARIANTS else f"A comparison is of {MOST_VARIANTS} variants at most")
         again = next((chip for chip in self.chips if chip.variant.id == focused), None)
         if focused and again is not None:
             again.name.setFocus()

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from workbench.core.measure.figures import PointFigures
 from workbench.core.measure.matrix import level_words
+from workbench.core.measure.pareto import front, pareto_points
 from workbench.core.report.words import number
 from workbench.ui.models.comparison_view import Shown
 from workbench.ui.plots.data import Chart, Dot, Line
@@ -43,7 +44,7 @@ def throughput_chart(shown: Shown) -> Chart:
             dots.append(Dot(point.level, value, low, high, detail=why, key=point.level))
         top = next((dot.y for dot in reversed(dots) if dot.y is not None), None)
         lines.append(Line(name, slot, tuple(dots), f"{number(top, 0)} tok/s" if top is not None else "", subject))
-    repeats = f", min–max of {load.repeats}" if load.repeats > 1 else ""
+    repeats = f", min to max of {load.repeats}" if load.repeats > 1 else ""
     return Chart(
         tuple(lines),
         x_title="users at once" if load.arrival == "closed" else load.unit,
@@ -62,12 +63,10 @@ def user_speed_chart(shown: Shown) -> Chart:
         dots = []
         for point in points:
             speed = point.per_user_tok_s.p50 if point.per_user_tok_s is not None else None
-            if speed is None or point.output_tok_s is None:
+            if speed is None or point.output_tok_s is None or not point.completed:
                 continue
             shown_words = f"{number(point.output_tok_s, 0)} at {number(speed)} a user"
-            dots.append(
-                Dot(speed, point.output_tok_s, shown=shown_words, key=point.level, name=f"{point.level:g}")
-            )
+            dots.append(Dot(speed, point.output_tok_s, shown=shown_words, key=point.level, name=f"{point.level:g}"))
         lines.append(Line(name, slot, tuple(dots), id=subject))
     return Chart(
         tuple(lines),
@@ -78,20 +77,9 @@ def user_speed_chart(shown: Shown) -> Chart:
         card_note="tok/s",
         names_dots=True,
         nearest=True,
-        front=pareto_front([(dot.x, dot.y) for line in lines for dot in line.dots if dot.y is not None]),
+        front=tuple((point.per_user_tok_s, point.per_gpu_tok_s) for point in front(pareto_points(shown.figures))),
         empty="No speed was measured yet.",
     )
-
-
-def pareto_front(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Those of the points that no other beats in both x and y, from left to right."""
-    front: list[tuple[float, float]] = []
-    best = float("-inf")
-    for x, y in sorted(points, key=lambda point: (-point[0], -point[1])):
-        if y > best:
-            front.append((x, y))
-            best = y
-    return tuple(reversed(front))
 
 
 class CurvesTab(QWidget):

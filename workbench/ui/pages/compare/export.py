@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
-from workbench.core.errors import BadInputError
 from workbench.core.measure.comparison import Comparison
-from workbench.core.report.build import report_of_comparison
+from workbench.measure.kept import report_of, write_report
 from workbench.ui.models.comparing import Comparing
 from workbench.ui.session import Session
 
@@ -22,35 +20,9 @@ KINDS = (
 )
 
 
-def write_report(comparison: Comparison, path: Path) -> Path:
+def write_comparison(comparison: Comparison, path: Path) -> Path:
     """Write a report; its kind is the file's ending. Blocks on the disk. Raises BadInputError."""
-    report = report_of_comparison(comparison, created_at=time.time())
-    kind = path.suffix.lower().lstrip(".")
-    if kind == "pdf":
-        from workbench.core.report.pdf import write_pdf
-
-        data = write_pdf(report)
-    elif kind == "json":
-        from workbench.core.report.json_report import write_json
-
-        data = write_json(report).encode()
-    elif kind == "csv":
-        from workbench.core.report.csv_report import write_csv
-
-        data = write_csv(report).encode()
-    else:
-        from workbench.core.report.html import write_html
-
-        data = write_html(report).encode()
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise BadInputError(
-            "The report could not be written.",
-            evidence=f"{path}: {error.strerror or error}",
-            fix="Check the folder's owner, mode and free space.",
-            code="not-writable",
-        ) from error
+    write_report(report_of(comparison), path)
     return path
 
 
@@ -84,7 +56,7 @@ class Exporter:
             return
         notices = self._session.notices
         self._session.tasks.run(
-            partial(write_report, shown.comparison, path),
+            partial(write_comparison, shown.comparison, path),
             lambda done: notices.say("ok", "The comparison was exported.", str(done)),
             notices.fail,
         )

@@ -23,9 +23,9 @@ from workbench.core.errors import BadInputError
 from workbench.core.measure.command import parse_levels
 from workbench.core.measure.comparison import Price
 from workbench.core.measure.load import Load
+from workbench.core.measure.quality_options import QualityOptions, Simulated, TaskOptions
 from workbench.core.measure.workload import WORKLOADS, Workload
 from workbench.core.units import format_duration
-from workbench.core.measure.quality_options import QualityOptions, Simulated, TaskOptions
 from workbench.ui.models.comparing import Settings
 from workbench.ui.theme import mono_font
 from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label, restyle, row, rule

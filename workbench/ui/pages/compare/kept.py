@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from workbench.ui.models.comparing import KeptComparison, list_comparisons
+from workbench.measure.kept import Kept, kept_results
 from workbench.ui.pages.engines.table import date_words
 from workbench.ui.session import Session
 from workbench.ui.theme import mono_font, text_font
@@ -34,13 +33,13 @@ class KeptModel(RowsModel):
     """Comparisons, newest first."""
 
     headings = _COLUMNS
-    rows: tuple[KeptComparison, ...] = ()
+    rows: tuple[Kept, ...] = ()
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.shown: Path | None = None
 
-    def take(self, rows: tuple[KeptComparison, ...]) -> None:
+    def take(self, rows: tuple[Kept, ...]) -> None:
         if rows != self.rows:
             self.beginResetModel()
             self.rows = rows
@@ -53,7 +52,7 @@ class KeptModel(RowsModel):
         if role == ROW_ROLE:
             return kept
         if role == SORT_ROLE:
-            return kept.head.created_at if column == WHEN and kept.head is not None else _cell(kept, column).casefold()
+            return kept.created_at if column == WHEN else _cell(kept, column).casefold()
         if role == SEARCH_ROLE:
             return " ".join(_cell(kept, each) for each in range(len(_COLUMNS))) + f" {kept.folder.name}"
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -71,24 +70,23 @@ class KeptModel(RowsModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             if kept.problem:
                 return kept.problem
-            if column == WHEN and kept.head is not None:
-                return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept.head.created_at))
+            if column == WHEN:
+                return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept.created_at))
             return f"{_cell(kept, column)}\n{kept.folder}" if column == TITLE else _cell(kept, column)
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return self.said(column, _cell(kept, column))
         return None
 
 
-def _cell(kept: KeptComparison, column: int) -> str:
-    head = kept.head
-    if head is None:
+def _cell(kept: Kept, column: int) -> str:
+    if kept.problem:
         return {TITLE: kept.folder.name, STATE: "damaged"}.get(column, NONE)
     return {
-        TITLE: head.title or head.id,
-        VARIANTS: ", ".join(subject.name for subject in head.subjects),
-        WORKLOAD: head.workload.name,
-        STATE: head.status,
-        WHEN: date_words(head.created_at),
+        TITLE: kept.title or kept.id,
+        VARIANTS: ", ".join(kept.subjects),
+        WORKLOAD: kept.workload,
+        STATE: kept.status,
+        WHEN: date_words(kept.created_at),
     }[column] or NONE
 
 
@@ -121,9 +119,11 @@ class KeptDialog(ListDialog):
 
     def _shown(self) -> None:
         home = self._session.home
-        self._session.tasks.run(partial(list_comparisons, home), self._take, self._session.notices.fail, key="kept")
+        self._session.tasks.run(
+            lambda: tuple(kept_results(home, "comparison")), self._take, self._session.notices.fail, key="kept"
+        )
 
-    def _take(self, rows: tuple[KeptComparison, ...]) -> None:
+    def _take(self, rows: tuple[Kept, ...]) -> None:
         self.model.take(rows)
         self.show_list(bool(rows), self.close_button)
         if rows and self.table.chosen() is None:
@@ -131,12 +131,12 @@ class KeptDialog(ListDialog):
         self._show_choice()
 
     def _show_choice(self) -> None:
-        chosen: KeptComparison | None = self.table.chosen()
-        self.show_button.setEnabled(chosen is not None and chosen.head is not None)
+        chosen: Kept | None = self.table.chosen()
+        self.show_button.setEnabled(chosen is not None and not chosen.problem)
         self.said.setText(chosen.problem if chosen is not None else "")
 
     def _show_chosen(self) -> None:
-        chosen: KeptComparison | None = self.table.chosen()
-        if chosen is not None and chosen.head is not None:
+        chosen: Kept | None = self.table.chosen()
+        if chosen is not None and not chosen.problem:
             self.accept()
             self.chosen.emit(chosen.folder)

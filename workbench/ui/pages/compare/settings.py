@@ -11,7 +11,15 @@ from workbench.core.measure.comparison import SettingsRow
 from workbench.ui.models.comparison_view import Shown, Variant
 from workbench.ui.theme import mono_font, text_font
 from workbench.ui.widgets.basics import MARGIN, label, row
-from workbench.ui.widgets.list_table import ROW_ROLE, SEARCH_ROLE, SIGN_ROLE, SORT_ROLE, TOKEN_ROLE, ListTable, RowFilter
+from workbench.ui.widgets.list_table import (
+    ROW_ROLE,
+    SEARCH_ROLE,
+    SIGN_ROLE,
+    SORT_ROLE,
+    TOKEN_ROLE,
+    ListTable,
+    RowFilter,
+)
 from workbench.ui.widgets.marker import marker_icon
 from workbench.ui.widgets.table_parts import NONE, NOT_REPORTED, Index, RowsModel
 
@@ -107,7 +115,8 @@ class SettingsTab(QWidget):
         self.model.take(rows, shown.variants)
         missed = sum(any(one.missed) for one in shown.settings)
         same = len(shown.settings) - len(shown.differing)
-        words = f"{len(shown.differing)} settings differ, {same} are the same in all."
+        many, differ = len(shown.differing), "setting differs" if len(shown.differing) == 1 else "settings differ"
+        words = f"{many} {differ}, {same} are the same in all."
         if missed:
             words += f" {missed} {'was' if missed == 1 else 'were'} not applied as asked."
         if any(not variant.subject.settings and not variant.subject.simulated for variant in shown.variants):

@@ -6,7 +6,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QProgressBar, QVBoxLayout
 
 from workbench.ui.models.comparing import Doing
-from workbench.ui.theme import SMALL, mono_font
+from workbench.ui.theme import SMALL
 from workbench.ui.widgets.basics import MARGIN, button, figure, row
 from workbench.ui.widgets.elided_line import ElidedLine
 
@@ -26,8 +26,14 @@ class MeasureStrip(QFrame):
         self.bar.setTextVisible(False)
         self.bar.setRange(0, _STEPS)
         self.bar.setAccessibleName("How far the measuring is")
-        self.stop = button("Stop", self.stopped.emit, icon_name="stop", small=True, name="Stop measuring",
-                           tip="What was measured stays, and is marked as stopped")
+        self.stop = button(
+            "Stop",
+            self.stopped.emit,
+            icon_name="stop",
+            small=True,
+            name="Stop measuring",
+            tip="What was measured stays, and is marked as stopped",
+        )
         line = row(self.words, self.figures, self.stop)
         line.layout().setStretch(0, 1)
         layout = QVBoxLayout(self)

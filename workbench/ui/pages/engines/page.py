@@ -102,6 +102,8 @@ class EnginesPage(Page):
     def _add_actions(self) -> None:
         for verb, words, do, icon_name in (
             ("prompt", "Load this engine in the playground", self.prompt, "playground"),
+            ("compare", "Compare the chosen engines", self.compare, "compare"),
+            ("bench", "Benchmark the chosen engines", self.bench, "benchmark"),
             ("rebuild", "Rebuild this engine", self.rebuild, "refresh"),
             ("reveal", "Reveal this engine's folder", self.reveal, "folder"),
             ("delete", "Move this engine to the trash", self.ask_delete, "trash"),
@@ -112,10 +114,15 @@ class EnginesPage(Page):
 
     def _buttons(self) -> list[QWidget]:
         self.prompt_button = button("Load in playground", self.prompt, icon_name="playground", primary=True)
+        self.compare_button = button("Compare", self.compare, icon_name="compare")
+        self.bench_button = button("Benchmark", self.bench, icon_name="benchmark")
         self.rebuild_button = button("Rebuild", self.rebuild, icon_name="refresh")
         self.reveal_button = button("Reveal", self.reveal, icon_name="folder", tip="Open the engine's folder")
         self.delete_button = icon_button("trash", "Move to the trash", self.ask_delete, flat=False)
-        return [self.prompt_button, self.rebuild_button, self.reveal_button, self.delete_button]
+        return [
+            self.prompt_button, self.compare_button, self.bench_button, self.rebuild_button, self.reveal_button,
+            self.delete_button,
+        ]  # fmt: skip
 
     def _copy_button(self) -> QPushButton:
         self.copy_button = button(
@@ -265,6 +272,15 @@ class EnginesPage(Page):
         self.prompt_button.setEnabled(usable)
         self.prompt_button.setToolTip("" if one is None or usable else one.missing or one.remark)
         self.session.actions["engines.prompt"].setEnabled(usable)
+        self.compare_button.setEnabled(bool(rows))
+        self.compare_button.setToolTip("Open Compare with the chosen engines, the first the baseline" if rows else "")
+        self.session.actions["engines.compare"].setEnabled(bool(rows))
+        can_run = bool(rows) and all(each.usable for each in rows)
+        self.bench_button.setEnabled(can_run)
+        self.bench_button.setToolTip(
+            "Open Benchmark with the chosen engines" if can_run else "Not all of them run here" if rows else ""
+        )
+        self.session.actions["engines.bench"].setEnabled(can_run)
         again = one is not None and bool(one.preset_id)
         self.rebuild_button.setEnabled(again)
         self.session.actions["engines.rebuild"].setEnabled(again)
@@ -319,6 +335,21 @@ class EnginesPage(Page):
             # The page first: it is made when it is first shown, and hears nothing before.
             self.session.events.show_page.emit("playground")
             self.session.events.prompt_with.emit(str(row.path))
+
+    def compare(self) -> None:
+        """Open Compare with the chosen engines, the first of them the baseline."""
+        if rows := self.table.current_rows():
+            # The page first: it is made when it is first shown, and hears nothing before.
+            self.session.events.show_page.emit("compare")
+            self.session.events.compare_with.emit(tuple(row.path for row in rows))
+
+    def bench(self) -> None:
+        """Open Benchmark with the chosen engines."""
+        rows = self.table.current_rows()
+        if rows and all(each.usable for each in rows):
+            # The page first: it is made when it is first shown, and hears nothing before.
+            self.session.events.show_page.emit("benchmark")
+            self.session.events.bench_with.emit(tuple(row.path for row in rows))
 
     def rebuild(self) -> None:
         """Go to Build with the preset and the model that it was built from."""

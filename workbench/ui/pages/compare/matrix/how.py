@@ -10,7 +10,12 @@ from workbench.ui.models.comparison_view import Shown
 from workbench.ui.widgets.basics import button, label, row, rule, set_sign, surface
 from workbench.ui.widgets.elided_line import ElidedLine
 
-_SIGNS = {"ok": ("check-circle", "ok"), "warning": ("warn", "warn"), "error": ("error", "err"), "note": ("info", "text3")}
+_SIGNS = {
+    "ok": ("check-circle", "ok"),
+    "warning": ("warn", "warn"),
+    "error": ("error", "err"),
+    "note": ("info", "text3"),
+}
 _MOST = 6
 
 

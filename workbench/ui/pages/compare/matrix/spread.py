@@ -157,9 +157,7 @@ class SpreadCard(QWidget):
         """The figure in this column, of all variants; `number` is the row that was chosen."""
         matrix = shown.matrix
         column = matrix.columns[place]
-        rows = tuple(
-            (variant, row.cells[place]) for variant, row in zip(shown.variants, matrix.rows, strict=True)
-        )
+        rows = tuple((variant, row.cells[place]) for variant, row in zip(shown.variants, matrix.rows, strict=True))
         repeats = max((len(cell.repeats) for _, cell in rows), default=0)
         what = f"{column.title}: spread of {repeats} runs" if repeats else column.title
         if column.id.startswith("speed@"):
@@ -167,6 +165,11 @@ class SpreadCard(QWidget):
         self.marker.set_slot(shown.variants[number].slot)
         self.title.say(what, column.definition)
         unit = column.unit.split(",")[0]
-        self.note.setText(f"around the median, {unit}" if repeats else f"95 % interval, {unit}"
-                          if any(cell.estimate for _, cell in rows) else unit)
+        self.note.setText(
+            f"around the median, {unit}"
+            if repeats
+            else f"95 % interval, {unit}"
+            if any(cell.estimate for _, cell in rows)
+            else unit
+        )
         self.plot.show_rows(column, rows)

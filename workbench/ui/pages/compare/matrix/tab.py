@@ -13,8 +13,9 @@ from workbench.ui.pages.compare.matrix.table import MatrixModel, MatrixTable
 from workbench.ui.pages.compare.matrix.tradeoff import TradeoffCard
 from workbench.ui.widgets.basics import GAP_LARGE, MARGIN
 
-_WIDE = 1100
+_WIDE = 1250
 """px from which the three cards stand side by side."""
+_HIGHEST = 440
 
 
 class MatrixTab(QScrollArea):
@@ -43,8 +44,11 @@ class MatrixTab(QScrollArea):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.table)
-        layout.addLayout(self._cards, 1)
+        layout.addLayout(self._cards)
+        layout.addStretch(1)
         self.setWidget(inside)
+        for card in (self.spread, self.tradeoff, self.how):
+            card.setMaximumHeight(_HIGHEST)
         self._arrange()
         self.table.cell_chosen.connect(self._choose)
         self.how.reproduce.connect(self.reproduce)
@@ -71,6 +75,7 @@ class MatrixTab(QScrollArea):
         subject = shown.variants[min(1, len(shown.variants) - 1)].id
         wanted = self._wanted
         self.table.choose(subject, speeds[-1] if speeds else columns[0])
+        self.table.horizontalScrollBar().setValue(0)
         self._wanted = wanted  # a column that comes later may be the one
 
     def _choose(self, row: int, column: int) -> None:

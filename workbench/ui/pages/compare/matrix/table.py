@@ -117,7 +117,7 @@ class _Cells(QStyledItemDelegate):
         painter.setPen(look.colour("text" if cell.value is not None else "text3"))
         painter.drawText(QRectF(inner.left(), inner.top(), inner.width(), 18), int(right), figure_words(column, cell))
         below = QRectF(inner.left(), inner.top() + 19, inner.width(), 16)
-        self._below(painter, row, cell, below)
+        self._below(painter, column, row, cell, below)
         model = index.model()
         assert isinstance(model, MatrixModel)
         if cell.value is not None and cell.share is not None:
@@ -132,13 +132,14 @@ class _Cells(QStyledItemDelegate):
         state = option.state  # type: ignore[attr-defined]
         if state & QStyle.StateFlag.State_Selected:
             painter.setPen(QPen(look.colour("accent"), 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(rect.adjusted(0, 0, -1, -2))
         painter.restore()
 
-    def _below(self, painter: QPainter, row: Row, cell: Cell, rect: QRectF) -> None:
-        look, words = theme(), below_words(row, cell)
+    def _below(self, painter: QPainter, column: Column, row: Row, cell: Cell, rect: QRectF) -> None:
+        look, words = theme(), below_words(column, row, cell)
         told = cell.ratio is not None and cell.value is not None
-        font = mono_font(SMALL) if told or row.is_baseline and cell.value is not None else text_font(SMALL)
+        font = mono_font(SMALL) if told or (row.is_baseline and cell.value is not None) else text_font(SMALL)
         bright = told and cell.better is True
         painter.setFont(font)
         painter.setPen(look.colour("text2" if bright else "text3"))
@@ -303,7 +304,6 @@ class MatrixTable(QTableView):
     def _fit(self) -> None:
         """Columns share the room; where there is too little they scroll."""
         count = self.figures.columnCount()
-        self._corner.setGeometry(1, 1, _NAME, HEAD_HEIGHT)
         if count:
             room = self.width() - _NAME - 2
             widths = [self._wanted(number) for number in range(count)]
@@ -312,12 +312,20 @@ class MatrixTable(QTableView):
                 self.setColumnWidth(number, width + min(spare, _WIDEST) if number < count - 1 else width + spare)
         self._fit_height()
 
+    def updateGeometries(self) -> None:
+        super().updateGeometries()
+        self._corner.setGeometry(
+            self.verticalHeader().x(), self.horizontalHeader().y(), self.verticalHeader().width(), HEAD_HEIGHT
+        )
+
     def _wanted(self, column: int) -> int:
         head = self.figures.matrix.columns[column]
         texts = [QFontMetrics(text_font(bold=True)).horizontalAdvance(head.title)]
         texts.append(QFontMetrics(text_font(SMALL)).horizontalAdvance(heading_unit(head)))
         small = QFontMetrics(text_font(SMALL))
-        texts += [small.horizontalAdvance(below_words(row, row.cells[column])) for row in self.figures.matrix.rows]
+        texts += [
+            small.horizontalAdvance(below_words(head, row, row.cells[column])) for row in self.figures.matrix.rows
+        ]
         return max(_NARROWEST, min(_WIDEST, max(texts) + 2 * _PAD))
 
     def _fit_height(self) -> None:

@@ -35,6 +35,8 @@ class Tradeoff:
     x: Column
     y: Column
     dots: tuple[_Dot, ...]
+    note: str
+    """What stands beside the names."""
 
 
 def tradeoff_of(shown: Shown) -> Tradeoff | None:
@@ -47,14 +49,17 @@ def tradeoff_of(shown: Shown) -> Tradeoff | None:
         place = matrix.column(name)
         if place is None:
             continue
+        # One measure for all: what some do not report is not said of the others.
+        able = all(one.subject.weights_bytes for one in shown.variants if not one.subject.simulated)
         dots = []
         for variant, each in zip(shown.variants, matrix.rows, strict=True):
             speed, quality = each.cells[speeds[-1]].value, each.cells[place].value
             if speed is not None and quality is not None:
-                size = variant.subject.weights_bytes or variant.subject.size_bytes
+                size = variant.subject.weights_bytes if able else variant.subject.size_bytes
                 dots.append(_Dot(variant, speed, quality, format_bytes(size) if size else ""))
         if len(dots) > 1:
-            return Tradeoff(matrix.columns[speeds[-1]], matrix.columns[place], tuple(dots))
+            note = "label: weight memory" if able else "label: size on disk"
+            return Tradeoff(matrix.columns[speeds[-1]], matrix.columns[place], tuple(dots), note)
     return None
 
 
@@ -120,8 +125,9 @@ class _Plot(QWidget):
         painter.setFont(face())
         title = f"tok/s, {found.x.title}: {_ARROWS[found.x.better]}"
         painter.drawText(round(plot.right() - words_width(title)), plot.bottom() + 38, title)
-        self._paint_dots(painter, [(dot, x_axis.place(dot.x), y_axis.place(dot.y / found.y.scale)) for dot in
-                                   found.dots], plot)
+        self._paint_dots(
+            painter, [(dot, x_axis.place(dot.x), y_axis.place(dot.y / found.y.scale)) for dot in found.dots], plot
+        )
         painter.end()
 
     @staticmethod
@@ -154,7 +160,7 @@ class TradeoffCard(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.plot = _Plot()
-        self.note = label("label: weight memory", "hint")
+        self.note = label("", "hint")
         card = surface("card")
         inside = QVBoxLayout(card)
         inside.setContentsMargins(16, 12, 16, 8)
@@ -166,4 +172,6 @@ class TradeoffCard(QWidget):
         layout.addWidget(card)
 
     def show_shown(self, shown: Shown) -> None:
-        self.plot.show_tradeoff(tradeoff_of(shown))
+        found = tradeoff_of(shown)
+        self.plot.show_tradeoff(found)
+        self.note.setText(found.note if found is not None else "")

@@ -18,10 +18,12 @@ def figure_words(column: Column, cell: Cell) -> str:
     return NONE if cell.value is None else column.shown(cell.value)
 
 
-def below_words(row: Row, cell: Cell) -> str:
+def below_words(column: Column, row: Row, cell: Cell) -> str:
     """What stands under the figure."""
     if cell.value is None:
-        return cell.reason
+        # These are against the baseline: there is nothing to be measured of itself.
+        itself = row.is_baseline and column.id in ("agreement", "kl") and cell.reason == "not measured"
+        return "baseline" if itself else cell.reason
     if row.is_baseline:
         return "baseline"
     if cell.ratio is not None and math.isfinite(cell.ratio):
