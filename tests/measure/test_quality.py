@@ -21,7 +21,14 @@ from workbench.core.artifact import FileEntry, Machine, PlanModel, Provenance, S
 from workbench.core.errors import BadInputError, CancelledError
 from workbench.core.home import Home
 from workbench.core.measure.quality import QualityRecord
-from workbench.measure.quality import QualityEvent, QualityOptions, TaskOptions, run_quality
+from workbench.measure.quality import (
+    QualityEvent,
+    QualityOptions,
+    QualityTarget,
+    TaskOptions,
+    run_quality,
+    score_targets,
+)
 
 pytestmark = pytest.mark.slow
 LENGTH = 40
@@ -181,6 +188,8 @@ def test_what_cannot_be_asked_is_refused_before_anything_starts(
     with pytest.raises(BadInputError):
         run(home, [good], options.model_copy(update={"text": "/absent.txt"}))
     with pytest.raises(BadInputError):
+        run(home, [good], options.model_copy(update={"prompts": ("Hello", " ")}))
+    with pytest.raises(BadInputError):
         run_quality(home, [good], {good: "s1"}, engines["torch"], options, environ={})
     assert not (home.cache / "quality").exists()
 
@@ -199,3 +208,21 @@ def test_without_modelopt_a_simulated_precision_is_a_failure_in_words(
         pytest.skip("this interpreter holds ModelOpt")
     assert records[1].subject == "sim-fp8" and records[1].kind == "simulated"
     assert records[1].failure.code in ("no-environment", "not-started", "import-failed")
+
+
+def test_one_folder_is_scored_with_two_settings(
+    home: Home, engines: dict[str, Path], options: QualityOptions, tmp_path: Path
+) -> None:
+    good = engines["good"]
+    targets = [QualityTarget("s1", good), QualityTarget("s2", good, ("precision.kv_cache=int8",))]
+    folder = tmp_path / "scores"
+    asked = options.model_copy(update={"tasks": (), "prompts": ("Hi",)})
+    records = score_targets(home, targets, 1, asked, environ=dict(os.environ), folder=folder)
+    assert [(record.subject, record.baseline, record.failure) for record in records] == [
+        ("s1", "s2", None),
+        ("s2", "s2", None),
+    ]
+    told = [json.loads((folder / name / "scores.json").read_text("utf-8"))["settings"] for name in ("s1", "s2")]
+    assert told[0]["kv_cache_precision"] != told[1]["kv_cache_precision"]
+    with pytest.raises(BadInputError):
+        score_targets(home, [QualityTarget("s1", good), QualityTarget("s1", good)], 0, asked, environ={})

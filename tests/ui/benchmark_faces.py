@@ -211,7 +211,7 @@ def benchmark_faces(window: Window, settle: Callable[[Window], None]) -> Iterato
             yield shown(f"{tab}, drawer {drawer}")
     page.result.show_pane("ab")
     yield shown("A/B")
-    page._baseline = other
+    page.keeping.baseline = other
     page.result.show_pane("baseline")
     yield shown("against a baseline")
     page.result.show_pane("numbers")

@@ -59,7 +59,7 @@ def settle(window: Window, least_s: float = _LEAST_S) -> None:
     while (now := time.monotonic()) < began + least_s or (now < began + _MOST_S and now - calm < _CALM_S):
         QApplication.processEvents()
         if window.session.tasks.busy:
-            calm = now
+            calm = time.monotonic()  # not `now`: a slow turn of events would count as calm
         time.sleep(0.005)
     for _ in range(4):  # of words that came last: a layout that grows asks the one around it
         QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)

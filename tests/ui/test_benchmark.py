@@ -218,6 +218,8 @@ def test_start_measures_shows_and_keeps(page: BenchmarkPage, qtbot: QtBot, engin
     assert [one.completed for one in again.figures] == [40] * 4
     assert again.figures[0].output_tok_s == pytest.approx(view.figures[0].output_tok_s, rel=1e-3)
     assert view.head.command[:2] == ("workbench", "bench")
+    events = [event.text for event in page.session.telemetry.events()]
+    assert events[-3:] == [*(f"benchmark: {one.name} loaded" for one in view.head.subjects), "benchmark done"]
 
 
 @pytest.mark.slow
@@ -251,6 +253,14 @@ def test_a_folder_that_is_no_engine_brings_the_form_back(page: BenchmarkPage, qt
     qtbot.waitUntil(lambda: not page.model.running, timeout=WAIT_MS)
     assert page.stack.currentWidget() is page.setup and page.failure_box.isVisibleTo(page)
     assert page.model.failure is not None
+
+
+def test_nothing_is_measured_beside_another_measurement(page: BenchmarkPage) -> None:
+    fill(page, [Chosen(Path("/e/a"), "A")])
+    page.session.measuring = "A comparison"
+    page.setup.start()
+    assert not page.model.running and page.failure_box.isVisibleTo(page)
+    assert "A comparison is being measured" in page._failure.accessibleDescription()
 
 
 @pytest.mark.slow
@@ -306,6 +316,14 @@ def test_a_p99_of_few_values_has_their_number_beside_it(app_home: Home) -> None:
     for view, counts in ((few, [4, 8, 16, 32]), (many, [None] * 4)):
         column = next(c for c in columns_of(view) if c.title == "p99" and c.group == "Time to first token")
         assert [column.count(one) for one in view.figures] == counts
+
+
+def test_a_p99_9_is_told_of_a_thousand_requests_and_not_of_fewer() -> None:
+    view = view_of(run_of(three()[:1], levels=(1.0, 8.0), rounds=50, repeats=3), Path())
+    column = next(c for c in columns_of(view) if c.title == "p99" and c.group == "Time to first token")
+    few, many = view.figures
+    assert (few.completed, many.completed) == (150, 1200)
+    assert column.note(few) == "" and column.note(many).startswith("p99.9: ")
 
 
 def test_what_is_not_reported_is_a_dash_and_no_zero(page: BenchmarkPage, qtbot: QtBot, app_home: Home) -> None:
@@ -380,14 +398,17 @@ def test_a_run_that_became_slower_is_told_against_its_baseline(
 ) -> None:
     before = keep(app_home, run_of(three()[:1], run_id="20261101-000000-before"))
     opened(qtbot, page, app_home, subjects=three()[:1], slower=1.3)
-    page._choosing = "baseline"
-    page._chosen_result(before)
+    page.keeping._choosing = "baseline"
+    page.keeping.take(before)
     idle(qtbot, page)
     rows = page.result.baseline.model.rows
     speed = next(row for row in rows if row.level == 2 and row.unit == "tok/s")
     assert speed.kind == "regressed" and speed.ratio is not None
     assert speed.ratio.value == pytest.approx(1 / 1.3, rel=0.02)
     assert "regressed" in page.result.baseline.said.text()
+    assert page.result.baseline.other.text() == "Another baseline\N{HORIZONTAL ELLIPSIS}"
+    page.result.baseline.other.click()
+    assert page.keeping.results.isVisible() and page.keeping._choosing == "baseline"
 
 
 def test_a_baseline_that_asked_for_something_else_is_refused_in_words(
@@ -395,7 +416,7 @@ def test_a_baseline_that_asked_for_something_else_is_refused_in_words(
 ) -> None:
     before = keep(app_home, run_of(three()[:1], run_id="20261101-000000-before", workload=WORKLOADS["code"]))
     opened(qtbot, page, app_home, subjects=three()[:1])
-    page._baseline = before
+    page.keeping.baseline = before
     page.result.show_pane("baseline")
     idle(qtbot, page)
     assert not page.result.baseline.table.isVisibleTo(page)
@@ -407,7 +428,7 @@ def test_a_baseline_that_asked_for_something_else_is_refused_in_words(
 def test_a_result_is_exported(page: BenchmarkPage, qtbot: QtBot, app_home: Home, tmp_path: Path, kind: str) -> None:
     opened(qtbot, page, app_home)
     path = tmp_path / f"result.{kind}"
-    page.export(path)
+    page.keeping.export(path)
     idle(qtbot, page)
     data = path.read_bytes()
     assert data.startswith(b"%PDF") if kind == "pdf" else b"INT4 OpenVINO" in data
@@ -447,8 +468,8 @@ def test_all_results_are_listed_newest_first_and_opened(page: BenchmarkPage, qtb
     keep(app_home, run_of(three()[:1], run_id="20261101-000000-first", status="stopped"))
     damaged = keep(app_home, run_of(three()[:1], run_id="20261102-000000-second"))
     (damaged / "run.json").write_text("{}")
-    page.ask_results()
-    dialog = page.results
+    page.keeping.ask_results()
+    dialog = page.keeping.results
     qtbot.waitUntil(lambda: len(dialog.model.rows) == 2, timeout=WAIT_MS)
     by_id = {kept.id: kept for kept in dialog.model.rows}
     assert by_id["20261102-000000-second"].problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from workbench.core.measure.comparison_file import load_comparison
 from workbench.core.report.json_report import read_json
 from workbench.measure import events as ev
 from workbench.ui.models.comparing import Comparing
-from workbench.ui.models.comparison_view import fold, make_shown, missed_words, view_of
+from workbench.ui.models.comparison_view import Known, fold, make_shown, missed_words, view_of
 from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.compare.curves import throughput_chart, user_speed_chart
 from workbench.ui.pages.compare.matrix.table import MatrixModel, MatrixTable
 from workbench.ui.pages.compare.matrix.tradeoff import tradeoff_of
 from workbench.ui.pages.compare.page import CURVES, MATRIX, PROMPTS, QUALITY, SETTINGS, ComparePage
+from workbench.ui.pages.engines import EnginesPage
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
 from workbench.ui.widgets.marker import variant_colour
@@ -117,6 +119,25 @@ def test_curves_have_the_figures_and_the_front() -> None:
     fastest = {(round(dot.x, 6), round(dot.y or 0, 6)) for dot in by_speed.lines[2].dots}
     assert {(round(x, 6), round(y, 6)) for x, y in by_speed.front} == fastest, "INT4 beats the others at every level"
     assert user_speed_chart(shown).lines[0].dots[0].x == pytest.approx(100, rel=0.01), "1000 ms by 10 ms"
+
+
+def test_what_was_computed_before_is_not_computed_again_and_is_the_same() -> None:
+    whole, known = made.comparison(), Known()
+    assert whole.run is not None
+    fewer = replace(whole, run=replace(whole.run, points=whole.run.points[:-2]))
+    first = make_shown(fewer, made.three(), None, known, running=True)
+    second = make_shown(whole, made.three(), None, known)
+    fresh = make_shown(whole, made.three(), None)
+    assert first is not None
+    assert second is not None
+    assert fresh is not None
+    assert second.matrix == fresh.matrix
+    assert second.diffs == fresh.diffs
+    assert first.matrix != second.matrix
+    assert first.figures[0] is second.figures[0]
+    assert first.figures[-1] is not second.figures[-1], "there are more points of it"
+    assert first.statements == ()
+    assert second.statements == fresh.statements != ()
 
 
 def test_nothing_measured_is_no_curve_and_no_trade_off() -> None:
@@ -298,6 +319,25 @@ def test_engines_are_added_by_the_engines_page(
     page.model.start_with([])
     settle(window)
     assert page.stack.currentIndex() == 0
+
+
+def test_the_engines_page_opens_compare_with_the_chosen(open_window: OpenWindow, app_home: Home, qtbot: QtBot) -> None:
+    for name in ("tiny-int8", "tiny-fp16"):
+        make_engine_folder(app_home.make().artifacts / "engines" / name, name)
+    window = open_window(*COMPARE, size=(1280, 800))
+    engines = window.page("engines")
+    assert isinstance(engines, EnginesPage)
+    window.show_page("engines")
+    qtbot.waitUntil(lambda: engines.filter.rowCount() == 2 and engines.rows.complete)
+    engines.table.selectAll()
+    assert engines.compare_button.isEnabled()
+    engines.compare_button.click()
+    page = page_of(window)
+    assert window.stack.currentWidget() is page
+    qtbot.waitUntil(lambda: len(page.model.chips) == 2)
+    chosen = [str(row.path) for row in engines.table.current_rows()]
+    assert [subject.path for subject in page.model.chips] == chosen
+    settle(window)
 
 
 # -- prompts
@@ -498,6 +538,8 @@ def test_the_form_asks_only_what_makes_sense(show: Show) -> None:
     assert math.isclose(found.price.per_hour, 2.5)
     form.tasks.setText("arc.jsonl")
     assert "whole path" in form.problem.text()
+    assert nameless(form) == []
+    assert cut_off(form) == []
     form.reject()
 
 
@@ -518,7 +560,7 @@ def measured(open_window: OpenWindow, engines: list[Path], qtbot: QtBot) -> Comp
     window.show_page("compare")
     page = page_of(window)
     window.session.events.compare_with.emit(engines)
-    qtbot.waitUntil(lambda: len(page.model.chips) == 2)
+    qtbot.waitUntil(lambda: page.model.shown is not None and len(page.model.shown.variants) == 2)
     return page
 
 
@@ -603,6 +645,21 @@ def test_a_variant_that_cannot_be_loaded_is_shown_as_such(measured: ComparePage,
 
 
 @pytest.mark.slow
+def test_a_measurement_that_cannot_begin_says_why(measured: ComparePage, engines: list[Path], qtbot: QtBot) -> None:
+    page = measured
+    (engines[1] / "provenance.json").unlink()
+    ask(page, "1")
+    qtbot.waitUntil(lambda: not page.model.running, timeout=30_000)
+    settle(page.window())  # type: ignore[arg-type]
+    assert page.failure_box.isVisible()
+    assert str(engines[1]) in page.failure.accessibleDescription()
+    assert cut_off(page.window()) == []
+    page.close_failure.click()
+    assert not page.failure_box.isVisible()
+    assert page.measure_button.isVisible()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_a_prompt_is_put_to_all(measured: ComparePage, qtbot: QtBot, together: bool) -> None:
     page = measured
@@ -614,7 +671,7 @@ def test_a_prompt_is_put_to_all(measured: ComparePage, qtbot: QtBot, together: b
     streamed: list[str] = []
     page.model.text.connect(lambda subject, prompt, text: streamed.append(subject))
     tab.edit.setText("Count to three.")
-    qtbot.keyClick(tab.edit, Qt.Key.Key_Return)
+    QTest.keyClick(tab.edit, Qt.Key.Key_Return)
     assert not tab.run_button.isEnabled()
     qtbot.waitUntil(lambda: not page.model.running, timeout=60_000)
     settle(page.window())  # type: ignore[arg-type]

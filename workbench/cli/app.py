@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.cli import app_engines, app_jobs, app_measure, app_run
+from workbench.cli import app_endpoint, app_engines, app_jobs, app_measure, app_run
 from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, UntilOption
 
 # Plain help on purpose: importing Rich for it would take as long again as importing typer.
@@ -204,6 +204,7 @@ app.add_typer(app_run.app)
 app.add_typer(app_measure.app)
 app.add_typer(app_engines.app, name="engines")
 app.add_typer(app_jobs.app, name="jobs")
+app.add_typer(app_endpoint.app, name="endpoint")
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ class AnswerRecord(Figures, BaseModel):
                 )
                 for event, chunk in zip(tokens, chunks, strict=False)
             ),
-            count_source=count_source,
+            count_source=(end.count_source if end is not None else None) or count_source,
             usage=end.usage if end is not None else None,
             engine_timings_ms=dict(end.timings) if end is not None else {},
             sampling=sampling,

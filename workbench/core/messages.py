@@ -121,6 +121,12 @@ class Tokens(Message):
     text: str
     ids: list[int] = Field(default_factory=list)
     logprobs: list[float] | None = None
+    count: int | None = None
+    """How many tokens, where the engine does not report their ids."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids) if self.ids or self.count is None else self.count
 
 
 class Usage(BaseModel):
@@ -142,6 +148,10 @@ class Finished(Message):
     """Engine-side, in milliseconds, as far as the engine reports them."""
     message: str = ""
     """With reason `error`: what was wrong with the request."""
+    counts: list[int] | None = None
+    """Token counts of all its responses in order, where they were guessed while it ran and are known by now."""
+    count_source: Literal["engine ids", "server usage"] | None = None
+    """Where the counts are from; None: the ids."""
 
 
 class Counted(Message):
@@ -168,6 +178,8 @@ class Stats(Message):
     kv_blocks_reused_since_load: int | None = None
     """How often a block was matched and reused since the engine was loaded: a counter, and no part of the pool."""
     kv_blocks_total: int | None = None
+    kv_share: float | None = None
+    """Of the KV cache in use, 0 to 1, where a server reports no blocks."""
     requests_active: int | None = None
     requests_queued: int | None = None
     batch: int | None = None

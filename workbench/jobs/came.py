@@ -4,7 +4,9 @@ objects of their own the collector of cycles would walk over all of them again a
 
 from __future__ import annotations
 
+import itertools
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from workbench.core.messages import Tokens
@@ -33,6 +35,8 @@ class Came:
         self._arrived_s, self._told_s = array("d"), array("d")
         self._ends = array("q")
         """For each response, how many token ids there are up to its end."""
+        self._counted = array("q")
+        """The same for tokens, which a server may count without telling their ids."""
         self._ids = array("q")
         self._logprobs = array("d")
         self._logprob_ends = array("q")
@@ -43,7 +47,7 @@ class Came:
 
     @property
     def tokens(self) -> int:
-        return len(self._ids)
+        return self._counted[-1] if self._counted else 0
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -62,7 +66,9 @@ class Came:
         """Take a response that arrived at `now_s`. Raises OverflowError, and takes nothing, for ids over 63 bits."""
         # All that can fail comes first, so that the columns stay even.
         ids, logprobs = array("q", event.ids), array("d", event.logprobs or ())
+        counted = self.tokens + event.tokens
         self._ids.extend(ids)
+        self._counted.append(counted)
         self._ends.append(len(self._ids))
         self._logprobs.extend(logprobs)
         held = len(self._logprobs)
@@ -70,6 +76,11 @@ class Came:
         self._arrived_s.append(now_s)
         self._told_s.append(event.t)
         self._texts.append(event.text)
+
+    def recount(self, counts: Sequence[int]) -> None:
+        """Set the token counts right, one for each response; any other number of counts changes nothing."""
+        if len(counts) == len(self):
+            self._counted = array("q", itertools.accumulate(counts))
 
     def event(self, number: int) -> Tokens:
         """A response as the message that it was."""
@@ -85,11 +96,12 @@ class Came:
             text=self._texts[number],
             ids=self._ids[first : self._ends[number]].tolist(),
             logprobs=logprobs,
+            count=None if self._ends[number] > first else self.chunk(number).tokens or None,
         )
 
     def chunk(self, number: int) -> Chunk:
         """When a response arrived and how many tokens it carried."""
-        return Chunk(self._arrived_s[number], self._ends[number] - (self._ends[number - 1] if number else 0))
+        return Chunk(self._arrived_s[number], self._counted[number] - (self._counted[number - 1] if number else 0))
 
     def chunks(self, first: int = 0, end: int | None = None) -> tuple[Chunk, ...]:
         return tuple(self.chunk(number) for number in range(first, min(len(self), len(self) if end is None else end)))
@@ -102,5 +114,5 @@ class Came:
         if began is None:
             return News(end, "".join(self._texts[first:]), 0, None, None)
         last = next(number for number in range(end - 1, began - 1, -1) if self.chunk(number).tokens)
-        tokens = self._ends[-1] - (self._ends[first - 1] if first else 0)
+        tokens = self._counted[-1] - (self._counted[first - 1] if first else 0)
         return News(end, "".join(self._texts[first:]), tokens, self.chunk(began), self._arrived_s[last])

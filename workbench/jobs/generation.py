@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from workbench.core import metrics
+from workbench.core.answer import CountSource
 from workbench.core.errors import BadInputError, Failure, StepFailedError
 from workbench.core.figures import Figures
 from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
@@ -43,7 +44,9 @@ class Answer(Figures):
     t0_s: float
     """Monotonic time at which the request was handed to the transport."""
     chunks: tuple[Chunk, ...]
-    """Every response's time and token count; tokens are counted by the engine's ids."""
+    """Every response's time and token count."""
+    count_source: CountSource | None = "engine ids"
+    """Where the token counts are from; None: nothing counted them, and a response is taken for one token."""
 
     @property
     def output_tokens(self) -> int:
@@ -184,6 +187,7 @@ class Generation:
             engine_timings_ms=dict(end.timings),
             t0_s=self.t0_s,
             chunks=came.chunks(),
+            count_source=end.count_source or ("engine ids" if came.ids or not came.tokens else None),
         )
 
     # What the client's reader does
@@ -200,12 +204,14 @@ class Generation:
                         code=BAD_REQUEST,
                         what=event.message or "The engine refused the request without saying why.",
                     )
+                if event.counts is not None:
+                    self._came.recount(event.counts)
                 self._end = event
                 self._done.set()
                 ended = True
-            elif event.ids or event.text:
+            elif event.tokens or event.text:
                 most = self.sampling.max_tokens + _EXTRA_EVENTS
-                if self._came.tokens + len(event.ids) > most or len(self._came) >= most:
+                if not 0 <= event.tokens <= most - self._came.tokens or len(self._came) >= most:
                     return False
                 if not all(0 <= token < _ID_END for token in event.ids):
                     return False

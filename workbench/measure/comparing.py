@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from workbench.core.measure.comparison_file import (
 )
 from workbench.core.measure.load import Load
 from workbench.core.measure.quality import QualityRecord
+from workbench.core.measure.quality_options import QualityOptions, simulated_id
 from workbench.core.measure.record import RunRecord, Subject
 from workbench.core.measure.workload import Workload
 from workbench.core.messages import Sampling
@@ -40,7 +40,7 @@ from workbench.measure.events import (
     SubjectFailed,
     SubjectKnown,
 )
-from workbench.measure.quality import QualityEvent, QualityOptions, run_quality, simulated_id
+from workbench.measure.quality import QualityEvent, QualityTarget, score_targets
 from workbench.measure.running import RunRequest, new_id, run_bench
 from workbench.measure.subjects import Asked, Opened, describe, unique_names
 from workbench.measure.surroundings import read_environment
@@ -183,22 +183,19 @@ class _Comparing:
         request = self._request
         if request.quality is None:
             return
-        paths = [asked.path for asked in request.engines]
-        failed = {one.path for one in self._head.subjects if one.failure is not None}
-        baseline = paths[request.baseline]
-        scored = [path for path in dict.fromkeys(paths) if str(path) not in failed or path == baseline]
-        ids = {asked.path: f"s{n}" for n, asked in reversed(list(enumerate(request.engines, 1)))}
-        overrides: Mapping[Path, tuple[str, ...]] = {asked.path: asked.overrides for asked in request.engines}
+        failed = {one.id for one in self._head.subjects if one.failure is not None}
+        targets = [QualityTarget(f"s{n}", asked.path, asked.overrides) for n, asked in enumerate(request.engines, 1)]
+        # The others are held against the baseline, so it is tried in any case.
+        scored = [one for one in targets if one.subject not in failed or one.subject == self._head.baseline]
+        baseline = [one.subject for one in scored].index(self._head.baseline)
         try:
-            run_quality(
+            score_targets(
                 self._home,
                 scored,
-                ids,
                 baseline,
                 request.quality,
                 environ=os.environ,
                 folder=self._folder / "quality",
-                overrides=overrides,
                 on_event=self._hear_quality,
                 stop=self._stop,
             )
@@ -256,7 +253,3 @@ def _refuse(request: CompareRequest) -> None:
 def _title(subjects: tuple[Subject, ...]) -> str:
     models = list(dict.fromkeys(subject.model for subject in subjects if subject.model))
     return models[0] if len(models) == 1 else ", ".join(subject.name for subject in subjects)
-
-
-def failure_words(failure: Failure) -> str:
-    return f"{failure.what} {failure.evidence}".strip()

@@ -16,12 +16,8 @@ from workbench.core.measure.comparison_file import COMPARISON_FILE, load_compari
 from workbench.core.measure.record import RunRecord
 from workbench.core.measure.run_file import RUN_FILE, load_head, load_run
 from workbench.core.report.build import report_of_comparison, report_of_runs
-from workbench.core.report.csv_report import write_csv
-from workbench.core.report.html import write_html
-from workbench.core.report.importers import read_foreign
-from workbench.core.report.json_report import write_json
+from workbench.core.report.importers import import_file
 from workbench.core.report.model import Report
-from workbench.core.report.pdf import write_pdf
 
 SUFFIXES = (".html", ".pdf", ".json", ".csv")
 
@@ -83,14 +79,14 @@ def load_kept(kept: Kept) -> RunRecord | Comparison:
 
 def report_of(result: RunRecord | Comparison, *, foreign: Sequence[Path] = (), price: Price | None = None) -> Report:
     """The report of one result; `foreign`: files of other tools. Raises BadInputError."""
-    taken = [read_foreign(path) for path in foreign]
+    taken = [one for path in foreign for one in import_file(path)]
     if isinstance(result, Comparison):
         if price is not None:
             result = Comparison(
                 result.head.model_copy(update={"price": price}), result.run, result.quality, result.answers
             )
-        return report_of_comparison(result, created_at=time.time(), foreign=taken)
-    return report_of_runs([result], created_at=time.time(), foreign=taken, price=price)
+        return report_of_comparison(result, created_at=time.time(), foreign=taken, intervals=True)
+    return report_of_runs([result], created_at=time.time(), foreign=taken, price=price, intervals=True)
 
 
 def check_report_paths(paths: Sequence[Path]) -> None:
@@ -111,11 +107,7 @@ def check_report_paths(paths: Sequence[Path]) -> None:
 def write_report(report: Report, path: Path) -> None:
     """By the path's ending; readers see the old file or the new one. Raises BadInputError when it cannot be written."""
     check_report_paths([path])
-    suffix = path.suffix.lower()
-    if suffix == ".pdf":
-        data = write_pdf(report)
-    else:
-        data = {".html": write_html, ".json": write_json, ".csv": write_csv}[suffix](report).encode("utf-8")
+    data = _bytes(report, path.suffix.lower())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         temporary.write_bytes(data)
@@ -123,6 +115,25 @@ def write_report(report: Report, path: Path) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise BadInputError("The report cannot be written.", evidence=str(error), code="not-written") from error
+
+
+def _bytes(report: Report, suffix: str) -> bytes:
+    # The writers' libraries take a while to import, and a run needs none of them.
+    if suffix == ".pdf":
+        from workbench.core.report.pdf import write_pdf
+
+        return write_pdf(report)
+    if suffix == ".html":
+        from workbench.core.report.html import write_html
+
+        return write_html(report).encode("utf-8")
+    if suffix == ".json":
+        from workbench.core.report.json_report import write_json
+
+        return write_json(report).encode("utf-8")
+    from workbench.core.report.csv_report import write_csv
+
+    return write_csv(report).encode("utf-8")
 
 
 def _folders(parent: Path, file: str) -> list[Path]:

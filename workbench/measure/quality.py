@@ -117,6 +117,12 @@ def score_targets(
     """As `run_quality`, and the same folder may be there more than once with other runtime settings. `baseline` is
     the number of a target, from 0."""
     options = options or QualityOptions()
+    if len({target.subject for target in targets}) < len(targets):
+        raise BadInputError(
+            "Two subjects to score have the same id.",
+            evidence=", ".join(target.subject for target in targets),
+            code="same-id",
+        )
     material = read_material(options)
     place = folder or home.cache / "quality" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)

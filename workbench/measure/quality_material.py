@@ -36,6 +36,11 @@ def read_material(options: QualityOptions) -> Material:
     path = expanded(options.text) if options.text else resource(EVALUATION_FILE)
     text = read_evaluation(path, options.passages)
     tasks = _distinct([read_task(each) for each in options.tasks])
+    for number, prompt in enumerate(options.prompts, 1):
+        if not prompt.strip():
+            raise BadInputError(
+                f"Prompt {number} to compare answers on is empty.", fix="Leave it out.", code="no-prompt"
+            )
     prompts = [Text(name=f"prompt-{n}", text=prompt) for n, prompt in enumerate(options.prompts, 1)]
     questions = Questions(
         passages=text.passages,

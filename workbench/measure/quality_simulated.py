@@ -52,7 +52,7 @@ def simulation(
     environment = choose_environment(_modelopt(), home, environ)
     settings = {
         "precision": precision,
-        "calibration": {"samples": calibration_samples, "length": 256, "batch_size": 1, "seed": 0},
+        "calibration": {"samples": calibration_samples, "length": 256, "batch_size": 8, "seed": 0},
     }
     spec = StepSpec(
         worker="modelopt.simulate",

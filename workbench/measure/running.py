@@ -263,6 +263,9 @@ class _Run:
         append_point(self._folder, point)
         self._points.append(point)
         self._listen(PointDone(point))
+        again = prompts.note_for(len(point.requests)) if opened.subject.settings.get("prefix_caching") == "on" else ""
+        if again:
+            self._note(again)
         self._learn(slot, opened)
         gone = opened.client.failure
         if gone is not None and not self._stop.is_set():

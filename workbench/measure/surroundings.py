@@ -63,7 +63,7 @@ class SideReader:
             t_s=self._clock(),
             kv_blocks_used=used,
             kv_blocks_total=total,
-            kv_share=used / total if used is not None and total else None,
+            kv_share=used / total if used is not None and total else stats.kv_share if stats is not None else None,
             requests_active=stats.requests_active if stats is not None else None,
             requests_queued=stats.requests_queued if stats is not None else None,
             gpu_memory_bytes=_sum(gpus, lambda gpu: gpu.used_bytes),

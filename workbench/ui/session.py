@@ -129,6 +129,8 @@ class Session:
     state: State
     events: Events = field(default_factory=Events)
     host: HostSpec = field(default_factory=read_host)
+    measuring: str = ""
+    """What is being measured now, in words; empty: nothing. Two measurements at once would falsify each other."""
     _room: EngineRoom | None = None
     _telemetry: Telemetry | None = None
     _telemetry_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

@@ -168,3 +168,16 @@ def test_what_is_not_a_number_is_wrong_and_differences_are_paired(tmp_path: Path
     same = task_scores(task, TaskResult(name="arc", choices=good), TaskResult(name="arc", choices=good))
     assert same[0].difference is not None and same[0].difference.value == 0.0
     assert same[0].difference.low < 0 < same[0].difference.high  # type: ignore[operator]
+
+
+def test_the_interval_of_a_paired_difference_is_that_of_agresti_and_min(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "".join(f"q{n},1,2,3,4,A\n" for n in range(100)))
+    task = read_task(TaskOptions(path=path))
+    right, wrong = (ChoiceResult(logprobs=scores, tokens=(1,) * 4) for scores in ((0.0, -1, -1, -1), (-1, 0.0, -1, -1)))
+    ours = TaskResult(name="a", choices=(right,) * 70 + (wrong,) * 30)
+    theirs = TaskResult(name="a", choices=(right,) * 60 + (wrong,) * 10 + (right,) * 5 + (wrong,) * 25)
+    (score,) = task_scores(task, ours, theirs)
+    # 10 gained, 5 lost: (10.5 - 5.5) / 102 = 0.0490 with an error of sqrt(16 - 25 / 102) / 102 = 0.0389
+    assert score.difference is not None and score.difference.value == pytest.approx(0.05)
+    assert score.difference.low == pytest.approx(0.0490 - 1.96 * 0.0389, abs=1e-3)
+    assert score.difference.high == pytest.approx(0.0490 + 1.96 * 0.0389, abs=1e-3)

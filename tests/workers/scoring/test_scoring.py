@@ -193,3 +193,21 @@ def test_logits_are_held_for_a_bounded_number_of_positions() -> None:
     assert chunk_positions(49_152) * 49_152 * 4 <= 64 << 20
     assert chunk_positions(150_000) * 150_000 * 4 <= 64 << 20
     assert chunk_positions(100) == 512
+
+
+def test_a_prompt_that_does_not_fit_is_left_out_and_said(tmp_path: Path) -> None:
+    model = Bigram(table(1))
+    model.max_seq_len = 8
+    scores = run(model, tmp_path / "s")
+    assert [prompt.name for prompt in scores.prompts] == ["p"]
+    assert any("prompt q of 3 tokens" in warning for warning in scores.warnings)
+
+
+def test_the_baselines_log_probabilities_are_a_row_a_token(tmp_path: Path) -> None:
+    logits = table(1)
+    run(Bigram(logits), tmp_path / "s")
+    stored = np.load(tmp_path / "s" / LOGPROBS_FILE, allow_pickle=False)
+    sequences = Sequences.model_validate_json((tmp_path / "s" / "sequences.json").read_text())
+    before = [token for p in sequences.prompts for token in p.ids[p.prompt_tokens - 1 : -1]]
+    assert stored.dtype == np.float32 and stored.shape == (len(before), END + 1)
+    assert np.allclose(stored, log_p(logits)[before], atol=1e-5)

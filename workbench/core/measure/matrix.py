@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.core.measure.comparison import Comparison, Price
+from workbench.core.measure.cost import per_million
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.figures import PointFigures, pooled_figures
 from workbench.core.measure.quality import QualityRecord
@@ -98,19 +99,23 @@ class _Facts:
 _Value = tuple[float | None, str, tuple[float, ...], Estimate | None]
 
 
-def make_matrix(comparison: Comparison) -> Matrix:
-    """All figures that any variant has; a column that no variant has is left out."""
+def make_matrix(comparison: Comparison, known: Mapping[tuple[str, float], PointFigures] | None = None) -> Matrix:
+    """All figures that any variant has; a column that no variant has is left out.
+
+    `known`: figures by subject and level that were computed already; all of the run's, when it is given.
+    """
     head = comparison.head
     levels = _levels(comparison)
     columns = _columns(comparison, levels)
-    facts = [_facts(comparison, subject) for subject in head.subjects]
+    facts = [_facts(comparison, subject, known) for subject in head.subjects]
     base = next((one for one in facts if one.subject.id == head.baseline), None)
     made: list[tuple[Column, list[Cell]]] = []
     for column, value in columns:
         cells = [_cell(value(one)) for one in facts]
         if all(cell.value is None for cell in cells):
             continue
-        made.append((_fitted(column, cells), _against(column, cells, facts, base)))
+        fitted = _fitted(column, cells)
+        made.append((fitted, _against(fitted, cells, facts, base)))
     rows = tuple(
         Row(one.subject, tuple(cells[place] for _, cells in made), one.subject.id == head.baseline)
         for place, one in enumerate(facts)
@@ -123,23 +128,26 @@ def _levels(comparison: Comparison) -> tuple[float, ...]:
     return tuple(sorted({*comparison.head.load.levels, *(point.level for point in points)}))
 
 
-def _facts(comparison: Comparison, subject: Subject) -> _Facts:
+def _facts(comparison: Comparison, subject: Subject, known: Mapping[tuple[str, float], PointFigures] | None) -> _Facts:
     head = comparison.head
     points = comparison.run.points_of(subject.id) if comparison.run is not None else ()
-    levels = {
-        level: pooled_figures(same, head.load.limits, fixed_output=head.workload.fixed_output)
-        for level in sorted({point.level for point in points})
-        if (same := [point for point in points if point.level == level])
-    }
+    if known is not None:
+        levels = {level: figures for (name, level), figures in known.items() if name == subject.id}
+    else:
+        levels = {
+            level: pooled_figures(same, head.load.limits, fixed_output=head.workload.fixed_output)
+            for level in sorted({point.level for point in points})
+            if (same := [point for point in points if point.level == level])
+        }
     base = comparison.baseline
-    known = bool(base.tokenizer and subject.tokenizer)
+    told = bool(base.tokenizer and subject.tokenizer)
     tokens_in, tokens_out = head.workload.input.mean, head.workload.output.mean
     return _Facts(
         subject=subject,
         levels=levels,
         quality=comparison.quality_of(subject.id),
         price=head.price,
-        comparable=not known or base.tokenizer == subject.tokenizer,
+        comparable=not told or base.tokenizer == subject.tokenizer,
         sequence_tokens=tokens_in + tokens_out if tokens_in and tokens_out else None,
     )
 
@@ -326,7 +334,7 @@ def _cost(facts: _Facts) -> _Value:
     speeds = [figures.output_tok_s for figures in facts.levels.values() if figures.output_tok_s and figures.completed]
     if facts.price is None or not speeds:
         return None, _unmeasured(facts) or "not measured", (), None
-    return facts.price.per_hour / (max(speeds) * 3600) * 1e6, "", (), None
+    return per_million(facts.price.per_hour, max(speeds)), "", (), None
 
 
 def _cell(value: _Value) -> Cell:
@@ -363,7 +371,7 @@ def _against(column: Column, cells: list[Cell], facts: list[_Facts], base: _Fact
         for cell, one in zip(cells, facts, strict=True)
         if cell.value is not None and (one.comparable or not by_tokens)
     ]
-    best = (min(fair) if column.better == "lower" else max(fair)) if len(fair) > 1 else None
+    best = (min(fair) if column.better == "lower" else max(fair)) if len({*fair}) > 1 else None
     made = []
     for cell, one in zip(cells, facts, strict=True):
         if cell.value is None:

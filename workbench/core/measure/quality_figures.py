@@ -43,7 +43,9 @@ def share(value: float, stderr: float | None, count: int) -> Estimate:
     z2 = Z_95**2
     middle = (value + z2 / (2 * effective)) / (1 + z2 / effective)
     half = Z_95 * math.sqrt(value * (1 - value) / effective + z2 / (4 * effective**2)) / (1 + z2 / effective)
-    return Estimate(value=value, low=max(middle - half, 0.0), high=min(middle + half, 1.0), stderr=stderr, n=count)
+    low = 0.0 if value == 0.0 else max(middle - half, 0.0)
+    high = 1.0 if value == 1.0 else min(middle + half, 1.0)
+    return Estimate(value=value, low=low, high=high, stderr=stderr, n=count)
 
 
 def _normal(value: float, stderr: float | None, count: int, *, floor: float = -math.inf) -> Estimate:

@@ -81,18 +81,15 @@ def _chosen(scored: ChoiceResult, choices: Sequence[str], by_length: bool) -> in
 
 
 def _difference(ours: Sequence[bool], theirs: Sequence[bool]) -> Estimate:
+    """Difference of paired shares, with the interval of Agresti and Min (Statistics in Medicine 24, 2005): half a
+    question is added to each of the four cells, so that it is no point where few or no questions differ."""
+    count = len(ours)
     mean, stderr = ratio_of_sums((float(a) - float(b), 1.0) for a, b in zip(ours, theirs, strict=True))
-    if stderr is None:
-        return Estimate(value=mean, n=len(ours))
-    # With few or no questions that differ, the spread says nothing: a difference of one in n + 2 stays possible.
-    stderr_or_floor = max(stderr, 1.0 / ((len(ours) + 2) * math.sqrt(2.0)))
-    return Estimate(
-        value=mean,
-        low=max(mean - Z_95 * stderr_or_floor, -1.0),
-        high=min(mean + Z_95 * stderr_or_floor, 1.0),
-        stderr=stderr,
-        n=len(ours),
-    )
+    gained = sum(a and not b for a, b in zip(ours, theirs, strict=True)) + 0.5
+    lost = sum(b and not a for a, b in zip(ours, theirs, strict=True)) + 0.5
+    middle = (gained - lost) / (count + 2)
+    half = Z_95 * math.sqrt(gained + lost - (gained - lost) ** 2 / (count + 2)) / (count + 2)
+    return Estimate(value=mean, low=max(middle - half, -1.0), high=min(middle + half, 1.0), stderr=stderr, n=count)
 
 
 def final_number(text: str) -> str | None:

@@ -64,7 +64,7 @@ def _about_points(comparison: Comparison, found: Sequence[PointFigures]) -> Iter
         if figures.failure is not None:
             yield "error", f"{where}: {figures.failure.what}"
         if figures.client.bottleneck:
-            yield "warning", f"{where}: the client was the bottleneck: {figures.client.words}"
+            yield "warning", f"{where}: {figures.client.words}"
         if figures.failed:
             first = next(iter(figures.errors), "")
             yield (

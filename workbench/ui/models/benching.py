@@ -14,6 +14,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from workbench.core.errors import Failure
 from workbench.core.measure.record import RunRecord
 from workbench.ui.models.bench_view import Folding, Live, RunView, open_view
+from workbench.ui.models.bench_watch import BenchWatch
 from workbench.ui.session import Session
 
 if TYPE_CHECKING:
@@ -59,11 +60,18 @@ class Benching(QObject):
         """Measure; whether it is on its way. A run that still goes on is not replaced."""
         if self.running or self._closed:
             return False
+        if self._session.measuring:
+            what = f"{self._session.measuring} is being measured: two at once would falsify each other."
+            self.failed.emit(Failure(code="busy", what=what, fix="Wait for its end, or stop it first."))
+            return False
+        self._session.measuring = "A benchmark"
         self._number += 1
         number, stop, over = self._number, threading.Event(), threading.Event()
         self._stop, self._over = stop, over
         self.view, self.live, self.failure = None, Live(), None
         home, folding = self._session.home, Folding()
+        watch = BenchWatch(lambda: self._session.telemetry, number)
+        request = replace(request, when_loaded=watch.take)
 
         def listen(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the window is gone
@@ -76,6 +84,7 @@ class Benching(QObject):
                 run: RunRecord = run_bench(home, request, listen, stop)
                 return replace(folding.view, head=run.head) if folding.view is not None else None
             finally:
+                watch.close()
                 over.set()
 
         self._session.tasks.run(work, partial(self._end, number), partial(self._fail, number))
@@ -139,6 +148,7 @@ class Benching(QObject):
 
     def _over_with(self) -> None:
         self._stop = None
+        self._session.measuring = ""
         self.running_changed.emit(False)
         self._session.events.doing.emit("")
 

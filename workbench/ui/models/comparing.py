@@ -30,6 +30,7 @@ from workbench.measure.subjects import Asked, describe, unique_names
 from workbench.ui.models.comparison_view import (
     FIRST_LOAD,
     FIRST_WORKLOAD,
+    Known,
     Shown,
     blank_head,
     fold,
@@ -102,6 +103,7 @@ class Comparing(QObject):
         self._points = 0
         self._point: ev.PointBegan | None = None
         self._deriving = self._stale = False
+        self._known = Known()
         self._closed = False
         self._heard.connect(self._hear, Qt.ConnectionType.QueuedConnection)
 
@@ -319,7 +321,7 @@ class Comparing(QObject):
             return
         if isinstance(event, ev.ComparisonBegan):
             self.folder = event.folder
-            self.comparison = fold(None, event)
+            self.comparison, self._known = fold(None, event), Known()
             base = event.head.baseline
             others = tuple(subject for subject in event.head.subjects if subject.id != base)
             self.chips = (next(one for one in event.head.subjects if one.id == base), *others)
@@ -400,6 +402,7 @@ class Comparing(QObject):
     def show(self, comparison: Comparison, folder: Path | None = None) -> None:
         """Show a comparison that was measured."""
         self.comparison, self.folder, self.failure = comparison, folder, comparison.head.failure
+        self._known = Known()
         base = comparison.head.baseline
         first = [subject for subject in comparison.head.subjects if subject.id == base]
         self.chips = (*first, *(subject for subject in comparison.head.subjects if subject.id != base))
@@ -423,7 +426,7 @@ class Comparing(QObject):
             self._stale = True
             return
         self._deriving, self._stale = True, False
-        work = partial(make_shown, self.comparison, self.chips, self.folder)
+        work = partial(make_shown, self.comparison, self.chips, self.folder, self._known, running=self.running)
         self._session.tasks.run(work, self._derived, self._not_derived)
 
     def _derived(self, shown: Shown | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from workbench.core.answer import AnswerRecord
 from workbench.core.measure.answer_diff import AnswerDiff, answer_diff
 from workbench.core.measure.comparison import AnswerOf, Comparison, ComparisonHead, SettingsRow, settings_rows
 from workbench.core.measure.figures import PointFigures, pooled_figures
@@ -173,41 +174,93 @@ def title_of(chips: Sequence[Subject]) -> str:
     return models[0] if len(models) == 1 else ", ".join(subject.name for subject in chips)
 
 
-def make_shown(comparison: Comparison | None, chips: Sequence[Subject], folder: Path | None) -> Shown | None:
-    """Compute all that is shown; takes a while with many requests: not for the GUI thread."""
+class Known:
+    """What was computed before and holds still: while a comparison is measured only what is new costs time, since
+    the load generator wants the processor. For one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._figures: dict[tuple[str, float], tuple[tuple[PointRecord, ...], PointFigures]] = {}
+        self._diffs: dict[tuple[int, int, bool], tuple[AnswerRecord, AnswerRecord, AnswerDiff]] = {}
+
+    def figures(self, view: Comparison) -> dict[tuple[str, float], PointFigures]:
+        """Variants in the order of the chips, of each the levels from low to high."""
+        found = {}
+        for subject in view.head.subjects:
+            groups: dict[float, list[PointRecord]] = {}
+            for point in view.run.points_of(subject.id) if view.run is not None else ():
+                groups.setdefault(point.level, []).append(point)
+            for level in sorted(groups):
+                found[subject.id, level] = self._pooled(view, subject.id, level, tuple(groups[level]))
+        return found
+
+    def _pooled(self, view: Comparison, subject: str, level: float, points: tuple[PointRecord, ...]) -> PointFigures:
+        points_before, figures = self._figures.get((subject, level), ((), None))
+        same = len(points) == len(points_before) and all(a is b for a, b in zip(points, points_before, strict=True))
+        if figures is None or not same:
+            head = view.head
+            figures = pooled_figures(points, head.load.limits, fixed_output=head.workload.fixed_output)
+            self._figures[subject, level] = points, figures
+        return figures
+
+    def diff(self, base: AnswerRecord, answer: AnswerRecord, *, same_tokenizer: bool) -> AnswerDiff:
+        key = id(base), id(answer), same_tokenizer
+        before = self._diffs.get(key)
+        if before is not None and before[0] is base and before[1] is answer:
+            return before[2]
+        found = answer_diff(base, answer, same_tokenizer=same_tokenizer)
+        self._diffs[key] = base, answer, found  # which holds the records, so that their ids stay theirs
+        return found
+
+
+def make_shown(
+    comparison: Comparison | None,
+    chips: Sequence[Subject],
+    folder: Path | None,
+    known: Known | None = None,
+    *,
+    running: bool = False,
+) -> Shown | None:
+    """Compute all that is shown; takes a while with many requests: not for the GUI thread.
+
+    While it is `running`, what has to be known to judge the figures is not said yet.
+    """
     if not chips:
         return None
+    known = known or Known()
     view = view_of(comparison, chips)
-    known = {subject.id for subject in comparison.head.subjects} if comparison is not None else set()
-    variants = tuple(Variant(subject, slot, subject.id in known) for slot, subject in enumerate(chips))
+    there = {subject.id for subject in comparison.head.subjects} if comparison is not None else set()
+    figures = known.figures(view)
+    variants = tuple(Variant(subject, slot, subject.id in there) for slot, subject in enumerate(chips))
     return Shown(
         comparison=view,
         variants=variants,
-        matrix=make_matrix(view),
-        figures=_figures(view),
-        differing=settings_rows(chips),
+        matrix=make_matrix(view, figures),
+        figures=tuple(figures.values()),
+        differing=_differing(chips),
         settings=settings_rows(chips, everything=True),
-        diffs=_diffs(view),
-        statements=report_of_comparison(view, created_at=time.time()).statements if view.head.id else (),
+        diffs=_diffs(view, known),
+        statements=_statements(view) if view.head.id and not running else (),
         folder=folder,
     )
 
 
-def _figures(view: Comparison) -> tuple[PointFigures, ...]:
-    """Variants in the order of the chips, of each the levels from low to high."""
-    found = []
-    for subject in view.head.subjects:
-        groups: dict[float, list[PointRecord]] = {}
-        for point in view.run.points_of(subject.id) if view.run is not None else ():
-            groups.setdefault(point.level, []).append(point)
-        for level in sorted(groups):
-            found.append(
-                pooled_figures(groups[level], view.head.load.limits, fixed_output=view.head.workload.fixed_output)
-            )
-    return tuple(found)
+def _differing(chips: Sequence[Subject]) -> tuple[SettingsRow, ...]:
+    """What differs between those that were loaded; what a variant that reports nothing does not say differs not."""
+    silent = [not subject.settings for subject in chips]
+    return tuple(
+        row
+        for row in settings_rows(chips)
+        if any(row.missed)
+        or len({value for value, quiet in zip(row.values, silent, strict=True) if value is not None or not quiet}) > 1
+    )
 
 
-def _diffs(view: Comparison) -> dict[tuple[str, int], AnswerDiff]:
+def _statements(view: Comparison) -> tuple[Statement, ...]:
+    return report_of_comparison(view, created_at=time.time()).statements
+
+
+def _diffs(view: Comparison, known: Known) -> dict[tuple[str, int], AnswerDiff]:
     base = view.baseline
     own = {answer.prompt: answer.record for answer in view.answers if answer.subject == base.id}
     found = {}
@@ -217,7 +270,7 @@ def _diffs(view: Comparison) -> dict[tuple[str, int], AnswerDiff]:
             continue
         subject = next((one for one in view.head.subjects if one.id == answer.subject), None)
         same = subject is not None and same_ids(base, subject)
-        found[answer.subject, answer.prompt] = answer_diff(reference, answer.record, same_tokenizer=same)
+        found[answer.subject, answer.prompt] = known.diff(reference, answer.record, same_tokenizer=same)
     return found
 
 

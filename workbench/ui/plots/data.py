@@ -62,6 +62,8 @@ class Chart:
     y_title: str = ""
     x_kind: XKind = "levels"
     """levels: each x has a tick of its own, on a logarithmic axis when they are far apart."""
+    x_all: tuple[float, ...] = ()
+    """Of levels: those that have their place though nothing is measured there yet."""
     y_log: bool = False
     y_from_zero: bool = True
     x_words: Callable[[float], str] = field(default=words.level, compare=False)

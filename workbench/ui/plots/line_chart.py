@@ -59,6 +59,8 @@ class LineChart(QWidget):
         self._chart = chart
         if self._cross not in self.keys():
             self._cross = None
+        if not chart.nearest:
+            self._line = ""
         self.setAccessibleDescription(chart.summary())
         self._measure()
         self.update()

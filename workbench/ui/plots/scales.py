@@ -26,6 +26,7 @@ def x_axis(chart: Chart, start: float, end: float) -> Axis:
     values = sorted({dot.x for line in chart.lines for dot in line.dots if dot.y is not None})
     values = values or sorted({dot.x for line in chart.lines for dot in line.dots}) or [1.0]
     if chart.x_kind == "levels":
+        values = sorted({*values, *chart.x_all})
         return axis_for(values, start, end, ticks_at=values)
     if chart.x_kind == "log" and values[0] > 0:
         return axis_for(values, start, end, may_log=True, from_zero=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
+from PySide6.QtGui import QColor, QFontMetrics, QIcon, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from workbench.core.report.marks import is_filled, outline, shape_of, tone_of
-from workbench.ui.theme import theme
+from workbench.ui.theme import SMALL, text_font, theme
 
 SIZE = 9
 
@@ -44,6 +44,11 @@ def marker_icon(slot: int, size: int = 14, gap: int = 0) -> QIcon:
         drawn.setDevicePixelRatio(scale)
         found.addPixmap(drawn)
     return found
+
+
+def short_heading(name: str, width: int = 120) -> str:
+    """A variant's name for a heading of a table, with its middle left out where it is wider than `width` px."""
+    return QFontMetrics(text_font(SMALL, bold=True)).elidedText(name, Qt.TextElideMode.ElideMiddle, width)
 
 
 class Marker(QWidget):

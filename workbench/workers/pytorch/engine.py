@@ -172,7 +172,8 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
     model, device = loaded.model, loaded.device
     config = model.config.get_text_config()
     block_bytes, groups = _kv_block(config, settings.kv_block_tokens, model.dtype.itemsize)
-    blocks = _kv_blocks(settings, device, block_bytes)
+    longest = min((n for n in (getattr(config, "max_position_embeddings", None), settings.max_seq_len) if n), default=0)
+    blocks = _kv_blocks(settings, device, block_bytes, groups * _blocks(longest, settings.kv_block_tokens))
     kv_tokens = (blocks // groups) * settings.kv_block_tokens - 2  # the most that `_blocks` finds room for
     if kv_tokens < 4:
         raise WorkerError(
@@ -228,14 +229,20 @@ def _kv_block(config: Any, block_tokens: int, element_bytes: int) -> tuple[int, 
     return 2 * len(groups[0]) * block_tokens * heads * head_dim * element_bytes, len(groups)
 
 
-def _kv_blocks(settings: HostSettings, device: Any, block_bytes: int) -> int:
-    """How many blocks the pool gets. Raises WorkerError when that cannot be had."""
+def _kv_blocks(settings: HostSettings, device: Any, block_bytes: int, sequence_blocks: int) -> int:
+    """How many blocks the pool gets; `sequence_blocks`: what the longest sequence holds. Raises WorkerError when that
+    cannot be had.
+    """
     free = free_bytes(device)
     if device.type == "cuda" or "kv_fraction" in settings.model_fields_set:
         budget = settings.kv_cache_bytes or int((free or 0) * settings.kv_fraction)
     else:
         budget = settings.kv_cache_bytes or min(_DEFAULT_CPU_KV_BYTES, (free or 4 * _DEFAULT_CPU_KV_BYTES) // 4)
     blocks = settings.kv_blocks or budget // block_bytes
+    asked = {"kv_blocks", "kv_cache_bytes", "kv_fraction"} & settings.model_fields_set
+    if not asked and not settings.prefix_caching:
+        # More than a full batch of the longest sequences would never be used, and a large pool costs each iteration.
+        blocks = min(blocks, settings.max_batch_size * sequence_blocks)
     if blocks < 1:
         raise WorkerError(
             "the KV pool is smaller than one block",

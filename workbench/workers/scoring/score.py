@@ -162,7 +162,14 @@ class Scoring:
     # Prompts: the baseline's side
 
     def _answer_prompts(self, passages: list[PassageIds]) -> tuple[PromptResult, ...]:
-        asked = [(prompt, self.model.chat(prompt.text)) for prompt in self.questions.prompts]
+        most = self.model.max_seq_len
+        asked = []
+        for prompt in self.questions.prompts:
+            ids = self.model.chat(prompt.text)
+            if not ids or (most is not None and len(ids) + self.questions.answer_tokens > most):
+                self._warn_once(f"prompt {prompt.name} of {len(ids):,} tokens does not fit with its answer: left out")
+                continue
+            asked.append((prompt, ids))
         total = len(asked)
         answers = self.model.answers(
             [ids for _, ids in asked],
@@ -203,17 +210,18 @@ class Scoring:
         """By teacher forcing as the others are run, and not from the answering itself: chunks round otherwise."""
         import numpy as np
 
-        positions, stored, row = sum(len(one.answer) for one in answered), None, 0
-        for prompt in answered:
-            for rows in self.model.rows(prompt.ids[:-1], prompt.prompt_tokens - 1):
-                if stored is None:
-                    stored = np.lib.format.open_memmap(
-                        self.out / LOGPROBS_FILE, mode="w+", dtype=np.float32, shape=(positions, rows.shape[-1])
-                    )
-                stored[row : row + len(rows)] = log_softmax(rows)
-                row += len(rows)
-        if stored is not None:
-            stored.flush()
+        positions, begun = sum(len(one.answer) for one in answered), False
+        # Written and not mapped: a full disk is then an error and not a signal that ends the process.
+        with (self.out / LOGPROBS_FILE).open("wb") as file:
+            for prompt in answered:
+                for rows in self.model.rows(prompt.ids[:-1], prompt.prompt_tokens - 1):
+                    if not begun:
+                        header = {"descr": "<f4", "fortran_order": False, "shape": (positions, int(rows.shape[-1]))}
+                        np.lib.format.write_array_header_1_0(file, header)
+                        begun = True
+                    file.write(np.ascontiguousarray(log_softmax(rows), dtype="<f4").tobytes())
+        if not begun:
+            (self.out / LOGPROBS_FILE).unlink()
 
     # Prompts: the others' side
 

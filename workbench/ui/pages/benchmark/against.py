@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtGui import QPainter
+from PySide6.QtGui import QFontMetrics, QPainter
 from PySide6.QtWidgets import QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QVBoxLayout, QWidget
 
 from workbench.core.measure.estimate import Estimate
@@ -70,7 +70,7 @@ class AgainstModel(RowsModel):
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return self.said(column, text)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return one.words if column in (RATIO, INTERVAL, VERDICT) else None
+            return one.words if column in (RATIO, INTERVAL, VERDICT) else text
         return None
 
     def text(self, one: Held, column: int) -> str:
@@ -162,11 +162,11 @@ class AgainstPane(QWidget):
         self.said.setText(" ".join([against.words, *against.warnings]))
         self.model.take(against)
         self.table.show()
-        font = text_font(SMALL, bold=True)
+        bold, plain = QFontMetrics(text_font(SMALL, bold=True)), QFontMetrics(text_font(BASE - 1))
         for column in range(len(_COLUMNS)):
             title = str(self.model.headerData(column, Qt.Orientation.Horizontal))
-            head = len(title) * font.pixelSize() * 0.62
+            head = bold.horizontalAdvance(title)
             texts = [self.model.text(one, column) for one in against.rows]
             number = _COLUMNS[column][1]
-            cells = [figure_width(text, _FIGURE) if number else len(text) * 7.0 + 18 for text in texts]
+            cells = [figure_width(text, _FIGURE) if number else plain.horizontalAdvance(text) + 20 for text in texts]
             self.table.setColumnWidth(column, round(min(max([head, *cells]) + 2 * _PAD, 280)))

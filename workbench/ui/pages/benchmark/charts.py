@@ -117,6 +117,7 @@ def _throughput(view: RunView, axes: Axes) -> Chart:
         x_title(view),
         "tok/s, generated",
         x_kind=_kind(axes, view),  # type: ignore[arg-type]
+        x_all=view.head.load.levels if view.head.status == "running" else (),
         y_log=axes.y_log,
         y_from_zero=axes.y_from_zero,
         card_title=view.level_words,
@@ -164,6 +165,7 @@ def _latency(
         x_title(view),
         f"{title}, ms",
         x_kind=_kind(axes, view),  # type: ignore[arg-type]
+        x_all=view.head.load.levels if view.head.status == "running" else (),
         y_log=axes.y_log,
         y_from_zero=axes.y_from_zero,
         card_title=view.level_words,

@@ -26,6 +26,9 @@ class Column:
     count: Callable[[PointFigures], int | None] = lambda _: None
     """Values that it is made of, where they are too few to be sure of it."""
 
+    note: Callable[[PointFigures], str] = lambda _: ""
+    """More about a point's value, for its tool tip."""
+
     def text(self, one: PointFigures) -> str:
         return words.number(self.value(one), self.digits)
 
@@ -56,6 +59,12 @@ def _percentiles(
         found = spread(one)
         return found.n if found is not None and found.n < P99_SURE_FROM else None
 
+    def rarest(one: PointFigures) -> str:
+        found = spread(one)
+        if found is None or found.p999 is None:
+            return ""
+        return f"p99.9: {words.number(found.p999 * scale, digits)} {unit}"
+
     return [
         Column(
             name,
@@ -66,6 +75,7 @@ def _percentiles(
             digits,
             f"{csv}_{name}_{unit}",
             few if name == "p99" else lambda _: None,
+            rarest if name == "p99" else lambda _: "",
         )
         for name in names
     ]

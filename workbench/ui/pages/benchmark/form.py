@@ -136,7 +136,7 @@ class BenchForm(QWidget):
         self.arrival.changed.connect(self._take_arrival)
         self.levels = Field(
             "Levels",
-            lambda text: parse_levels(text, "the levels"),
+            _levels,
             unit="users",
             hint="1,2,4,8, or 1..128 for every doubling",
             wide=True,
@@ -340,6 +340,13 @@ class BenchForm(QWidget):
         self.chat.switch.setChecked(workload.chat)
         self.saturated.switch.setChecked(load.stop_saturated)
         self._show_use()
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return parse_levels(text, "levels")
+    except BadInputError:
+        raise ValueError("Levels: numbers above 0, as 1,8,32, or 1..128 for every doubling.") from None
 
 
 def _text(value: float | int | None) -> str:

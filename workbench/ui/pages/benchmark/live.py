@@ -23,16 +23,18 @@ _TILES = (
     ("errors", "Errors", "Requests of this point that failed or timed out"),
 )
 
-_WIDE = 640
+_WIDE = 720
+_ONE, _TWO = 56, 124
+"""px of a tile of one figure, and of two: they do not move as figures change."""
 
 
 class _Tile(QWidget):
-    def __init__(self, name: str, tip: str) -> None:
+    def __init__(self, name: str, tip: str, width: int) -> None:
         super().__init__()
         self._name = name
         self.value = figure(NONE, BASE)
         self.value.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self.value.setMinimumWidth(64)
+        self.value.setMinimumWidth(width)
         inside = column(label(name, "hint"), row(self.value, None), gap=0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -62,7 +64,7 @@ class LiveStrip(QFrame):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the run")
-        self.tiles = {key: _Tile(name, tip) for key, name, tip in _TILES}
+        self.tiles = {key: _Tile(name, tip, _TWO if "," in name else _ONE) for key, name, tip in _TILES}
         self.trouble = label("", "error", wrap=True)
         self.trouble.setAccessibleName("Errors so far")
         head = row(self.what, self.stage, self.left, self.stop)

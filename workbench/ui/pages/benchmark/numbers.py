@@ -82,6 +82,8 @@ class NumbersModel(RowsModel):
         few = column.count(one)
         if few is not None:
             lines.append(f"Of {few} values: a p99 of fewer than 100 is not sure.")
+        if told := column.note(one):
+            lines.append(told)
         if column.csv == "level":
             lines += [*one.notes, *([f"The sweep ended here: {one.saturated}"] if one.saturated else [])]
             lines += [one.failure.what] if one.failure is not None else []

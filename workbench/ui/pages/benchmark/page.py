@@ -7,24 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.core.measure.record import Subject
-from workbench.core.measure.run_file import load_run
-from workbench.measure.kept import report_of, write_report
 from workbench.measure.running import RunRequest
-from workbench.ui.models.bench_against import Against, against_baseline, among_subjects
 from workbench.ui.models.bench_view import Live, RunView
 from workbench.ui.models.benching import Benching
 from workbench.ui.models.engines import EngineRow, EngineRows, read_rows
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.benchmark.chosen import Chosen, of_row, of_subject
+from workbench.ui.pages.benchmark.keeping import EXPORTS, Keeping
 from workbench.ui.pages.benchmark.repeat_words import point_command, run_command
-from workbench.ui.pages.benchmark.result import AB, BASELINE, ResultView
-from workbench.ui.pages.benchmark.results import ResultsDialog
+from workbench.ui.pages.benchmark.result import ResultView
 from workbench.ui.pages.benchmark.setup import Setup
 from workbench.ui.pages.engines.choice import EngineChoice
 from workbench.ui.pages.playground.engine.faces import FailureText
@@ -32,12 +28,6 @@ from workbench.ui.session import Session
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import MARGIN, button, icon_button, label, row, set_icon, set_sign
 
-EXPORTS = (
-    ("html", "HTML, one file to read and print"),
-    ("pdf", "PDF, one page"),
-    ("json", "JSON, with schema and version"),
-    ("csv", "CSV, one row a point"),
-)
 _NARROW, _ROOMY, _WIDE = 700, 1000, 1240
 """px of the page: from where the header has words, some and all, and the drawer stands there unasked."""
 
@@ -50,12 +40,10 @@ class BenchmarkPage(Page):
         super().__init__(session, parent)
         self.model = Benching(session, self)
         self.setup, self.result = Setup(), ResultView()
-        self.choice, self.results = EngineChoice(session, self), ResultsDialog(session, self)
-        self._choosing = ""
-        """What the list of results was opened for."""
+        self.choice = EngineChoice(session, self)
+        self.keeping = Keeping(session, self.model, self.result, self.open_run, self)
         self._shown: Path | None = None
         """Folder of the run that is shown."""
-        self._baseline: Path | None = None
         self._wants_drawer: bool | None = None
         """What was asked for; None: as there is room."""
         self._failure_name = label("", "name", wrap=True)
@@ -97,7 +85,6 @@ class BenchmarkPage(Page):
         self.setup.plan.copied.connect(say)
         self.setup.plan.unload.connect(self._unload_playground)
         self.choice.chosen.connect(self._add_rows)
-        self.results.chosen.connect(self._chosen_result)
         model.changed.connect(self._show_view)
         model.progressed.connect(self._show_live)
         model.running_changed.connect(self._show_running)
@@ -106,8 +93,6 @@ class BenchmarkPage(Page):
         result.stopped.connect(model.stop)
         result.again.connect(self.run_point_again)
         result.said.connect(say)
-        result.wants_ab.connect(self._compare_subjects)
-        result.wants_baseline.connect(self._compare_baseline)
         result.drawer_closed.connect(partial(self._want_drawer, False))
         session.events.bench_with.connect(self.take_paths)
         session.room.changed.connect(self._look_at_room)
@@ -120,9 +105,9 @@ class BenchmarkPage(Page):
             ("start", "Start the benchmark", self.setup.start, "play"),
             ("stop", "Stop the benchmark", self.model.stop, "stop"),
             ("again", "Run the shown benchmark again", self.run_again, "refresh"),
-            ("results", "All benchmark results", self.ask_results, "history"),
+            ("results", "All benchmark results", self.keeping.ask_results, "history"),
             ("reproduce", "What repeats this benchmark", self.toggle_drawer, "script"),
-            ("baseline", "Hold this benchmark against a kept one", self.ask_baseline, "benchmark"),
+            ("baseline", "Hold this benchmark against a kept one", self.keeping.ask_baseline, "benchmark"),
         ):
             self.session.actions.add(
                 f"benchmark.{verb}", words, partial(self._from_anywhere, do), icon_name=icon_name, group="Benchmark:"
@@ -134,7 +119,7 @@ class BenchmarkPage(Page):
 
     def header_widgets(self) -> list[QWidget]:
         if not hasattr(self, "_header"):
-            self.results_button = button("All results", self.ask_results, icon_name="history")
+            self.results_button = button("All results", self.keeping.ask_results, icon_name="history")
             self.new_button = button("New", self.new, icon_name="plus", name="New benchmark")
             self.again_button = button("Run again", self.run_again, icon_name="refresh")
             self.drawer_button = button("Reproduce", self.toggle_drawer, icon_name="script")
@@ -142,7 +127,7 @@ class BenchmarkPage(Page):
             self.export_button = button("Export", icon_name="export")
             menu = QMenu(self.export_button)
             for kind, words in EXPORTS:
-                menu.addAction(words, partial(self.ask_export, kind))
+                menu.addAction(words, partial(self.keeping.ask_export, kind))
             self.export_button.setMenu(menu)
             self._header: list[QWidget] = [
                 self.results_button, self.new_button, self.again_button, self.drawer_button, self.export_button
@@ -239,7 +224,7 @@ class BenchmarkPage(Page):
         """Measure."""
         self.failure_box.hide()
         if self.model.start(request):
-            self._shown = self._baseline = None
+            self._shown = self.keeping.baseline = None
             self._show_face(self.result)
 
     def _look_at_room(self) -> None:
@@ -282,7 +267,7 @@ class BenchmarkPage(Page):
         self.session.notices.say(level, words.get(view.head.status, "Nothing could be measured."), str(view.folder))
 
     def _failed(self, failure: Failure) -> None:
-        self._show_failure("It could not be measured", failure)
+        self._show_failure("It could not be measured" if failure.code != "no-run" else "It is not there", failure)
         if self.model.view is None:
             self._show_face(self.setup)
 
@@ -317,73 +302,13 @@ class BenchmarkPage(Page):
         command = point_command(view.head, subject, level)
         self.start(RunRequest((of_subject(subject).asked,), view.head.workload, load, command=command))
 
-    # -- what is kept
-
-    def ask_results(self) -> None:
-        """The list of all runs."""
-        if not self.model.running:
-            self._choosing = "open"
-            self.results.ask("All results", "Open", self._shown)
-
-    def ask_baseline(self) -> None:
-        """Choose the run that the shown one is held against."""
-        if self._shown is not None and not self.model.running:
-            self._choosing = "baseline"
-            self.results.ask("The run to hold it against", "Choose", self._baseline, without=self._shown)
-
-    def _chosen_result(self, folder: Path) -> None:
-        if self._choosing == "baseline":
-            self._baseline = folder
-            self.result.show_pane(BASELINE)
-        else:
-            self.open_run(folder)
-
     def open_run(self, folder: Path) -> None:
         """Show a kept run."""
         self.failure_box.hide()
-        self._baseline = None
+        self.keeping.baseline = None
         self.model.open(folder)
 
-    def _compare_subjects(self) -> None:
-        folder = self._shown
-        if folder is not None and not self.model.running:
-            self.result.ab.show_words("The intervals are being computed …")
-            self.session.tasks.run(
-                partial(among_subjects, folder),
-                partial(self._show_against, AB, folder),
-                partial(self._not_against, AB),
-                key="bench.ab",
-            )
-
-    def _compare_baseline(self) -> None:
-        folder, baseline = self._shown, self._baseline
-        if folder is None or self.model.running:
-            return
-        if baseline is None:
-            self.result.baseline.show_words("Choose the run that this one is held against.")
-            self.result.baseline.other.show()
-            self.ask_baseline()
-            return
-        self.result.baseline.show_words("The intervals are being computed …")
-        self.session.tasks.run(
-            partial(against_baseline, folder, baseline),
-            partial(self._show_against, BASELINE, folder),
-            partial(self._not_against, BASELINE),
-            key="bench.baseline",
-        )
-
-    def _show_against(self, pane: str, folder: Path, found: Against) -> None:
-        if folder == self._shown:
-            shown = self.result.ab if pane == AB else self.result.baseline
-            shown.show_against(found)
-            shown.other.setVisible(pane == BASELINE)
-
-    def _not_against(self, pane: str, failure: Failure) -> None:
-        shown = self.result.ab if pane == AB else self.result.baseline
-        shown.show_words(" ".join(part for part in (failure.what, failure.evidence, failure.fix) if part))
-        shown.other.setVisible(pane == BASELINE)
-
-    # -- the drawer and reports
+    # -- the drawer
 
     @property
     def _drawer_wanted(self) -> bool:
@@ -399,31 +324,6 @@ class BenchmarkPage(Page):
         self.result.show_drawer(shown)
         self._show_buttons()
 
-    def ask_export(self, kind: str) -> None:
-        """Choose a file, then write the report there."""
-        view = self.model.view
-        if view is None:
-            return
-        dialog = QFileDialog(self, "Export the result")
-        dialog.setObjectName("export-file")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setNameFilters([f"{dict(EXPORTS)[kind].partition(',')[0]} (*.{kind})"])
-        dialog.setDefaultSuffix(kind)
-        dialog.selectFile(f"benchmark-{view.head.id}.{kind}")
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(lambda path: self.export(Path(path)))
-        dialog.open()
-
-    def export(self, path: Path) -> None:
-        """Write the report of the shown run; its kind is the file's ending."""
-        folder, notices = self._shown, self.session.notices
-        if folder is not None:
-            self.session.tasks.run(
-                lambda: write_report(report_of(load_run(folder)), path),
-                lambda _: notices.say("ok", "The result was exported.", str(path)),
-                notices.fail,
-            )
-
     # -- between starts
 
     @property
@@ -433,6 +333,10 @@ class BenchmarkPage(Page):
     def opened(self) -> None:
         self._look_at_room()
         self._show_buttons()
+        if self.stack.currentWidget() is self.setup:
+            (self.setup.plan.start if self.setup.engines.chosen else self.setup.engines.add_button).setFocus()
+        else:
+            (self.result.live.stop if self.model.running else self.result.numbers).setFocus()
 
     def state(self) -> dict[str, Any]:
         shows = self.stack.currentWidget() is self.result

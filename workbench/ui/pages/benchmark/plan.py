@@ -82,7 +82,8 @@ class Plan(QFrame):
         layout.addWidget(label("What will be measured", "name"))
         layout.addWidget(self.lines)
         layout.addWidget(rule())
-        layout.addWidget(row(label("Command that does the same", "heading"), None, self.copy_button))
+        self._command_head = row(label("Command that does the same", "heading"), None, self.copy_button)
+        layout.addWidget(self._command_head)
         layout.addWidget(self.command)
         layout.addStretch(1)
         layout.addWidget(self.loaded_row)
@@ -95,7 +96,7 @@ class Plan(QFrame):
         self.lines.setText("\n".join(lines))
         self.command.say(command_text(command))
         self.command.setVisible(True)
-        self.copy_button.setEnabled(True)
+        self._command_head.setVisible(True)
         self._say("")
 
     def show_problem(self, words: str) -> None:
@@ -103,7 +104,7 @@ class Plan(QFrame):
         self.lines.setText("")
         self.command.say("")
         self.command.setVisible(False)
-        self.copy_button.setEnabled(False)
+        self._command_head.setVisible(False)
         self._say(words)
 
     def show_loaded(self, names: Sequence[str]) -> None:

@@ -53,6 +53,7 @@ class ResultView(QWidget):
         self.view: RunView | None = None
         self._subject = ""
         self._level: float | None = None
+        self._running = False
         self._by_hand = False
         """Whether a person chose the level that is shown."""
         self._axes = Axes()
@@ -70,7 +71,6 @@ class ResultView(QWidget):
         self.drawer.closed.connect(self._close_drawer)
         self.drawer.again.connect(self.again)
         self.drawer.copied.connect(self.said)
-        self.baseline.other.clicked.connect(lambda: self.wants_baseline.emit())
         self.live.hide()
         self.drawer.hide()
 
@@ -195,7 +195,7 @@ class ResultView(QWidget):
         if not self._by_hand or self._level not in view.levels:
             measured = [one.level for one in view.of(self._subject) if one.completed]
             self._level = measured[-1] if measured else None
-        self.panes[1].setEnabled(len(view.head.subjects) > 1)
+        self.panes[1].setEnabled(self._several and not self._running)
         self.panes[1].setToolTip("" if len(view.head.subjects) > 1 else "Of two engines or more")
         self.summary.show_view(view)
         for tab, (name, _) in zip(self.tabs, TABS, strict=True):
@@ -212,6 +212,8 @@ class ResultView(QWidget):
         self.live.show_live(live, view)
 
     def set_running(self, running: bool) -> None:
+        """While it runs: how it goes, and nothing that reads raw timings beside it."""
+        self._running = running
         self.live.setVisible(running)
         self.drawer.set_running(running)
         for pane in self.panes[1:]:

@@ -124,7 +124,8 @@ class Summary(QFrame):
                 widget.deleteLater()
         names = [subject.name for subject in view.head.subjects]
         for slot, name in enumerate(names):
-            self._engines.addWidget(self._engine(slot, name), 1)
+            self._engines.addWidget(self._engine(slot, name), 1000)
+        self._engines.addStretch(1)
         for name, text in (
             ("Workload", spaced(view.head.workload.words)),
             ("Sweep", sweep_words(view)),

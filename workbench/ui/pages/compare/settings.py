@@ -20,10 +20,11 @@ from workbench.ui.widgets.list_table import (
     ListTable,
     RowFilter,
 )
-from workbench.ui.widgets.marker import marker_icon
+from workbench.ui.widgets.marker import marker_icon, short_heading
 from workbench.ui.widgets.table_parts import NONE, NOT_REPORTED, Index, RowsModel
 
 _NOWHERE = QModelIndex()
+_LEAST = 164
 
 
 class SettingsModel(RowsModel):
@@ -48,9 +49,10 @@ class SettingsModel(RowsModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return self.variants[section - 1].subject.name if section else "Setting"
+            return short_heading(self.variants[section - 1].subject.name) if section else "Setting"
         if role == Qt.ItemDataRole.ToolTipRole and section:
-            return self.variants[section - 1].subject.path or None
+            subject = self.variants[section - 1].subject
+            return "\n".join(part for part in (subject.name, subject.path) if part)
         if role == Qt.ItemDataRole.DecorationRole and section:
             return marker_icon(self.variants[section - 1].slot)
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -91,6 +93,7 @@ class SettingsTab(QWidget):
         proxy.setSourceModel(self.model)
         self.table = ListTable(proxy, "Settings of the variants")
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.horizontalHeader().setMinimumSectionSize(_LEAST)
         self.everything = QCheckBox("All settings")
         self.everything.setToolTip("Also those that are the same in all variants")
         self.everything.toggled.connect(lambda _: self._fill())

@@ -16,7 +16,7 @@ _SIGNS = {
     "error": ("error", "err"),
     "note": ("info", "text3"),
 }
-_MOST = 6
+_MOST = 5
 
 
 class HowCard(QWidget):

@@ -15,7 +15,8 @@ from workbench.ui.widgets.basics import GAP_LARGE, MARGIN
 
 _WIDE = 1250
 """px from which the three cards stand side by side."""
-_HIGHEST = 440
+_HEIGHT, _AROUND = 400, 60
+"""px of a card; one whose words need more is higher, and those beside it with it."""
 
 
 class MatrixTab(QScrollArea):
@@ -46,9 +47,8 @@ class MatrixTab(QScrollArea):
         layout.addWidget(self.table)
         layout.addLayout(self._cards)
         layout.addStretch(1)
+        self.tradeoff.plot.setMinimumHeight(_HEIGHT - _AROUND)
         self.setWidget(inside)
-        for card in (self.spread, self.tradeoff, self.how):
-            card.setMaximumHeight(_HIGHEST)
         self._arrange()
         self.table.cell_chosen.connect(self._choose)
         self.how.reproduce.connect(self.reproduce)

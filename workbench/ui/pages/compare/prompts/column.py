@@ -161,6 +161,7 @@ class AnswerColumn(QFrame):
         self.choices = _Choices()
         self.legend = _legend()
         self.figures = _Figures()
+        self._over_choices, self._over_figures = rule(), rule()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
@@ -171,10 +172,10 @@ class AnswerColumn(QFrame):
             (self.strip, (12, 2, 12, 8), 0),
             (rule(), (0, 0, 0, 0), 0),
             (self.text, (8, 6, 4, 4), 1),
-            (rule(), (0, 0, 0, 0), 0),
+            (self._over_choices, (0, 0, 0, 0), 0),
             (self.choices, (12, 6, 12, 6), 0),
             (self.legend, (12, 6, 12, 6), 0),
-            (rule(), (0, 0, 0, 0), 0),
+            (self._over_figures, (0, 0, 0, 0), 0),
             (self.figures, (12, 4, 12, 4), 0),
         ):
             if any(margins):
@@ -200,11 +201,13 @@ class AnswerColumn(QFrame):
         self._answer_text = record.text if record is not None else ""
         self.copy.setEnabled(bool(self._answer_text))
         self.figures.setVisible(record is not None)
+        self._over_figures.setVisible(record is not None)
         if record is not None:
             self.figures.set_figures(figures_of(record))
         is_base = self.variant.is_baseline
         self.choices.setVisible(diff is not None)
         self.legend.setVisible(is_base)
+        self._over_choices.setVisible(is_base or diff is not None)
         self.shared.setText("")
         if answer is not None and answer.failure is not None:
             self.same.say(f"No answer: {answer.failure.what}", answer.failure.evidence)
@@ -232,6 +235,8 @@ class AnswerColumn(QFrame):
         self.strip.show_marks((), self.variant.slot)
         self.choices.hide()
         self.figures.hide()
+        self._over_figures.hide()
+        self._over_choices.setVisible(self.variant.is_baseline)
         self.text.stream(text)
 
     def _copy(self) -> None:

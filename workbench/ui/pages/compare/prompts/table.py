@@ -14,7 +14,7 @@ from workbench.ui.models.comparison_view import Shown, Variant
 from workbench.ui.pages.compare.prompts.column import same_words
 from workbench.ui.plots.figures import draw_figure, figure_width
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
-from workbench.ui.widgets.marker import marker_icon, variant_colour
+from workbench.ui.widgets.marker import marker_icon, short_heading, variant_colour
 from workbench.ui.widgets.table_parts import Index, paint_ground, still_head, whole_rows
 
 DIFF_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -58,13 +58,14 @@ class PromptsModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return ("#", "Prompt")[section] if section < 2 else self.variants[section - 2].subject.name
+            return ("#", "Prompt")[section] if section < 2 else short_heading(self.variants[section - 2].subject.name)
         if role == Qt.ItemDataRole.DecorationRole and section > 1:
             return marker_icon(self.variants[section - 2].slot)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole and section > 1:
-            return "Tokens until the first difference from the baseline, and share of tokens in common"
+            name = self.variants[section - 2].subject.name
+            return f"{name}\nTokens until the first difference from the baseline, and share of tokens in common"
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
