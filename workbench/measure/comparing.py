@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from workbench.core.errors import BadInputError, CancelledError, Failure, WorkbenchError
+from workbench.core.errors import BadInputError, CancelledError, WorkbenchError
 from workbench.core.home import Home
 from workbench.core.measure.comparison import (
     MOST_VARIANTS,

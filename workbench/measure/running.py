@@ -179,7 +179,7 @@ class _Run:
         try:
             try:
                 slot.opened = open_subject(
-                    self._home, slot.subject, slot.start, step, self._stop, self._loaded_names(slot)
+                    self._home, slot.subject, slot.start, step, self._stop, self._loaded_names(slot), for_speed=True
                 )
             except WorkbenchError as error:
                 others = [one for one in self._slots if one is not slot and one.opened is not None]
@@ -192,7 +192,7 @@ class _Run:
                 )
                 for other in others:
                     self._close(other)
-                slot.opened = open_subject(self._home, slot.subject, slot.start, step, self._stop)
+                slot.opened = open_subject(self._home, slot.subject, slot.start, step, self._stop, for_speed=True)
         except CancelledError:
             raise
         except WorkbenchError as error:

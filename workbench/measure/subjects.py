@@ -127,15 +127,21 @@ def open_subject(
     on_step: Callable[[str], None],
     stop: threading.Event,
     beside: Sequence[str] = (),
+    *,
+    for_speed: bool = False,
 ) -> Opened:
     """Load the engine; the subject comes back with what it reports of itself.
 
-    `beside`: names of engines that stay loaded. Raises BlockedError when there is no room, StepFailedError,
+    `for_speed`: leave out what costs speed and is not measured. `beside`: names of engines that stay loaded. Raises BlockedError when there is no room, StepFailedError,
     CancelledError.
     """
     room_check.refuse_without_room(start, tuple(beside))
     home.logs.mkdir(parents=True, exist_ok=True)
-    command = HostCommand(argv=start.start.argv, env=start.start.env, cwd=str(home.root), spec=start.start.spec)
+    spec = start.start.spec
+    if for_speed and start.provenance.toolchain == "pytorch":
+        # It can report log-probabilities or be quick: reporting them waits for the GPU at every token of a batch.
+        spec = spec.model_copy(update={"settings": {**spec.settings, "logprobs": False}})
+    command = HostCommand(argv=start.start.argv, env=start.start.env, cwd=str(home.root), spec=spec)
 
     def tell(message: Message) -> None:
         if isinstance(message, Phase):
