@@ -132,8 +132,8 @@ def open_subject(
 ) -> Opened:
     """Load the engine; the subject comes back with what it reports of itself.
 
-    `for_speed`: leave out what costs speed and is not measured. `beside`: names of engines that stay loaded. Raises BlockedError when there is no room, StepFailedError,
-    CancelledError.
+    `for_speed`: leave out what costs speed and is not measured. `beside`: names of engines that stay loaded. Raises
+    BlockedError when there is no room, StepFailedError, CancelledError.
     """
     room_check.refuse_without_room(start, tuple(beside))
     home.logs.mkdir(parents=True, exist_ok=True)
