@@ -13,9 +13,10 @@ from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.estimate import step_estimate
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
-from workbench.core.precision import Precision, supported
+from workbench.core.precision import Precision
 from workbench.core.preset import Preset
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
+from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 
 REVISION = 1
 """Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
@@ -70,14 +71,15 @@ class OpenVino:
         steps = [Step(id="check", kind="check", title="Check")]
         if until in ("check", "fetch"):
             return steps
-        _refuse_quantized(request)
+        refuse_quantized(request, "OpenVINO starts from full precision")
         converts_last = until == "convert"
         convert = _convert(request, request.out if converts_last else None)
         steps.append(convert)
         if converts_last:
             return steps
         for name in request.precisions:
-            precision = _supported(request, name)
+            precision = known_precision(name)
+            refuse_unsupported(request, precision, "openvino", None)
             out = request.out if len(request.precisions) == 1 or request.out is None else request.out / name
             source = convert
             if precision.is_quantized:
@@ -130,35 +132,6 @@ class OpenVino:
 def _kv_precision(preset: Preset) -> str | None:
     chosen = preset.precision.kv_cache.value
     return None if chosen == "auto" else chosen
-
-
-def _refuse_quantized(request: BuildRequest) -> None:
-    if request.model.quantization is not None:
-        raise BlockedError(
-            f"{request.model.name} is quantized already ({request.model.quantization.method}); "
-            "OpenVINO starts from full precision.",
-            evidence=f"quantization_config in {request.model.path}/config.json",
-            fix="Use the unquantized model folder.",
-            code="already-quantized",
-        )
-
-
-def _supported(request: BuildRequest, name: str) -> Precision:
-    try:
-        precision = Precision(name)
-    except ValueError as error:
-        raise BadInputError(
-            f"{name!r} is not a precision.",
-            evidence=f"known: {', '.join(p.value for p in Precision)}",
-            code="no-such-precision",
-        ) from error
-    support = supported(precision, "openvino", None, request.model.architecture)
-    if not support.ok:
-        nearest = f"Nearest: --precision {support.nearest}." if support.nearest else ""
-        raise BlockedError(
-            support.reason, evidence=f"precision {name}, toolchain openvino", fix=nearest, code="not-supported"
-        )
-    return precision
 
 
 def _step(

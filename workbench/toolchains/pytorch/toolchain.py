@@ -9,17 +9,18 @@ from typing import Any
 from workbench.core.advice import Advice
 from workbench.core.data import resource
 from workbench.core.digest import file_sha256
-from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.errors import BlockedError
 from workbench.core.estimate import host_memory_bytes, step_seconds
 from workbench.core.gpu import GpuSpec
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepEstimate, StepInput, StepKind, cache_key, folder_name
-from workbench.core.precision import Precision, supported
+from workbench.core.precision import Precision
 from workbench.core.preset import Preset
 from workbench.core.units import Range
 from workbench.toolchains.base import BuildRequest, Device, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.pytorch.flags import read_flags
+from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 
 REVISION = 1
 """Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
@@ -114,7 +115,7 @@ class PyTorch:
         if until in ("check", "fetch"):
             return steps
         flags, gpus = read_flags(request.preset.build.flags), self._gpus()
-        _refuse_quantized(request)
+        refuse_quantized(request, "the baseline is the model in full precision")
         steps.append(
             Step(id="convert", kind="convert", title="Convert", none_reason="the model folder is loaded as it is")
         )
@@ -184,39 +185,15 @@ def _device(flags: Mapping[str, Any], gpus: tuple[GpuSpec, ...]) -> str:
     return wanted if wanted != "auto" else "cuda" if gpus else "cpu"
 
 
-def _refuse_quantized(request: BuildRequest) -> None:
-    if request.model.quantization is not None:
-        raise BlockedError(
-            f"{request.model.name} is quantized already ({request.model.quantization.method}); "
-            "the baseline is the model in full precision.",
-            evidence=f"quantization_config in {request.model.path}/config.json",
-            fix="Use the unquantized model folder.",
-            code="already-quantized",
-        )
-
-
 def _supported(request: BuildRequest, name: str, flags: Mapping[str, Any], gpus: tuple[GpuSpec, ...]) -> Precision:
-    try:
-        precision = Precision(name)
-    except ValueError as error:
-        raise BadInputError(
-            f"{name!r} is not a precision.",
-            evidence=f"known: {', '.join(p.value for p in Precision)}",
-            code="no-such-precision",
-        ) from error
-    capability = gpus[0].compute_capability if gpus else None
-    support = supported(precision, "pytorch", capability, request.model.architecture)
-    if support.ok and precision.is_quantized and _device(flags, gpus) == "cpu":
+    precision = known_precision(name)
+    refuse_unsupported(request, precision, "pytorch", gpus[0].compute_capability if gpus else None)
+    if precision.is_quantized and _device(flags, gpus) == "cpu":
         raise BlockedError(
             f"{precision.title} by torchao gains nothing on a CPU: it is no faster than the plain model there.",
             evidence=f"precision {name}, toolchain pytorch, device cpu",
             fix="Nearest: --precision bf16; or INT8 with the openvino toolchain, whose kernels are for CPUs.",
             code="not-supported",
-        )
-    if not support.ok:
-        nearest = f"Nearest: --precision {support.nearest}." if support.nearest else ""
-        raise BlockedError(
-            support.reason, evidence=f"precision {name}, toolchain pytorch", fix=nearest, code="not-supported"
         )
     return precision
 

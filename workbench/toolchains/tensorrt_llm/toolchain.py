@@ -19,6 +19,7 @@ from workbench.core.precision import Precision
 from workbench.core.preset import Preset, apply_overrides
 from workbench.core.preset_schema import RuntimeTable
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
+from workbench.toolchains.refusals import known_precision
 from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
 from workbench.toolchains.tensorrt_llm.routes import (
     COPIED,
@@ -198,17 +199,10 @@ class TensorRtLlm:
 def _variants(request: BuildRequest) -> Iterator[_Variant]:
     for name in request.precisions:
         preset = request.preset
-        if preset.precision.weights.value != name:
-            try:
-                Precision(name)
-            except ValueError:
-                raise BadInputError(
-                    f"{name!r} is not a precision.",
-                    evidence=f"known: {', '.join(p.value for p in Precision)}",
-                    code="no-such-precision",
-                ) from None
+        precision = known_precision(name)
+        if preset.precision.weights is not precision:
             preset = apply_overrides(preset, [f"precision.weights={name}"])
-        yield _Variant(request, preset, Precision(name))
+        yield _Variant(request, preset, precision)
 
 
 def _steps_of(variant: _Variant, until: str) -> list[Step]:

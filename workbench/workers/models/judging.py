@@ -1,12 +1,14 @@
-"""What both verify workers are told: prompts to compare on, and the floors of quality."""
+"""What the verify workers share: prompts to compare on, the floors of quality, and the judgement."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from workbench.core.precision import Precision
 from workbench.workers.common import read_json
+from workbench.workers.models.quality import Comparison
 from workbench.workers.protocol import WorkerError
 
 
@@ -45,3 +47,22 @@ def floors(settings: dict[str, Any]) -> tuple[float, float]:
         precision.default_min_agreement if agreement is None else float(agreement),
         precision.default_max_kl if kl is None else float(kl),
     )
+
+
+def judge(
+    comparison: Comparison, min_agreement: float, max_kl: float, *, model: str, nan_hint: str, far_hint: str
+) -> None:
+    """Raises WorkerError `verify-failed`, with the figures, for an engine below a floor or with values that are not
+    numbers. `model`: what it was compared with, in words; the hints say what to do.
+    """
+    agreement, kl = comparison.agreement, comparison.kl_nats
+    figures = (
+        f"agreement {agreement:.4f} (at least {min_agreement:g}), KL {kl:.4f} nats (at most {max_kl:g}), "
+        f"worst prompt: {comparison.worst(1)[0].name}"
+    )
+    if math.isnan(kl):
+        raise WorkerError(
+            "the engine's logits hold values that are not numbers", code="verify-failed", cause=figures, hint=nan_hint
+        )
+    if agreement < min_agreement or kl > max_kl:
+        raise WorkerError(f"the engine is too far from {model}", code="verify-failed", cause=figures, hint=far_hint)

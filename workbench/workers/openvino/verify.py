@@ -7,13 +7,12 @@ pipeline that will serve the engine loads, answers in the chat template, and is 
 from __future__ import annotations
 
 import gc
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import first_line, input_folder, quiet_environment, read_json
-from workbench.workers.models.judging import floors, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts
 from workbench.workers.models.quality import Comparison
 from workbench.workers.models.source import Baseline, SourceModel
 from workbench.workers.openvino.common import MODEL_XML, PACKAGES, read_ir
@@ -68,7 +67,15 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     channel.log(f"{prompts[0][1]} -> {answer.text.strip()[:300]}")
 
     channel.phase("judge", 4, len(PHASES))
-    _judge(comparison, min_agreement, max_kl)
+    judge(
+        comparison,
+        min_agreement,
+        max_kl,
+        model="its source model",
+        nan_hint="FP16 overflow gives this: see whether the model was trained in BF16 and keep INT8 or FP32.",
+        far_hint="Choose a milder precision, a smaller group size or AWQ, or lower verify.min_agreement and raise "
+        "verify.max_kl in the preset if this loss is acceptable.",
+    )
     if not answer.text.strip():
         raise WorkerError(
             "the engine's answer is empty",
@@ -160,29 +167,6 @@ def _serve(engine: Path, device: str, facts: dict[str, Any], question: str) -> t
     answer = timed_answer(pipeline, ids, SPEED_TOKENS)
     speed = timed_answer(pipeline, ids, SPEED_TOKENS, ignore_eos=True)
     return answer, speed, load_seconds
-
-
-def _judge(comparison: Comparison, min_agreement: float, max_kl: float) -> None:
-    agreement, kl = comparison.agreement, comparison.kl_nats
-    figures = (
-        f"agreement {agreement:.4f} (at least {min_agreement:g}), KL {kl:.4f} nats (at most {max_kl:g}), "
-        f"worst prompt: {comparison.worst(1)[0].name}"
-    )
-    if math.isnan(kl):
-        raise WorkerError(
-            "the engine's logits hold values that are not numbers",
-            code="verify-failed",
-            cause=figures,
-            hint="FP16 overflow gives this: see whether the model was trained in BF16 and keep INT8 or FP32.",
-        )
-    if agreement < min_agreement or kl > max_kl:
-        raise WorkerError(
-            "the engine is too far from its source model",
-            code="verify-failed",
-            cause=figures,
-            hint="Choose a milder precision, a smaller group size or AWQ, or lower verify.min_agreement "
-            "and raise verify.max_kl in the preset if this loss is acceptable.",
-        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ float32, where that fits beside it?
 from __future__ import annotations
 
 import gc
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from workbench.core.messages import Sampling
 from workbench.workers.common import input_folder, quiet_environment
 from workbench.workers.hosts.common import RequestError
-from workbench.workers.models.judging import floors, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts
 from workbench.workers.models.quality import Comparison
 from workbench.workers.models.source import ROOM, SourceModel, weight_bytes
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
@@ -59,7 +58,15 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     channel.log(f"{prompts[0][1]} -> {served['answer'][:300]}")
     channel.phase("judge", 4, len(PHASES))
     if comparison is not None:
-        _judge(comparison, min_agreement, max_kl)
+        judge(
+            comparison,
+            min_agreement,
+            max_kl,
+            model="its model in float32",
+            nan_hint="FP16 overflow gives this where the model was trained in BF16: choose bf16.",
+            far_hint="Choose bf16 or fp32, or lower verify.min_agreement and raise verify.max_kl in the preset if this "
+            "loss is acceptable.",
+        )
     if not served["answer"]:
         raise WorkerError(
             "the engine's answer is empty",
@@ -191,29 +198,6 @@ def _answer(engine: Engine, name: str, ids: list[int], *, ends: bool) -> tuple[l
         cause=f"{len(tokens)} tokens in {time.monotonic() - times[0]:.0f} s",
         hint="The log has what the library printed.",
     )
-
-
-def _judge(comparison: Comparison, min_agreement: float, max_kl: float) -> None:
-    agreement, kl = comparison.agreement, comparison.kl_nats
-    figures = (
-        f"agreement {agreement:.4f} (at least {min_agreement:g}), KL {kl:.4f} nats (at most {max_kl:g}), "
-        f"worst prompt: {comparison.worst(1)[0].name}"
-    )
-    if math.isnan(kl):
-        raise WorkerError(
-            "the engine's logits hold values that are not numbers",
-            code="verify-failed",
-            cause=figures,
-            hint="FP16 overflow gives this where the model was trained in BF16: choose bf16.",
-        )
-    if agreement < min_agreement or kl > max_kl:
-        raise WorkerError(
-            "the engine is too far from its model in float32",
-            code="verify-failed",
-            cause=figures,
-            hint="Choose bf16 or fp32, or lower verify.min_agreement and raise verify.max_kl in the preset if this "
-            "loss is acceptable.",
-        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from workbench.core.measure.scores import (
     LOGPROBS_FILE,
     SCORES_FILE,
     SEQUENCES_FILE,
+    UNKNOWN_TOKENIZER,
     ChoiceItem,
     ChoiceResult,
     Difference,
@@ -81,10 +82,17 @@ class Scoring:
         """Whether the baseline's tokens mean the same here."""
         return self.sequences is not None and bool(self.tokenizer) and self.sequences.tokenizer == self.tokenizer
 
+    @property
+    def window(self) -> int:
+        """Longest context of a token of the text."""
+        return min(self.questions.window_tokens, self.model.max_seq_len or self.questions.window_tokens)
+
     def run(self) -> dict[str, Any]:
         """Score all; the step's result. Writes `scores.json` and, for the baseline, what the others need."""
         if self.sequences is not None and not self.same_tokenizer:
-            self.not_reported |= {"agreement": DIFFERENT_TOKENIZER, "kl_nats": DIFFERENT_TOKENIZER}
+            known = self.tokenizer and self.sequences.tokenizer
+            why = DIFFERENT_TOKENIZER if known else UNKNOWN_TOKENIZER
+            self.not_reported |= {"agreement": why, "kl_nats": why}
         logits = not self.model.no_logits
         if not logits:
             names = ("perplexity", "bits_per_byte", "perplexity_ratio", "kl_nats")
@@ -103,6 +111,7 @@ class Scoring:
         scores = Scores(
             tokenizer=self.tokenizer,
             vocabulary=self.model.vocabulary,
+            window_tokens=self.window,
             settings=self.model.settings,
             passages=passages,
             prompts=prompts,
@@ -141,8 +150,7 @@ class Scoring:
         """Each token but the first, once, from the tokens before it: at most a window of them, at least half."""
         import numpy as np
 
-        window = min(self.questions.window_tokens, self.model.max_seq_len or self.questions.window_tokens)
-        ids, total, scored = passage.ids, 0.0, 1
+        window, ids, total, scored = self.window, passage.ids, 0.0, 1
         while scored < len(ids):
             begin = 0 if scored == 1 else scored - window // 2
             end = min(begin + window, len(ids))
@@ -235,11 +243,15 @@ class Scoring:
             stored = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
             if stored is None:
                 self.not_reported["kl_nats"] = "the baseline gives no log-probs"
-        found, row = [], 0
-        for prompt in sequences.prompts:
-            found.append(self._compare(prompt, None if stored is None else stored[row : row + len(prompt.answer)]))
+        found, row, most = [], 0, self.model.max_seq_len
+        for number, prompt in enumerate(sequences.prompts, 1):
+            theirs = None if stored is None else stored[row : row + len(prompt.answer)]
             row += len(prompt.answer)
-            self.channel.progress(len(found), len(sequences.prompts), "prompts")
+            if most is not None and len(prompt.ids) > most:
+                self._warn_once(f"prompt {prompt.name} of {len(prompt.ids):,} tokens with its answer: left out")
+            else:
+                found.append(self._compare(prompt, theirs))
+            self.channel.progress(number, len(sequences.prompts), "prompts")
         return tuple(found)
 
     def _compare(self, prompt: PromptIds, baseline: Any) -> PromptResult:

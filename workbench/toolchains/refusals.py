@@ -1,0 +1,45 @@
+"""What several toolchains refuse in the same words when a build is planned."""
+
+from __future__ import annotations
+
+from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.precision import Precision, ToolchainName, supported
+from workbench.toolchains.base import BuildRequest
+
+
+def refuse_quantized(request: BuildRequest, instead: str) -> None:
+    """Raises BlockedError for a model that is quantized already; `instead`: what the toolchain wants, in words."""
+    if request.model.quantization is not None:
+        raise BlockedError(
+            f"{request.model.name} is quantized already ({request.model.quantization.method}); {instead}.",
+            evidence=f"quantization_config in {request.model.path}/config.json",
+            fix="Use the unquantized model folder.",
+            code="already-quantized",
+        )
+
+
+def known_precision(name: str) -> Precision:
+    """The precision of that name. Raises BadInputError."""
+    try:
+        return Precision(name)
+    except ValueError as error:
+        raise BadInputError(
+            f"{name!r} is not a precision.",
+            evidence=f"known: {', '.join(p.value for p in Precision)}",
+            code="no-such-precision",
+        ) from error
+
+
+def refuse_unsupported(
+    request: BuildRequest, precision: Precision, toolchain: ToolchainName, capability: tuple[int, int] | None
+) -> None:
+    """Raises BlockedError, with what is nearest, where the support matrix says no."""
+    support = supported(precision, toolchain, capability, request.model.architecture)
+    if not support.ok:
+        nearest = f"Nearest: --precision {support.nearest}." if support.nearest else ""
+        raise BlockedError(
+            support.reason,
+            evidence=f"precision {precision.value}, toolchain {toolchain}",
+            fix=nearest,
+            code="not-supported",
+        )
