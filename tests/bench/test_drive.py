@@ -16,6 +16,7 @@ from workbench.bench.progress import Progress
 from workbench.bench.target import Ask, Ended
 from workbench.core import metrics
 from workbench.core.errors import BadInputError, Failure
+from workbench.core.measure.figures import point_figures
 from workbench.core.measure.load import Load
 from workbench.core.measure.record import Sample
 
@@ -79,6 +80,19 @@ def test_open_loop_never_waits_and_a_stall_of_the_target_shows_in_full() -> None
     for request in stalled:
         took = metrics.ttft_ms(request.t0_s, request.chunks)
         assert took is not None and took >= (0.4 - request.due_s) * 1000 - 15
+
+
+@pytest.mark.slow
+def test_a_stall_of_two_seconds_is_in_the_percentiles() -> None:
+    """100 a second for 2.5 s, nothing answered from 0.1 to 2.1 s: 200 of 250 wait, evenly from 2 s down. A closed
+    loop would see one slow request.
+    """
+    target = Clockwork(ttft_s=0.001, itl_s=0.0, stall=(0.1, 2.1))
+    found = point_figures(measure(target, Load(arrival="constant", duration_s=2.5), 100.0, tokens=1))
+    assert found.completed == 250 and found.ttft_ms is not None
+    assert found.ttft_ms.p50 == pytest.approx(750, abs=60)
+    assert found.ttft_ms.p90 == pytest.approx(1750, abs=60)
+    assert found.ttft_ms.p99 == pytest.approx(1975, abs=60)
 
 
 def test_a_request_that_is_sent_late_counts_from_when_it_was_due() -> None:

@@ -68,10 +68,11 @@ def test_oddities_of_the_stream_change_nothing(behaviour: Behaviour) -> None:
 
 def test_malformed_events_are_survived_and_counted() -> None:
     with serving(Behaviour(ttft_s=0.002, itl_s=0.001, malformed_every=2)) as server:
-        point, target = measure_http(server.url, Load(requests=20, levels=(4.0,)), 10)
+        point, _ = measure_http(server.url, Load(requests=20, levels=(4.0,)), 10)
     assert {request.end for request in point.requests} == {"length"}
     assert all(metrics.output_tokens(request.chunks) == 10 for request in point.requests)
-    assert target.malformed == 20 * 4, "of five, one is a line that is no field: to be passed over as the standard says"
+    # Of five, one is a line that is no field: to be passed over as the standard says.
+    assert {request.malformed for request in point.requests} == {4}
 
 
 def test_an_empty_first_event_is_no_first_token() -> None:
@@ -175,6 +176,16 @@ def test_nothing_there_and_no_such_name() -> None:
     assert point.requests[0].error.startswith("nothing listens at 127.0.0.1:")
     point, _ = measure_http("http://no-such-host.invalid/v1", ONE)
     assert point.requests[0].error == "the name no-such-host.invalid is not known"
+
+
+def test_a_name_with_several_addresses_and_nothing_at_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    hosts = ("127.0.0.1", "127.0.0.2")
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found)
+    point, _ = measure_http(f"http://box.invalid:{port}/v1", ONE)
+    assert point.requests[0].error == f"no address of box.invalid takes a connection at port {port}"
 
 
 def test_what_is_no_http_and_a_url_that_is_none() -> None:

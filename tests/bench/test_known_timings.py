@@ -19,6 +19,9 @@ from workbench.core.measure.load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.02
+TTFT_S, ITL_S = 0.5, 0.04
+TOKENS = 16
+"""Few enough that a gap more or less, such as n for n - 1, is 7 % and not within what is let pass."""
 
 
 @contextmanager
@@ -36,24 +39,39 @@ def truth(origin: str) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("streams", "requests"), [(1, 4), (64, 256)])
-def test_figures_are_within_two_percent_of_the_truth(streams: int, requests: int) -> None:
-    with server("--ttft-s", "0.25", "--itl-s", "0.02") as origin:
-        load = Load(requests=requests, levels=(float(streams),))
-        point, _ = measure_http(f"{origin}/v1", load, 50)
+def off_the_truth(streams: int, requests: int) -> list[str]:
+    """Figures that are more than 2 % off, of one run: off the clockwork that the server was asked for, or off what it
+    says that it did.
+    """
+    with server("--ttft-s", str(TTFT_S), "--itl-s", str(ITL_S)) as origin:
+        point, _ = measure_http(f"{origin}/v1", Load(requests=requests, levels=(float(streams),)), TOKENS)
         real = truth(origin)
     figures = point_figures(point)
     assert figures.completed == requests == real["requests"]
     assert figures.ttft_ms is not None and figures.itl_ms is not None
-    # Both the clockwork that the server was asked for and what it says that it did.
-    assert figures.itl_ms.p50 == pytest.approx(20.0, rel=NEAR)
-    assert figures.itl_ms.p50 == pytest.approx(real["itl_p50_ms"], rel=NEAR)
-    assert figures.itl_ms.mean == pytest.approx(real["itl_mean_ms"], rel=NEAR)
-    assert figures.ttft_ms.p50 == pytest.approx(250.0, rel=NEAR)
-    assert figures.ttft_ms.p50 == pytest.approx(real["ttft_p50_ms"], rel=NEAR)
-    assert figures.output_tok_s == pytest.approx(real["tok_s"], rel=NEAR)
-    assert figures.output_tok_s == pytest.approx(streams * 50 / (0.25 + 49 * 0.02), rel=NEAR)
+    held = {
+        "ITL p50": (figures.itl_ms.p50, ITL_S * 1000, real["itl_p50_ms"]),
+        "ITL mean": (figures.itl_ms.mean, ITL_S * 1000, real["itl_mean_ms"]),
+        "TTFT p50": (figures.ttft_ms.p50, TTFT_S * 1000, real["ttft_p50_ms"]),
+        "throughput": (figures.output_tok_s, streams * TOKENS / (TTFT_S + (TOKENS - 1) * ITL_S), real["tok_s"]),
+    }
+    return [
+        f"{name}: {told} measured, {known} true"
+        for name, (told, *truths) in held.items()
+        for known in truths
+        if told != pytest.approx(known, rel=NEAR)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("streams", "requests"), [(1, 2), (64, 192)])
+def test_figures_are_within_two_percent_of_the_truth(streams: int, requests: int) -> None:
+    """A machine that is busy with other things is late now and then; what is wrong is wrong each of three times."""
+    for _ in range(3):
+        off = off_the_truth(streams, requests)
+        if not off:
+            return
+    pytest.fail("; ".join(off))
 
 
 @pytest.mark.slow

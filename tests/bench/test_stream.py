@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workbench.bench.stream import Pattern, Stream
 from workbench.bench.target import Heard
-from workbench.core.openai import EventReader, MalformedEventError, TokenCounter, read_event
+from workbench.core.openai import MAX_EVENT_BYTES, EventReader, MalformedEventError, TokenCounter, read_event
 
 
 class Connection:
@@ -93,3 +93,8 @@ def test_a_text_that_stands_twice_in_an_event_is_not_mistaken() -> None:
     pattern = Pattern()
     pattern.learn(odd, read_event(odd))
     assert pattern.text_length(odd) == -1, "the model's name is not the text"
+
+
+def test_an_event_that_is_too_long_is_passed_over_and_counted() -> None:
+    counts, stream = heard_of([event("a"), event("x" * (MAX_EVENT_BYTES + (2 << 20))), event("b")], cuts=1 << 20)
+    assert (counts, stream.malformed) == ([1, 1], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from tests.fakes.hub import running_hub
 from tests.fakes.models import make_tiny_folder, make_weightless_folder
 from tests.toolchains.gallery_models import gallery_folder
 from workbench.core.home import Home
+from workbench.core.measure.command import load_arguments
+from workbench.core.measure.load import Limits, Load
+from workbench.core.measure.workload import WORKLOADS, Lengths
 from workbench.jobs.folder import JobFolder, job_ids
 
 COMMANDS = [
@@ -33,6 +37,15 @@ COMMANDS = [
     ["jobs", "log"],
     ["jobs", "cancel"],
     ["jobs", "retry"],
+    ["bench"],
+    ["compare"],
+    ["results"],
+    ["report"],
+    ["endpoint", "add"],
+    ["endpoint", "list"],
+    ["endpoint", "test"],
+    ["endpoint", "key"],
+    ["endpoint", "remove"],
 ]
 
 
@@ -42,6 +55,59 @@ def test_every_command_has_examples_and_json(command: list[str]) -> None:
     assert ran.code == 0
     assert f"workbench {' '.join(command[:1])}" in ran.out and "Example" in ran.out
     assert "--json" in ran.out
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    """Titles of a help text -> the names under each."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            found[line[:-1]] = []
+        elif found and line.startswith("  ") and not line.startswith("   "):
+            found[list(found)[-1]].append(line.split()[0].rstrip(","))
+    return found
+
+
+def test_all_commands_stand_in_groups() -> None:
+    groups = _sections(workbench("--help", env={"COLUMNS": "80"}).out)
+    assert list(groups) == ["Options", "Build", "Use", "Measure", "This machine"]
+    assert groups["Measure"] == ["endpoint", "bench", "compare", "results", "report"]
+
+
+def test_help_of_measuring_is_grouped_and_says_what_an_engine_is() -> None:
+    for command in ("bench", "compare"):
+        ran = workbench(command, "--help", env={"COLUMNS": "80"})
+        groups = _sections(ran.out)
+        assert groups["Other options"] == ["--json", "-h"], "every option of its own stands in a group"
+        assert "--ttft-limit" in groups["Limits for goodput"]
+        assert "-c" in groups["Load"]
+        assert "keys as `workbench engines` lists" in ran.out, "what stands for ENGINES is said"
+
+
+def test_a_command_that_repeats_a_measurement_is_understood_by_both() -> None:
+    load = {name: 2 for name in ("requests", "warmup_s", "warmup_requests", "repeats", "timeout_s", "drain_s")}
+    limits = Limits(ttft_ms=1, itl_ms=1, latency_ms=1)
+    workload = WORKLOADS["demo"].model_copy(
+        update={
+            "input": Lengths(mean=7),
+            "output": Lengths(mean=7),
+            "shared_prefix_tokens": 3,
+            "prefix_groups": 2,
+            "prompts": 2,
+            "temperature": 1.0,
+            "fixed_output": False,
+            "chat": False,
+            "seed": 1,
+        }
+    )
+    said: set[str] = set()
+    for arrival in ("closed", "poisson", "trace"):
+        full = Load(arrival=arrival, duration_s=1, cancel_share=0.5, stop_saturated=False, limits=limits, **load)
+        own = workload.model_copy(update={"kind": "trace", "file": "/t.jsonl"}) if arrival == "trace" else workload
+        said |= {word for word in load_arguments(own, full) if word.startswith("--")}
+    assert len(said) > 20
+    for name in ("bench", "compare"):
+        assert said <= set(re.findall(r"--[a-z][a-z-]*", workbench(name, "--help").out)), name
 
 
 def test_presets_are_listed_with_broken_ones_said(home: Home) -> None:

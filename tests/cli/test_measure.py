@@ -12,11 +12,13 @@ import pytest
 
 from tests.cli.command import start, workbench
 from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
+from tests.fakes.openai_server import Behaviour, serving
 from workbench.core.home import Home
 
 pytestmark = pytest.mark.slow
 
 SHORT = ("--workload", "demo", "--input", "20", "--output", "6", "--distinct", "3", "--raw")
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 FEW = (*SHORT, "--requests", "4")
 
 
@@ -71,6 +73,9 @@ def test_a_run_that_is_worse_than_its_baseline_ends_with_a_code_of_its_own(
     assert worse.code == 6, worse.out
     assert "regressed" in worse.out
     assert len(list(home.runs.iterdir())) == 3
+    other = workbench("bench", engine, *more, "--input", "99", "--baseline", first.json["id"])
+    assert other.code == 2 and "did not ask for the same" in other.err
+    assert len(list(home.runs.iterdir())) == 3, "that is said before anything is measured"
 
 
 def test_ctrl_c_keeps_what_was_measured(engine: str, home: Home) -> None:
@@ -84,6 +89,34 @@ def test_ctrl_c_keeps_what_was_measured(engine: str, home: Home) -> None:
     assert json.loads(out)["status"] == "stopped"
     assert "what was measured is kept" in err
     assert [row["status"] for row in workbench("results", "--json").json] == ["stopped"]
+
+
+def test_where_no_request_completed_the_reason_is_said_and_the_code_is_no_success(home: Home) -> None:
+    with serving(Behaviour(ttft_s=0.0, itl_s=0.001, drop_after=2)) as server:
+        assert workbench("endpoint", "add", "cut", "--url", server.url, "--model", "mock").code == 0
+        ran = workbench("bench", "cut", *FEW, "--concurrency", "1")
+    assert ran.code == 4, ran.out + ran.err
+    assert "4 failed: the stream ended early, after 2 tokens" in ran.err
+    assert "cut, 1 user: No request completed." in ran.err
+
+
+def test_an_engine_is_found_by_a_precision_that_it_alone_has(home: Home) -> None:
+    one = make_engine_folder(home.artifacts / "engines" / "one", "one")
+    found = workbench("engines", "show", "INT8", "--json")
+    assert found.code == 0, found.err
+    assert found.json["path"] == str(one)
+    make_engine_folder(home.artifacts / "engines" / "two", "two")
+    both = workbench("bench", "int8", *FEW, "--concurrency", "1")
+    assert both.code == 2
+    assert "'int8' fits 2 engines" in both.err
+
+
+def test_a_report_takes_what_a_shell_makes_of_a_star(engine: str, tmp_path: Path) -> None:
+    assert workbench("bench", engine, *FEW, "--concurrency", "1").code == 0
+    files = [str(FOREIGN / name) for name in ("vllm_bench_serve.json", "profile_export_aiperf.json")]
+    shown = workbench("report", "--with", *files, "last", "--json")
+    assert shown.code == 0, shown.err
+    assert [info["tool"] for info in shown.json["foreign"]] == ["vLLM bench serve", "AIPerf"]
 
 
 def test_compare_prints_the_matrix_and_the_answers(engine: str, tmp_path: Path) -> None:
@@ -118,6 +151,8 @@ def test_compare_prints_the_matrix_and_the_answers(engine: str, tmp_path: Path) 
         (("bench", "ENGINE", "--file", "/no/such/prompts.jsonl", "--requests", "1"), 2, "/no/such/prompts.jsonl"),
         (("compare", "ENGINE"), 2, "two variants"),
         (("compare", "ENGINE", "--simulate", "fp7"), 2, "cannot be simulated"),
+        (("compare", "ENGINE", "--simulate", "fp8", "--text", "/no/such.txt"), 2, "The text for the perplexity"),
+        (("compare", "ENGINE", "--simulate", "fp8", "--task", "/no/such.csv"), 2, "The file of questions"),
         (("compare", "ENGINE", "ENGINE", "--no-quality", "--task", "t.jsonl"), 2, "--no-quality leaves out"),
         (("report", "last"), 2, "Nothing was measured yet"),
     ],
@@ -128,4 +163,4 @@ def test_bad_input_is_said_before_anything_is_measured(
     ran = workbench(*(engine if word == "ENGINE" else word for word in arguments))
     assert ran.code == code, ran.out + ran.err
     assert words in ran.err
-    assert not list(home.runs.glob("*/points/*"))
+    assert not list(home.runs.glob("*/points/*")) and not list(home.comparisons.glob("*"))

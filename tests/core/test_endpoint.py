@@ -225,6 +225,7 @@ def test_broken_connections_in_words(error: Exception, begun: bool, code: str, w
     assert failure.code == code
     assert word in failure.what
     assert failure.fix and URL in failure.evidence
+    assert "engine.json" not in failure.fix, "an endpoint's file that is edited by hand is no whole engine any more"
 
 
 def test_further_words() -> None:

@@ -139,7 +139,7 @@ def quality_of(subjects: Sequence[Subject]) -> tuple[QualityRecord, ...]:
                     value=1 - 0.02 * number, low=1 - 0.025 * number, high=1 - 0.015 * number, stderr=0.003, n=640),
                 kl_nats=None if is_base else Estimate(
                     value=0.004 * number, low=0.003 * number, high=0.005 * number, stderr=0.0005, n=640),
-                text="shipped evaluation text, sha256 12ab", seconds=9.0,
+                text="shipped text evaluation.jsonl, SHA-256 12ab", seconds=9.0,
                 tasks=(TaskScore(name="arc-easy", metric="acc_norm", shots=0, source="arc.jsonl",
                                  score=Estimate(value=0.55 - 0.01 * number, low=0.5, high=0.6, stderr=0.02, n=200),
                                  difference=None if is_base else Estimate(value=-0.01 * number, low=-0.03, high=0.02,

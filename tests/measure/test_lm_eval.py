@@ -21,9 +21,11 @@ OPTIONS = LmEvalOptions(tasks=("arc_easy", "gsm8k"), limit=5, shots=2)
 RESULTS: dict[str, Any] = {
     "results": {
         "arc_easy": {"alias": "arc_easy", "acc,none": 0.5, "acc_stderr,none": 0.1, "acc_norm,none": 0.25},
-        "gsm8k": {"exact_match,strict-match": 1.0, "exact_match_stderr,strict-match": "N/A"},
+        "gsm8k": {"exact_match,strict-match": 1.0, "exact_match_stderr,strict-match": 0.0},
+        "mmlu": {"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": "mmlu"},
+        "broken": {"acc,none": float("nan"), "acc_stderr,none": "N/A"},
     },
-    "n-samples": {"arc_easy": {"original": 2376, "effective": 5}},
+    "n-samples": {"arc_easy": {"original": 2376, "effective": 5}, "gsm8k": {"original": 1319, "effective": 4}},
     "n-shot": {"arc_easy": 2},
 }
 
@@ -52,6 +54,9 @@ def test_its_command_line_names_the_server_and_no_key(tmp_path: Path) -> None:
     assert "model=tiny,base_url=http://127.0.0.1:8000/v1/completions" in argv[6]
     assert argv[argv.index("--tasks") + 1] == "arc_easy,gsm8k"
     assert argv[argv.index("--limit") + 1] == "5" and argv[argv.index("--num_fewshot") + 1] == "2"
+    assert "tokenizer" not in argv[6].replace("tokenized_requests", "")
+    own = harness_argv("python", SPEC.model_copy(update={"ca_file": "/ca.pem"}), OPTIONS, tmp_path, tokenizer="/model")
+    assert "ca_cert_path=/ca.pem" in own[6] and "tokenizer=/model,tokenizer_backend=huggingface" in own[6]
     chat = harness_argv("python", SPEC.model_copy(update={"api": "chat", "verify_tls": False}), OPTIONS, tmp_path)
     assert "local-chat-completions" in chat and "--apply_chat_template" in chat
     assert "base_url=http://127.0.0.1:8000/v1/chat/completions" in chat[6] and "verify_certificate=False" in chat[6]
@@ -70,11 +75,13 @@ def test_scores_come_with_their_errors_and_the_key_by_the_environment(tmp_path: 
         "(out / 'tiny').mkdir(parents=True)\n"
         "(out / 'tiny' / 'results_1.json').write_text(json.dumps(results))"
     )
-    acc, norm, match = run(tmp_path, body, key="secret")
+    acc, norm, match, group = run(tmp_path, body, key="secret")
     assert (acc.name, acc.metric, acc.score.value, acc.score.n, acc.shots) == ("arc_easy", "acc", 0.75, 5, 2)
-    assert acc.score.low == pytest.approx(0.75 - 1.96 * 0.1, abs=1e-3)
-    assert (norm.metric, norm.score.low) == ("acc_norm", None)
+    assert acc.score.stderr == 0.1 and acc.score.low < 0.5, "Wilson's interval of 5 questions"
+    assert (norm.metric, norm.score.stderr) == ("acc_norm", None)
     assert (match.name, match.metric, match.score.stderr) == ("gsm8k (strict-match)", "exact_match", None)
+    assert match.score.value == 1.0 and match.score.low < 0.7, "4 of 4 right is not certainty"
+    assert (group.name, group.score.n) == ("mmlu", 0) and group.score.low == pytest.approx(0.5 - 1.96 * 0.1, abs=1e-3)
     assert "secret" not in (tmp_path / "log.txt").read_text("utf-8")
 
 

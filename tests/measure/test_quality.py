@@ -1,4 +1,4 @@
-"""run_quality from end to end: real workers, a real engine whose probabilities are known (tests/fakes/markov.py)."""
+"""score_targets from end to end: real workers, a real engine whose probabilities are known (tests/fakes/markov.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from workbench.measure.quality import (
     QualityOptions,
     QualityTarget,
     TaskOptions,
-    run_quality,
     score_targets,
 )
 
@@ -114,8 +113,8 @@ def nll_of_a_letter() -> float:
 
 
 def run(home: Home, engines: list[Path], options: QualityOptions, **more: Any) -> list[QualityRecord]:
-    ids = {engine: f"s{number}" for number, engine in enumerate(engines, 1)}
-    return run_quality(home, engines, ids, engines[0], options, environ=dict(os.environ), **more)
+    targets = [QualityTarget(f"s{number}", engine) for number, engine in enumerate(engines, 1)]
+    return score_targets(home, targets, 0, options, **{"environ": dict(os.environ), **more})
 
 
 def test_engines_are_scored_and_one_that_fails_ends_nothing(
@@ -126,14 +125,14 @@ def test_engines_are_scored_and_one_that_fails_ends_nothing(
     good, broken, torch = run(home, order, options, on_event=events.append, folder=tmp_path / "scores")
     assert [record.subject for record in (good, broken, torch)] == ["s1", "s2", "s3"]
     for record in (good, torch):
-        assert record.failure is None and record.perplexity is not None and record.agreement is not None
+        assert record.failure is None and record.perplexity is not None
         assert record.perplexity.n == LENGTH + 30 - 2
         assert math.log(record.perplexity.value) == pytest.approx(nll_of_a_letter(), rel=0.01)
-        assert record.agreement.value == 1.0 and record.agreement.n == 16
         assert record.text.startswith("text.jsonl, SHA-256 ")
         assert {(task.name, task.metric) for task in record.tasks} == {("task", "acc"), ("task", "acc_norm")}
         assert record.tasks[0].score.n == 3
-    assert good.kl_nats is not None and good.kl_nats.value == 0.0
+    assert good.agreement is None and good.kl_nats is None and not good.not_reported, "the baseline is the baseline"
+    assert torch.agreement is not None and (torch.agreement.value, torch.agreement.n) == (1.0, 16)
     assert torch.tasks[0].difference is not None and torch.tasks[0].difference.value == 0.0
     assert torch.kl_nats is not None and 0.0 <= torch.kl_nats.value < 0.01
     assert torch.perplexity_ratio is not None and torch.perplexity_ratio.value == pytest.approx(1.0, abs=0.02)
@@ -190,7 +189,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_starts(
     with pytest.raises(BadInputError):
         run(home, [good], options.model_copy(update={"prompts": ("Hello", " ")}))
     with pytest.raises(BadInputError):
-        run_quality(home, [good], {good: "s1"}, engines["torch"], options, environ={})
+        score_targets(home, [QualityTarget("s1", good)], 1, options, environ={})
     assert not (home.cache / "quality").exists()
 
 
@@ -202,8 +201,7 @@ def test_without_modelopt_a_simulated_precision_is_a_failure_in_words(
     python.chmod(0o755)
     simulating = options.model_copy(update={"simulate": ("fp8",), "tasks": ()})
     environ = {**os.environ, "WORKBENCH_MODELOPT_PYTHON": str(python)}
-    engine = engines["good"]
-    records = run_quality(home, [engine], {engine: "s1"}, engine, simulating, environ=environ)
+    records = run(home, [engines["good"]], simulating, environ=environ)
     if records[1].failure is None:
         pytest.skip("this interpreter holds ModelOpt")
     assert records[1].subject == "sim-fp8" and records[1].kind == "simulated"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
+from tests.fakes.openai_server import Behaviour, serving
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.measure.comparison_file import load_comparison
@@ -30,6 +31,7 @@ from workbench.measure.events import (
 )
 from workbench.measure.running import RunRequest, run_bench
 from workbench.measure.subjects import Asked
+from workbench.toolchains.endpoint.folder import add_endpoint, new_spec
 
 pytestmark = pytest.mark.slow
 
@@ -190,3 +192,26 @@ def test_a_stopped_comparison_is_kept_and_marked(home: Home, engines: Any) -> No
     again = load_comparison(home.comparisons / "mine")
     assert again.head.status == "stopped"
     assert again.run is not None and len(again.run.points) == 1
+
+
+def test_a_sweep_ends_where_a_server_is_full_and_where_it_fails(home: Home) -> None:
+    """One endpoint has room for 100 a second and another one breaks down at its second level: neither goes on, and a
+    breakdown is not called a limit.
+    """
+    load = Load(arrival="constant", levels=(20.0, 400.0, 800.0), duration_s=0.4, drain_s=0.1)
+    quick = Behaviour(ttft_s=0.01, itl_s=0.002)
+    with (
+        serving(quick, most_active=2) as full,
+        serving(choose=lambda n: quick if n < 8 else Behaviour(status=500)) as broken,
+    ):
+        asked = tuple(
+            Asked(add_endpoint(home, name, new_spec(base_url=server.url, model="mock", server="vllm")))
+            for name, server in (("full", full), ("broken", broken))
+        )
+        run = run_bench(home, RunRequest(asked, WORKLOAD, load), lambda event: None, threading.Event())
+    first, second = run.points_of("s1"), run.points_of("s2")
+    assert [(point.level, point.end) for point in first] == [(20.0, "complete"), (400.0, "complete")]
+    assert "requests were completed in the measured time" in first[-1].saturated
+    assert [(point.level, point.end) for point in second] == [(20.0, "complete"), (400.0, "failed")]
+    assert not second[-1].saturated
+    assert any("broken is measured no further than 400: The target answers" in note for note in run.head.notes)

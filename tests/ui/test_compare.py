@@ -12,6 +12,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from tests.fakes import comparisons as made
@@ -119,6 +120,35 @@ def test_curves_have_the_figures_and_the_front() -> None:
     fastest = {(round(dot.x, 6), round(dot.y or 0, 6)) for dot in by_speed.lines[2].dots}
     assert {(round(x, 6), round(y, 6)) for x, y in by_speed.front} == fastest, "INT4 beats the others at every level"
     assert user_speed_chart(shown).lines[0].dots[0].x == pytest.approx(100, rel=0.01), "1000 ms by 10 ms"
+
+
+def test_curves_and_the_matrix_say_the_same_speed() -> None:
+    """The median of the repeats, of which one was slow."""
+    whole = made.comparison()
+    assert whole.run is not None
+    slow = tuple(
+        replace(one, duration_s=one.duration_s * 3) if (one.subject, one.repeat) == ("s2", 2) else one
+        for one in whole.run.points
+    )
+    shown = make_shown(replace(whole, run=replace(whole.run, points=slow)), made.three(), None)
+    assert shown is not None
+    by_load = {(line.id, dot.key): dot.y for line in throughput_chart(shown).lines for dot in line.dots}
+    by_speed = {(line.id, dot.key): dot.y for line in user_speed_chart(shown).lines for dot in line.dots}
+    for subject, level in (("s2", 1.0), ("s2", 8.0), ("s1", 8.0)):
+        cell = shown.matrix.cell(subject, f"speed@{level:g}")
+        assert cell is not None and cell.value is not None
+        assert by_load[subject, level] == by_speed[subject, level] == cell.value
+    pooled = next(one.output_tok_s for one in shown.figures if (one.subject, one.level) == ("s2", 8.0))
+    assert pooled is not None and pooled < by_load["s2", 8.0] * 0.9, "the pooled figure is another one"  # type: ignore[operator]
+
+
+def test_an_endpoint_that_reports_no_settings_differs_in_none() -> None:
+    box = made.subject(4, "bf16", toolchain="endpoint", url="http://box:8000", settings={"server": "vLLM"})
+    shown = make_shown(None, (*made.three()[:2], box), None)
+    assert shown is not None
+    differing = {row.name for row in shown.differing}
+    assert "precision" in differing
+    assert not differing & {"device", "compute_precision", "kv_cache_precision"}
 
 
 def test_what_was_computed_before_is_not_computed_again_and_is_the_same() -> None:
@@ -256,6 +286,8 @@ def test_a_chosen_cell_shows_the_spread_of_its_repeats(show: Show) -> None:
     page.matrix.table.setFocus()
     QTest.keyClick(page.matrix.table, Qt.Key.Key_Right)
     assert spread.title.full == "Inter-token: spread of 3 runs"
+    page.matrix.table.choose("s2", "size")
+    assert "spread" not in spread.plot.accessibleDescription(), "no run gives it"
     page.matrix.table.choose("s2", "perplexity")
     assert "95 %:" in spread.plot.accessibleDescription()
     assert "tok/s" in page.matrix.tradeoff.plot.accessibleDescription()
@@ -359,6 +391,7 @@ def test_answers_stand_side_by_side_with_what_differs(show: Show) -> None:
     assert text._frame is not None
     begin, end = text._frame
     assert text.toPlainText()[begin:end] == "small"
+    assert text.textCursor().position() == 0, "an answer is read from its top"
     tab.plain.setChecked(True)
     assert text.document().find("small").charFormat().background().style() == Qt.BrushStyle.NoBrush
     assert tab.table.model().rowCount() == 2
@@ -480,6 +513,12 @@ def test_kept_comparisons_are_listed_opened_and_remembered(
 def test_a_stopped_comparison_says_so(show: Show) -> None:
     page = show(made.stopped(made.comparison()))
     assert "stopped: not all was measured" in page.subtitle
+    whole = made.comparison()
+    page.model.show(replace(whole, head=whole.head.model_copy(update={"status": "running"})))
+    settle(page.window())  # type: ignore[arg-type]
+    assert "not finished: not all was measured" in page.subtitle, "it was broken off with the program"
+    page.model.show(made.stopped(made.comparison()))
+    settle(page.window())  # type: ignore[arg-type]
     cell = page.matrix.model.matrix.cell("s2", "speed@8")
     assert cell is not None
     assert cell.reason == "not measured"
@@ -547,9 +586,13 @@ def test_the_form_asks_only_what_makes_sense(show: Show) -> None:
 
 
 @pytest.fixture
-def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def fake_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = make_interpreter(tmp_path / "python", tokens_per_s=300, kv_blocks=10, answer=["one", " two", " three"])
     monkeypatch.setenv(VARIABLE, str(python))
+
+
+@pytest.fixture
+def engines(tmp_path: Path, fake_engines: None) -> list[Path]:
     return [make_engine_folder(tmp_path / name, name) for name in ("one", "two")]
 
 
@@ -578,35 +621,67 @@ def ask(page: ComparePage, levels: str = "1, 2", requests: int = 3) -> None:
     form.go.click()
 
 
+def save_as(page: ComparePage, path: Path, kind: str) -> None:
+    """Click Export and its entry; in the dialog that opens, write the file's name and press Enter."""
+    next(one for one in page.export_button.menu().actions() if one.text().startswith(kind)).trigger()
+    dialog = page.findChild(QFileDialog, "export-file")
+    name = dialog.findChild(QLineEdit, "fileNameEdit")
+    name.setText(str(path))
+    QTest.keyClick(name, Qt.Key.Key_Return)
+
+
 @pytest.mark.slow
-def test_two_engines_are_measured_by_clicks(measured: ComparePage, app_home: Home, qtbot: QtBot) -> None:
-    page = measured
+def test_three_engines_are_compared_and_exported_by_clicks(
+    open_window: OpenWindow, app_home: Home, fake_engines: None, tmp_path: Path, qtbot: QtBot
+) -> None:
+    """From an empty page to a report's file, as a newcomer clicks."""
+    for name in ("one", "two", "three"):
+        make_engine_folder(app_home.make().artifacts / "engines" / name, name)
+    window = open_window(*COMPARE, size=(1280, 800))
+    window.show_page("compare")
+    page = page_of(window)
     said: list[str] = []
     page.model.progressed.connect(lambda doing: said.append(doing.words))
+    assert page.empty.button is not None
+    page.empty.button.click()
+    qtbot.waitUntil(lambda: page.choice.isVisible() and len(page.choice.model.rows) == 3)
+    page.choice.table.selectAll()
+    qtbot.waitUntil(page.choice.add.isEnabled)
+    page.choice.add.click()
+    qtbot.waitUntil(lambda: page.model.shown is not None and len(page.model.shown.variants) == 3)
     ask(page)
     assert page.strip.isVisible()
     assert not page.measure_button.isVisible()
     assert not page.chips.add.isEnabled()
+    assert window.session.measuring == "A comparison", "so that no benchmark begins meanwhile"
     qtbot.waitUntil(lambda: not page.model.running, timeout=60_000)
-    settle(page.window())  # type: ignore[arg-type]
+    settle(window)
     assert page.model.failure is None
+    assert window.session.measuring == ""
     assert not page.strip.isVisible()
     assert page.measure_button.text() == "Measure again"
     assert {"1 user", "2 users", "TTFT", "KV capacity"} <= set(columns(page))
-    assert any("2 users, repeat 2 of 2 (point 8 of 8)" in words for words in said)
+    assert any("2 users, repeat 2 of 2 (point 12 of 12)" in words for words in said)
     folders = list(app_home.comparisons.iterdir())
     assert folders == [page.model.folder]
     kept = load_comparison(folders[0])
     assert kept.head.status == "complete"
     assert kept.run is not None
-    assert len(kept.run.points) == 8
+    assert len(kept.run.points) == 12
     assert kept.head.command[:2] == ("workbench", "compare")
     assert page.matrix.how.button.isEnabled()
-    assert page.model.shown is not None
-    assert len(page.model.shown.figures) == 4
-    cell = page.matrix.model.matrix.cell("s1", "kv")
-    assert cell is not None
-    assert cell.value == 320
+    for subject in kept.head.subjects:
+        kv, speed = (page.matrix.model.matrix.cell(subject.id, column) for column in ("kv", "speed@2"))
+        assert kv is not None and kv.value == 320
+        assert speed is not None and speed.value is not None
+        assert 100 < speed.value <= 630, "two streams of 300 tokens a second each"
+    report = tmp_path / "report.json"
+    save_as(page, report, "JSON")
+    qtbot.waitUntil(report.is_file)
+    settle(window)
+    found = read_json(report.read_text("utf-8"))
+    assert {point.variant for point in found.points} == {subject.id for subject in kept.head.subjects}
+    assert len(found.points) == 6, "three variants at two levels"
 
 
 @pytest.mark.slow
@@ -673,6 +748,8 @@ def test_a_prompt_is_put_to_all(measured: ComparePage, qtbot: QtBot, together: b
     tab.edit.setText("Count to three.")
     QTest.keyClick(tab.edit, Qt.Key.Key_Return)
     assert not tab.run_button.isEnabled()
+    qtbot.waitUntil(lambda: page.model.shown is not None and page.model.shown.head.prompts == ("Count to three.",))
+    assert {column.same.full for column in tab.columns} <= {"Waiting", "Answering"}, "both are asked"
     qtbot.waitUntil(lambda: not page.model.running, timeout=60_000)
     settle(page.window())  # type: ignore[arg-type]
     assert len(set(streamed)) == 2
@@ -723,6 +800,47 @@ def test_other_colours_redraw_the_chips(show: Show) -> None:
         assert shot.pixelColor(QPoint(2, 2)) in (theme().colour("panel"), theme().colour("raised"))
     finally:
         theme().set_mode("dark")
+
+
+def test_nothing_is_measured_while_another_page_measures(show: Show) -> None:
+    page = show()
+    session, events = page.session, page.session.events
+    session.measuring = "A benchmark"
+    events.doing.emit("Benchmark: point 1 of 9")
+    assert page.measure_button.text() == "A benchmark is being measured"
+    assert not page.measure_button.isEnabled()
+    assert not page.prompts.run_button.isEnabled()
+    assert "falsify" in page.prompts.run_button.toolTip()
+    page.ask_measure()
+    assert not page.form.isVisible()
+    assert "A benchmark is being measured" in page.failure.accessibleDescription()
+    page.model.measure(page.model.settings)
+    page.model.ask([0], ["s1"], page.model.settings.sampling, together=False)
+    assert not page.model.running
+    assert session.measuring == "A benchmark", "which still goes on"
+    session.measuring = ""
+    events.doing.emit("")
+    assert page.measure_button.text() == "Measure again"
+    assert page.measure_button.isEnabled()
+    assert page.prompts.run_button.isEnabled()
+
+
+def test_a_new_variant_is_none_of_those_of_before(show: Show, tmp_path: Path, qtbot: QtBot) -> None:
+    """Ids of variants that were asked prompts before anything was measured are kept with the comparison."""
+    kept = made.subject(1, "fp16").model_copy(update={"id": "new-1"})
+    page = show(made.comparison((kept, *made.three()[1:])))
+    path = make_engine_folder(tmp_path / "one", "one")
+    page.model.add([path])
+    page.model.add([path])
+    qtbot.waitUntil(lambda: len(page.model.chips) == 4)
+    settle(page.window())  # type: ignore[arg-type]
+    assert len({subject.id for subject in page.model.chips}) == 4, "one of each, and taken once"
+    assert page.model.shown is not None
+    assert not page.model.shown.variants[3].measured
+    page.model.add([make_engine_folder(tmp_path / "two", "two")])
+    page.model.start_with([])
+    settle(page.window())  # type: ignore[arg-type]
+    assert page.model.chips == (), "what was asked for the one before does not come into the next"
 
 
 def test_the_model_ends_quietly_without_a_page(session: Session, qtbot: QtBot) -> None:

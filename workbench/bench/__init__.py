@@ -7,10 +7,10 @@ from workbench.bench.engine_target import EngineTarget
 from workbench.bench.http_target import HttpTarget
 from workbench.bench.loop import run_blocking
 from workbench.bench.progress import Progress
-from workbench.bench.sweep import run_sweep, saturated, tokens_within
+from workbench.bench.sweep import saturated
 from workbench.bench.target import Ask, Ended, Heard, Target
 
 __all__ = [
     "Ask", "Ended", "EngineTarget", "Heard", "HttpTarget", "Progress", "Target", "run_blocking", "run_point",
-    "run_sweep", "saturated", "tokens_within",
+    "saturated",
 ]  # fmt: skip

@@ -76,4 +76,5 @@ class Flight:
             count_source=source,
             warmup=self.warmup,
             error=error,
+            malformed=ended.malformed if ended is not None else 0,
         )

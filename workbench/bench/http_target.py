@@ -65,8 +65,6 @@ class HttpTarget:
             raise BadInputError(
                 "The API key holds characters that cannot be sent.", fix="Store the key again, without line ends."
             )
-        self.malformed = 0
-        """Events that were no JSON of the protocol and were passed over."""
         self._model = model
         self._api = api
         self._dialect = dialect if exact else dialect._replace(running_usage=False)
@@ -147,7 +145,6 @@ class HttpTarget:
         return self._ended(stream, connection.status, connection.retry_after, broken, ask, heard)
 
     def _settle(self, stream: Stream, heard: Heard) -> None:
-        self.malformed += stream.malformed
         counts = stream.counter.settle()
         if len(counts) == len(heard.times):
             heard.recount(array("l", counts))
@@ -179,6 +176,7 @@ class HttpTarget:
             input_tokens=usage.input_tokens if usage is not None else None,
             output_tokens=usage.output_tokens if usage is not None else None,
             count_source=stream.counter.source,
+            malformed=stream.malformed,
         )
 
     def _masked(self, words: str) -> str:

@@ -68,6 +68,9 @@ class Stream:
         for payload in self._events.end():
             self._take(payload)
         self.done = self.done or self._events.done
+        if self._events.too_long:
+            self.malformed += self._events.too_long
+            self.last_malformed = "longer than any event may be"
         if self._connection.status == 200 and self.rest:
             # In one piece though a stream was asked for: no first token to time, but an answer.
             self._take(bytes(self.rest))

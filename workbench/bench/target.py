@@ -46,6 +46,8 @@ class Ended:
     """As the engine or server reports it."""
     count_source: CountSource | None = None
     """Where the token counts of the responses are from; None: one a response was assumed."""
+    malformed: int = 0
+    """Events that were not of the protocol and were passed over."""
     fatal: Failure | None = None
     """The target is gone for good: no further request can succeed."""
 

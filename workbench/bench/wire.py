@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from workbench.core.endpoint import trust
 from workbench.core.openai import shown
 
 CONNECT_TIMEOUT_S = 10.0
@@ -42,16 +43,7 @@ class Origin:
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.path = parts.path.rstrip("/")
         self.netloc = parts.netloc.rpartition("@")[2]
-        self.tls = tls_context(verify_tls, ca_file) if parts.scheme == "https" else None
-
-
-def tls_context(verify: bool, ca_file: str = "") -> ssl.SSLContext:
-    """Raises OSError (ssl.SSLError among them) for a CA file that cannot be read."""
-    context = ssl.create_default_context(cafile=ca_file or None)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+        self.tls = trust(verify_tls, ca_file) if parts.scheme == "https" else None
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -223,6 +215,8 @@ class Pool:
         except socket.gaierror as error:
             raise WireError(f"the name {origin.host} is not known") from error
         except OSError as error:
+            if str(error).startswith("Multiple exceptions"):  # one for each address of the name
+                raise WireError(f"no address of {origin.host} takes a connection at port {origin.port}") from error
             raise WireError(f"no connection to {origin.host}:{origin.port}: {error.strerror or error}") from error
         self.opened += 1
         self._all.add(made)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from workbench.cli import app_endpoint, app_engines, app_jobs, app_measure, app_run
+from workbench.cli.help import App, Group
 from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, UntilOption
 
-# Plain help on purpose: importing Rich for it would take as long again as importing typer.
-app = typer.Typer(
+
+class _Root(Group):
+    panels: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Build": ("demo", "check", "build", "jobs", "engines", "presets", "flags"),
+        "Use": ("prompt", "chat", "monitor"),
+        "Measure": ("endpoint", "bench", "compare", "results", "report"),
+        "This machine": ("doctor", "gui"),
+    }
+
+
+app = App(
     name="workbench",
+    cls=_Root,
     help="Engine Workbench: from a model folder to an answering, measured engine.",
     no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from workbench.cli.help import App
 from workbench.cli.options import JsonFlag
 
-app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app = App(invoke_without_command=True)
 
 
 @app.callback()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from workbench.cli.help import App, Command
 from workbench.cli.options import JsonFlag, SetOption
 
-app = typer.Typer(rich_markup_mode=None)
+app = App()
 
 
 @app.command()
@@ -48,7 +48,7 @@ def prompt(
         )
 
 
-class _ChatCommand(TyperCommand):
+class _ChatCommand(Command):
     """Lets --continue stand alone; Typer knows no options whose value may be left out."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -10,13 +10,14 @@ import typer
 
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.cli.measuring import measuring, report_paths, run_table
+from workbench.cli.measuring import measuring, nothing_completed, report_paths, run_table
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.measure.command import Typed, load_from, workload_from
 from workbench.core.measure.figures import run_figures
+from workbench.core.measure.matrix import level_words
 from workbench.core.measure.record import RunRecord
-from workbench.core.measure.regression import compare_runs
+from workbench.core.measure.regression import Regression, compare_runs, refuse_other_question
 from workbench.measure.kept import find_result, load_kept, report_of, write_report
 from workbench.measure.running import RunRequest, run_bench
 from workbench.measure.subjects import Asked
@@ -39,6 +40,8 @@ def run_bench_command(
     workload, load = workload_from(typed), load_from(typed)
     paths = report_paths(reports)
     before = _baseline(context, baseline) if baseline else None
+    if before is not None:
+        refuse_other_question(before, workload, load)
     asked = tuple(Asked(find_engine(context, name).path, tuple(overrides)) for name in engines)
     request = RunRequest(
         asked,
@@ -67,6 +70,18 @@ def _baseline(context: Context, wanted: str) -> RunRecord:
     return found
 
 
+def _against(context: Context, before: RunRecord | None, run: RunRecord, threshold_percent: float) -> Regression | None:
+    if before is None:
+        return None
+    try:
+        return compare_runs(before, run, threshold_percent=threshold_percent)
+    except BadInputError as error:
+        if run.head.status == "complete":
+            raise
+        context.note(f"{error.failure.what} {error.failure.evidence}")  # it was stopped before it came to that
+        return None
+
+
 def _finish(
     context: Context,
     run: RunRecord,
@@ -82,8 +97,8 @@ def _finish(
         context.err.print(f"report: {path}", markup=False, soft_wrap=True)
     for one in figures:
         for note in one.notes:
-            context.note(f"{names[one.subject]}, {one.level:g}: {note}")
-    regression = compare_runs(before, run, threshold_percent=threshold_percent) if before is not None else None
+            context.note(f"{names[one.subject]}, {level_words(run.head.load.arrival, one.level)}: {note}")
+    regression = _against(context, before, run, threshold_percent)
     data = {
         "id": run.head.id,
         "folder": str(folder),
@@ -99,14 +114,15 @@ def _finish(
     if context.as_json:
         context.result(data)
     else:
-        context.out.print(run_table(figures, names, run.head.load.arrival))
+        if figures:
+            context.out.print(run_table(figures, names, run.head.load.arrival))
         context.result(None, f"kept in {folder}")
         if regression is not None:
             context.result(None, "\n".join(regression.lines))
     if run.head.status == "stopped":
         raise typer.Exit(STOPPED)
     failed = run.head.status == "failed" or any(subject.failure is not None for subject in run.head.subjects)
-    if failed or any(point.end == "failed" for point in run.points):
+    if failed or any(point.end == "failed" for point in run.points) or nothing_completed(figures):
         raise typer.Exit(FAILED)
     if regression is not None and regression.regressed:
         raise typer.Exit(regression.exit_code)

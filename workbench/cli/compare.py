@@ -13,12 +13,14 @@ from workbench.cli.bench import FAILED, STOPPED
 from workbench.cli.build import engine_of
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.cli.measuring import matrix_table, measuring, report_paths
+from workbench.cli.measuring import matrix_table, measuring, nothing_completed, report_paths
+from workbench.cli.quality_words import quality_lines, verdict_words
 from workbench.core.artifact import read_provenance
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.measure.command import Typed, load_from, workload_from
 from workbench.core.measure.comparison import Comparison, Price
+from workbench.core.measure.figures import run_figures
 from workbench.core.measure.matrix import make_matrix
 from workbench.core.measure.quality_options import LmEvalOptions, QualityOptions, Simulated, TaskOptions
 from workbench.jobs.burst_prompts import read_prompts
@@ -91,6 +93,7 @@ def run_compare_command(context: Context, wanted: Wanted, typed: Typed, *, out: 
     if comparison.head.status == "stopped":
         raise typer.Exit(STOPPED)
     failed = any(subject.failure is not None for subject in comparison.head.subjects)
+    failed = failed or (comparison.run is not None and nothing_completed(run_figures(comparison.run)))
     failed = failed or any(record.failure is not None for record in comparison.quality)
     if failed or comparison.head.status == "failed" or comparison.head.failure is not None:
         raise typer.Exit(FAILED)
@@ -109,6 +112,8 @@ def show_comparison(context: Context, comparison: Comparison, folder: Path) -> N
                     {
                         "subject": row.subject.id,
                         "name": row.subject.name,
+                        "simulated": row.subject.simulated,
+                        "perplexity_verdict": verdict_words(comparison.quality_of(row.subject.id)) or None,
                         "cells": {
                             column.id: {
                                 "value": cell.value,
@@ -128,13 +133,15 @@ def show_comparison(context: Context, comparison: Comparison, folder: Path) -> N
         )
         return
     context.out.print(matrix_table(matrix))
+    for line in quality_lines(comparison):
+        context.out.print(line, markup=False, soft_wrap=True)
     names = {subject.id: subject.name for subject in comparison.head.subjects}
     for prompt, text in enumerate(comparison.head.prompts):
-        context.out.print(f"\n> {text}", markup=False)
+        context.out.print(f"\n> {text}", markup=False, soft_wrap=True)
         for answer in comparison.answers_to(prompt):
             said = answer.record.text.strip() if answer.record is not None else ""
             words = answer.failure.what if answer.failure is not None else said
-            context.out.print(f"{names[answer.subject]}: {words}", markup=False)
+            context.out.print(f"{names[answer.subject]}: {words}", markup=False, soft_wrap=True)
     context.result(None, f"kept in {folder}")
 
 
@@ -156,7 +163,7 @@ def _pytorch(context: Context, wanted: str, baseline: Path) -> Path:
 
 
 def _quality(wanted: Wanted) -> QualityOptions | None:
-    simulate = tuple(part.strip() for part in wanted.simulate.split(",") if part.strip())
+    simulate = tuple(dict.fromkeys(part.strip() for part in wanted.simulate.split(",") if part.strip()))
     known: tuple[str, ...] = get_args(Simulated)
     for name in simulate:
         if name not in known:

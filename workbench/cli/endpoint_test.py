@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from workbench.cli.context import Context
+from workbench.cli.measuring import failure_words
 from workbench.core.endpoint import EndpointSpec
 from workbench.core.errors import Failure, StepFailedError, WorkbenchError
 from workbench.core.messages import ChatTurn, Log, Message, Sampling, Stats
@@ -54,7 +55,7 @@ def run_test(context: Context, name: str) -> None:
             failure = _ask(report, client, spec)
     except WorkbenchError as error:
         failure = error.failure
-        report.say("server", ": ".join(part for part in (failure.what, failure.evidence) if part), ok=False)
+        report.say("server", failure_words(failure.model_copy(update={"fix": ""})), ok=False)
     if failure is None:
         context.result({"name": name, "ok": True, "checks": report.rows}, f"{name} works")
         return

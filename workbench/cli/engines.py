@@ -22,7 +22,8 @@ from workbench.toolchains.gpus import detected_gpus
 
 
 def find_engine(context: Context, wanted: str) -> StoredArtifact:
-    """An engine by folder, by `last`, by the start of its key, by its name or its folder's name.
+    """An engine by folder, by `last`, by the start of its key, by its name or its folder's name, or by its precision
+    where no other engine has that.
 
     Raises BadInputError when none or several fit, or when it is not whole.
     """
@@ -36,7 +37,7 @@ def find_engine(context: Context, wanted: str) -> StoredArtifact:
         whole = [e for e in engines if not e.missing]
         if wanted == "last" and whole:
             return _of_last_job(context, whole) or whole[0]
-        hits = [e for e in engines if _fits(e, wanted)]
+        hits = [e for e in engines if _fits(e, wanted)] or [e for e in engines if _is_of(e, wanted)]
         # The same engine in two places is one engine: take the newest that is whole.
         keys = {e.provenance.key for e in hits}
         if len(keys) != 1:
@@ -78,6 +79,11 @@ def _fits(engine: StoredArtifact, wanted: str) -> bool:
     return wanted in (engine.path.name, engine.provenance.name, str(engine.path)) or (
         len(wanted) >= 4 and engine.provenance.key.startswith(wanted)
     )
+
+
+def _is_of(engine: StoredArtifact, precision: str) -> bool:
+    of = engine.provenance
+    return of.toolchain != "endpoint" and of.precision.lower() == precision.lower() and not engine.missing
 
 
 def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:

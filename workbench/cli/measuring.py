@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.status import Status
 from rich.table import Table
 
 from workbench.cli.context import Context
+from workbench.core.errors import Failure
 from workbench.core.home import expanded
 from workbench.core.measure.figures import PointFigures, Spread, point_figures
 from workbench.core.measure.load import Limits
@@ -49,7 +50,7 @@ class Teller:
         elif isinstance(event, SubjectKnown):
             self._known(event.subject)
         elif isinstance(event, SubjectFailed):
-            self._context.note(f"{self._name(event.subject)}: {event.failure.what} {event.failure.evidence}".rstrip())
+            self._context.note(f"{self._name(event.subject)}: {failure_words(event.failure)}")
         elif isinstance(event, Stage):
             share = f" {event.share:.0%}" if event.share is not None else ""
             self._status.update(f"{self._name(event.subject)} {event.words}{share} …".lstrip())
@@ -92,11 +93,12 @@ class Teller:
         record, name = event.record, self._name(event.record.subject)
         if record.failure is not None:
             return f"{name}: {record.failure.what} {record.failure.evidence}".rstrip()
+        against = record.subject != record.baseline
         parts = [
             f"perplexity {record.perplexity.value:.2f}" if record.perplexity is not None else "",
-            f"agreement {record.agreement.value:.1%}" if record.agreement is not None else "",
-            f"KL {record.kl_nats.value:.4f} nats" if record.kl_nats is not None else "",
-            *(f"{task.name} {task.score.value:.1%}" for task in record.tasks),
+            f"agreement {record.agreement.value * 100:.1f} %" if record.agreement is not None and against else "",
+            f"KL {record.kl_nats.value:.4f} nats" if record.kl_nats is not None and against else "",
+            *(f"{task.name} {task.metric} {task.score.value * 100:.1f} %" for task in record.tasks),
         ]
         return f"{name}: {', '.join(part for part in parts if part) or 'no quality figures'}"
 
@@ -125,6 +127,12 @@ def measuring(context: Context, limits: Limits, arrival: str) -> Iterator[tuple[
         signal.signal(signal.SIGTERM, terminate)
 
 
+def failure_words(failure: Failure) -> str:
+    """A failure in one line: what, what was seen, what to do."""
+    said = f"{failure.what.rstrip('.')}: {failure.evidence}" if failure.evidence else failure.what
+    return f"{said.rstrip('.')}. {failure.fix}" if failure.fix else said
+
+
 def figures_words(figures: PointFigures) -> str:
     """One line: throughput, TTFT, inter-token latency, failures."""
     parts = [
@@ -133,7 +141,15 @@ def figures_words(figures: PointFigures) -> str:
         f"inter-token {_ms(figures.itl_ms)}",
         f"{figures.completed} of {figures.requests} requests",
     ]
+    if figures.failed:
+        reason = max(figures.errors.items(), key=lambda one: one[1])[0] if figures.errors else ""
+        parts.append(f"{figures.failed} failed" + (f": {reason}" if reason else ""))
     return ", ".join(parts)
+
+
+def nothing_completed(figures: Sequence[PointFigures]) -> bool:
+    """Whether at some point requests were sent and none came back whole: that point has no figures."""
+    return any(one.requests > 0 and one.completed == 0 for one in figures)
 
 
 def _ms(spread: Spread | None) -> str:

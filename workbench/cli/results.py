@@ -9,7 +9,7 @@ from rich.table import Table
 
 from workbench.cli.compare import show_comparison
 from workbench.cli.context import Context
-from workbench.cli.measuring import report_paths, run_table
+from workbench.cli.measuring import failure_words, report_paths, run_table
 from workbench.core.home import expanded
 from workbench.core.measure.comparison import Comparison, Price
 from workbench.core.measure.figures import run_figures
@@ -59,5 +59,10 @@ def run_report(
         show_comparison(context, result, kept.folder)
     else:
         names = {subject.id: subject.name for subject in result.head.subjects}
-        context.out.print(run_table(run_figures(result), names, result.head.load.arrival))
+        figures = run_figures(result)
+        if figures:
+            context.out.print(run_table(figures, names, result.head.load.arrival))
+        for subject in result.head.subjects:
+            if subject.failure is not None:
+                context.note(f"{subject.name}: {failure_words(subject.failure)}")
         context.result(None, f"kept in {kept.folder}")

@@ -195,7 +195,7 @@ def read_endpoint(folder: Path) -> EndpointSpec:
 def tls_context(spec: EndpointSpec) -> ssl.SSLContext:
     """How the server's certificate is checked. Raises BadInputError when the authorities' file cannot be used."""
     try:
-        context = ssl.create_default_context(cafile=spec.ca_file or None)
+        return trust(spec.verify_tls, spec.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise BadInputError(
             f"The file of certificate authorities cannot be used: {spec.ca_file}",
@@ -203,7 +203,12 @@ def tls_context(spec: EndpointSpec) -> ssl.SSLContext:
             fix="Give a PEM file that holds the certificates of the authorities.",
             code="bad-ca-file",
         ) from error
-    if not spec.verify_tls:
+
+
+def trust(verify: bool, ca_file: str = "") -> ssl.SSLContext:
+    """As `tls_context`. Raises OSError (ssl.SSLError among them) for a CA file that cannot be read."""
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

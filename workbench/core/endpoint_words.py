@@ -111,7 +111,7 @@ def network_failure(error: BaseException, url: str, *, waited_s: float | None = 
             code="endpoint-slow",
             what="The server fell silent in the middle of an answer." if begun else "The server is too slow.",
             evidence=f"{url}: {waited}",
-            fix="Give it longer (silence_s in the endpoint's engine.json), or send it fewer requests at once.",
+            fix="Send it fewer requests at once, or remove the endpoint and add it again with a longer --silence.",
         )
     if begun:
         return dropped(url, why)

@@ -41,6 +41,7 @@ from workbench.measure.events import (
     SubjectKnown,
 )
 from workbench.measure.quality import QualityEvent, QualityTarget, score_targets
+from workbench.measure.quality_material import read_material
 from workbench.measure.running import RunRequest, new_id, run_bench
 from workbench.measure.subjects import Asked, Opened, describe, unique_names
 from workbench.measure.surroundings import read_environment
@@ -79,6 +80,8 @@ def run_compare(home: Home, request: CompareRequest, listen: Listener, stop: thr
 class _Comparing:
     def __init__(self, home: Home, request: CompareRequest, listen: Listener, stop: threading.Event) -> None:
         _refuse(request)
+        if request.quality is not None:
+            read_material(request.quality)  # a broken file is said now, and not after speed was measured for minutes
         self._home, self._request, self._listen, self._stop = home, request, listen, stop
         self._run: RunRecord | None = None
         self._quality: list[QualityRecord] = []
@@ -177,7 +180,7 @@ class _Comparing:
         self._listen(event)
 
     def _replace(self, subject: Subject) -> None:
-        self._write(subjects=tuple(subject if one.id == subject.id else one for one in self._head.subjects))
+        self._write(subjects=self._head.with_subject(subject).subjects)
 
     def _score(self) -> None:
         request = self._request

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,11 +21,14 @@ from workbench.core.endpoint import EndpointSpec
 from workbench.core.errors import BadInputError, BlockedError, CancelledError, StepFailedError
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.quality import TaskScore
-from workbench.core.measure.quality_figures import Z_95
+from workbench.core.measure.quality_figures import Z_95, share
 from workbench.core.measure.quality_options import LmEvalOptions
 from workbench.jobs.folder import last_log_line
 
 PYTHON_VARIABLE = "WORKBENCH_LM_EVAL_PYTHON"
+TOKENIZER_VARIABLE = "WORKBENCH_LM_EVAL_TOKENIZER"
+"""Folder (or Hugging Face name) of the served model's tokenizer, for endpoints asked by the completions API: there the
+harness counts a context's tokens itself. Without it, it looks for a tokenizer by the served model's name."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 """The harness reads its key from there; it is never an argument."""
 GRACE_SECONDS = 5.0
@@ -40,7 +44,7 @@ def interpreter(environ: Mapping[str, str]) -> str:
             raise BlockedError(
                 "The interpreter for lm-evaluation-harness is not there.",
                 evidence=f"{PYTHON_VARIABLE}={named}",
-                fix="Name the bin/python of an environment with `pip install 'lm-eval[api]'`.",
+                fix="Name the bin/python of an environment with `pip install 'lm-eval[api]' transformers`.",
                 code="no-lm-eval",
             )
         return found
@@ -49,19 +53,22 @@ def interpreter(environ: Mapping[str, str]) -> str:
     raise BlockedError(
         "lm-evaluation-harness is not installed.",
         evidence=f"no module lm_eval here, and {PYTHON_VARIABLE} is not set",
-        fix=f"Run `pip install 'lm-eval[api]'` in an environment of its own and name its Python in {PYTHON_VARIABLE}.",
+        fix="Run `pip install 'lm-eval[api]' transformers` in an environment of its own and name its Python in "
+        f"{PYTHON_VARIABLE}.",
         code="no-lm-eval",
     )
 
 
-def harness_argv(python: str, endpoint: EndpointSpec, options: LmEvalOptions, out: Path) -> list[str]:
+def harness_argv(
+    python: str, endpoint: EndpointSpec, options: LmEvalOptions, out: Path, *, tokenizer: str = ""
+) -> list[str]:
     """Its command line. Raises BadInputError for names that it would take apart."""
-    for value in (endpoint.model, endpoint.base_url, *options.tasks):
+    for value in (endpoint.model, endpoint.base_url, endpoint.ca_file, tokenizer, *options.tasks):
         if "," in value or (value != endpoint.base_url and "=" in value):
             raise BadInputError(
                 "lm-evaluation-harness cannot take a name with a comma or an equals sign.",
                 evidence=value,
-                fix="Serve the model under another name.",
+                fix="Serve the model under another name, or move the file.",
                 code="bad-name",
             )
     chat = endpoint.api == "chat"
@@ -75,6 +82,10 @@ def harness_argv(python: str, endpoint: EndpointSpec, options: LmEvalOptions, ou
     }
     if not endpoint.verify_tls:
         arguments["verify_certificate"] = "False"
+    elif endpoint.ca_file:
+        arguments["ca_cert_path"] = endpoint.ca_file
+    if tokenizer and not chat:
+        arguments |= {"tokenizer": tokenizer, "tokenizer_backend": "huggingface"}
     argv = [python, "-m", "lm_eval", "--model", "local-chat-completions" if chat else "local-completions"]
     argv += ["--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())]
     argv += ["--tasks", ",".join(options.tasks), "--output_path", str(out), "--batch_size", "1"]
@@ -100,7 +111,8 @@ def run_harness(
     """Run it to its end. Raises BlockedError when it is not installed, StepFailedError when it fails, CancelledError
     when `stop` is set."""
     out = folder / "lm_eval"
-    argv = harness_argv(interpreter(environ), endpoint, options, out)
+    tokenizer = environ.get(TOKENIZER_VARIABLE, "")
+    argv = harness_argv(interpreter(environ), endpoint, options, out, tokenizer=tokenizer)
     env = {**os.environ, **environ}
     env.pop(KEY_VARIABLE, None)  # another service's key is not for this server
     env[KEY_VARIABLE] = key or "none"
@@ -119,7 +131,8 @@ def run_harness(
         raise StepFailedError(
             "lm-evaluation-harness failed.",
             evidence=f"exit code {process.returncode}; last line: {last_log_line(log_path)}",
-            fix="The log has its output. Multiple choice needs a server that gives log-probs of a prompt.",
+            fix="The log has its output. Multiple choice needs an endpoint of the completions API whose server gives "
+            f"log-probs of a prompt, and the model's tokenizer: name its folder in {TOKENIZER_VARIABLE}.",
             code="lm-eval-failed",
         )
     return read_results(out)
@@ -156,27 +169,35 @@ def read_results(out: Path) -> tuple[TaskScore, ...]:
     return tuple(found)
 
 
+def _estimate(value: float, stderr: float | None, count: int) -> Estimate:
+    """With Wilson's interval: the harness's error is 0 where all or none are right, which few questions cannot tell. A
+    group of tasks comes without a count, and has that of its error."""
+    if count:
+        return share(value, stderr, count)
+    half = None if not stderr else Z_95 * stderr
+    return Estimate(
+        value=value,
+        low=None if half is None else max(value - half, 0.0),
+        high=None if half is None else min(value + half, 1.0),
+        stderr=stderr,
+    )
+
+
 def _scores(task: str, figures: Any, count: int, shots: Any, source: str) -> Sequence[TaskScore]:
     """Figures are named `metric,filter`; their standard errors `metric_stderr,filter`, "N/A" where there is none."""
     found = []
     for name, value in figures.items() if isinstance(figures, dict) else ():
         metric, _, kind = str(name).partition(",")
-        if metric not in _METRICS or not isinstance(value, int | float):
-            continue
+        if metric not in _METRICS or not isinstance(value, int | float) or not 0 <= value <= 1:
+            continue  # not a number is not a score either
         error = figures.get(f"{metric}_stderr,{kind}")
-        stderr = float(error) if isinstance(error, int | float) else None
+        stderr = float(error) if isinstance(error, int | float) and math.isfinite(error) else None
         value = float(value)
         found.append(
             TaskScore(
                 name=task if kind in ("", "none") else f"{task} ({kind})",
                 metric=metric,
-                score=Estimate(
-                    value=value,
-                    low=None if stderr is None else max(value - Z_95 * stderr, 0.0),
-                    high=None if stderr is None else min(value + Z_95 * stderr, 1.0),
-                    stderr=stderr,
-                    n=count,
-                ),
+                score=_estimate(value, stderr, count),
                 shots=shots if isinstance(shots, int) else 0,
                 source=f"lm-evaluation-harness, {source}",
             )

@@ -20,7 +20,7 @@ from workbench.core.messages import Sampling
 from workbench.core.units import format_bytes
 from workbench.measure.answers import answers_of
 from workbench.measure.events import AnswerDone, AnswerText, Event, Listener, Stage, SubjectFailed, SubjectKnown
-from workbench.measure.subjects import Asked, Opened, describe, open_subject
+from workbench.measure.subjects import Opened, open_subject, start_of
 from workbench.toolchains.gpus import detected_gpus
 
 
@@ -94,10 +94,9 @@ class _Asking:
     def _open(self, subject: Subject, beside: Sequence[str]) -> Opened | None:
         self._listen(Stage("loading", subject.id))
         try:
-            _, start = describe(self._home, Asked(Path(subject.path), subject.overrides, subject.name), subject.id)
-            opened = open_subject(
-                self._home, subject, start, lambda words: self._listen(Stage(words, subject.id)), self._stop, beside
-            )
+            start = start_of(self._home, subject)
+            step = lambda words: self._listen(Stage(words, subject.id))  # noqa: E731
+            opened = open_subject(self._home, subject, start, step, self._stop, beside)
         except CancelledError:
             raise
         except WorkbenchError as error:
@@ -138,31 +137,38 @@ class _Asking:
             write_answers(self._request.folder, tuple(self._answers.values()))
 
     def _know(self, subject: Subject) -> None:
-        subjects = tuple(subject if one.id == subject.id else one for one in self._head.subjects)
-        self._head = self._head.model_copy(update={"subjects": subjects})
+        self._head = self._head.with_subject(subject)
         write_comparison_head(self._request.folder, self._head)
         self._listen(SubjectKnown(subject))
 
 
 def room_for(home: Home, subjects: Sequence[Subject]) -> Room:
-    """Whether these can be loaded at once, beside what runs: the least that each takes. Reads disk and driver."""
-    need, on_gpu, count = 0.0, False, 0
-    free = int(psutil.virtual_memory().available)
+    """Whether these can be loaded at once, beside what runs: the least that each takes, on the device that it takes it
+    on. Reads disk and driver.
+    """
+    free: dict[str, int] = {}
+    need: dict[str, float] = {}
     for subject in subjects:
         if subject.toolchain == "endpoint" or subject.simulated:
             continue
         try:
-            _, start = describe(home, Asked(Path(subject.path), subject.overrides), subject.id)
+            start = start_of(home, subject)
         except WorkbenchError as error:
             return Room(f"{subject.name}: {error.failure.what}", None)
-        if start.on_gpu and not on_gpu:
-            gpus = detected_gpus()
-            if not gpus:
+        device = "GPU memory" if start.on_gpu else "memory"
+        if device not in free:
+            gpus = detected_gpus() if start.on_gpu else ()
+            if start.on_gpu and not gpus:
                 return Room("No GPU is here.", False)
-            on_gpu, free = True, min(gpu.memory_bytes - (gpu.memory_used_bytes or 0) for gpu in gpus)
-        need += load_need(start.provenance, start.preset, free, on_gpu=start.on_gpu).total.low
-        count += 1
-    device = "GPU memory" if on_gpu else "memory"
-    fits = need <= free
-    words = f"Together {format_bytes(int(need))} at least, of {format_bytes(free)} {device} free"
-    return Room(words if fits else f"{words}: ask one after the other", fits) if count else Room("", True)
+            unknown = [gpu for gpu in gpus if gpu.memory_used_bytes is None]
+            if unknown:
+                return Room(f"What is free of GPU {unknown[0].index} is not reported.", None)
+            each = [gpu.memory_bytes - (gpu.memory_used_bytes or 0) for gpu in gpus]
+            free[device] = min(each) if each else int(psutil.virtual_memory().available)
+        low = load_need(start.provenance, start.preset, free[device], on_gpu=start.on_gpu).total.low
+        need[device] = need.get(device, 0.0) + low
+    if not need:
+        return Room("", True)
+    told = [f"{format_bytes(int(need[name]))} at least, of {format_bytes(free[name])} {name} free" for name in need]
+    fits, words = all(need[name] <= free[name] for name in need), f"Together {' and '.join(told)}"
+    return Room(words if fits else f"{words}: ask one after the other", fits)

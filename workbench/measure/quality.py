@@ -38,7 +38,6 @@ __all__ = [
     "QualityOptions",
     "QualityTarget",
     "TaskOptions",
-    "run_quality",
     "score_targets",
     "simulated_id",
 ]
@@ -69,40 +68,6 @@ class QualityTarget:
     overrides: tuple[str, ...] = ()
 
 
-def run_quality(
-    home: Home,
-    engines: Sequence[Path],
-    ids: Mapping[Path, str],
-    baseline: Path,
-    options: QualityOptions | None = None,
-    *,
-    environ: Mapping[str, str],
-    folder: Path | None = None,
-    overrides: Mapping[Path, Sequence[str]] | None = None,
-    on_event: Callable[[QualityEvent], None] = lambda event: None,
-    stop: threading.Event | None = None,
-) -> list[QualityRecord]:
-    """Score engine folders against `baseline` (one of them): a record each in their order, simulated precisions last.
-
-    `ids` gives each folder's subject id. `overrides` are runtime settings by folder, as for loading. `folder` keeps
-    `log.txt` and the workers' scores (default: a new one under the home's cache). A subject that fails has a record
-    with `failure`; when the baseline fails, the others lack agreement and KL and say so.
-    Raises BadInputError when options name files that cannot be read, CancelledError when `stop` is set: what was
-    done until then has been told by `on_event`.
-    """
-    if baseline not in engines:
-        raise BadInputError(
-            "The baseline is not among the engines to score.",
-            evidence=str(baseline),
-            fix="Name it as one of them.",
-            code="no-baseline",
-        )
-    chosen = overrides or {}
-    targets = [QualityTarget(ids[engine], engine, tuple(chosen.get(engine, ()))) for engine in engines]
-    number = list(engines).index(baseline)
-    return score_targets(home, targets, number, options, environ=environ, folder=folder, on_event=on_event, stop=stop)
-
-
 def score_targets(
     home: Home,
     targets: Sequence[QualityTarget],
@@ -114,9 +79,17 @@ def score_targets(
     on_event: Callable[[QualityEvent], None] = lambda event: None,
     stop: threading.Event | None = None,
 ) -> list[QualityRecord]:
-    """As `run_quality`, and the same folder may be there more than once with other runtime settings. `baseline` is
-    the number of a target, from 0."""
+    """Score engine folders against one of them: a record each in their order, simulated precisions last.
+
+    `baseline` is the number of a target, from 0; the same folder may be there more than once with other runtime
+    settings. `folder` keeps `log.txt` and the workers' scores (default: a new one under the home's cache). A subject
+    that fails has a record with `failure`; when the baseline fails, the others lack agreement and KL and say so.
+    Raises BadInputError when options name files that cannot be read, CancelledError when `stop` is set: what was
+    done until then has been told by `on_event`.
+    """
     options = options or QualityOptions()
+    if not 0 <= baseline < len(targets):
+        raise BadInputError("The baseline is not among the engines to score.", code="no-baseline")
     if len({target.subject for target in targets}) < len(targets):
         raise BadInputError(
             "Two subjects to score have the same id.",
@@ -207,7 +180,8 @@ class _Run:
                 self.baseline_scores = scores
         except CancelledError:
             raise
-        except WorkbenchError as error:
+        except (WorkbenchError, OSError) as problem:
+            error = problem if isinstance(problem, WorkbenchError) else _no_room(problem)
             append_log(self.log_path, f"[{subject}] {error}")
             record = QualityRecord(
                 subject=subject,
@@ -298,3 +272,13 @@ class _Run:
             if task.name in results:
                 found += task_scores(task, results[task.name], others.get(task.name))
         return tuple(found)
+
+
+def _no_room(error: OSError) -> StepFailedError:
+    """A file of the scoring could not be written or read, which ends this subject and not all."""
+    return StepFailedError(
+        "The files of the scoring cannot be written.",
+        evidence=str(error),
+        fix="Free some room where results are kept, and try again.",
+        code="no-files",
+    )

@@ -34,7 +34,7 @@ class Material:
 def read_material(options: QualityOptions) -> Material:
     """Read what the options name. Raises BadInputError."""
     path = expanded(options.text) if options.text else resource(EVALUATION_FILE)
-    text = read_evaluation(path, options.passages)
+    text = read_evaluation(path, options.passages, ships=not options.text)
     tasks = _distinct([read_task(each) for each in options.tasks])
     for number, prompt in enumerate(options.prompts, 1):
         if not prompt.strip():
@@ -70,26 +70,32 @@ def _distinct(tasks: list[Task]) -> list[Task]:
 
 
 def calibrated_with(provenance: Provenance, text: EvaluationText) -> tuple[str, ...]:
-    """A warning when the engine was calibrated with text that it is judged on now; () when not or not known."""
+    """A warning when the engine was calibrated with text that it is judged on now, or when that cannot be told."""
     return overlap_words(
         [Path(step.inputs["calibration"]) for step in provenance.steps if "calibration" in step.inputs], text
     )
 
 
 def overlap_words(files: Sequence[Path], text: EvaluationText) -> tuple[str, ...]:
-    """A warning when the text shares words with the files; () when not, or when there are none to read."""
+    """Warnings when the text shares words with the files, or when one of them cannot be read."""
     found: set[int] = set()
+    unread: list[str] = []
     for file in files:
-        if not file.is_file():
-            continue
         try:
             calibration = read_evaluation(file).passages
         except BadInputError:
+            unread.append(str(file))
             continue
         found |= set(shared([one.text for one in text.passages], (one.text for one in calibration)))
-    if not found:
-        return ()
-    return (
-        f"{len(found)} of {len(text.passages)} passages share 13 words in a row with the text that it was calibrated "
-        "with: its perplexity looks better than it is",
-    )
+    words = []
+    if found:
+        words.append(
+            f"{len(found)} of {len(text.passages)} passages share 13 words in a row with the text that it was "
+            "calibrated with: its perplexity looks better than it is"
+        )
+    if unread:
+        words.append(
+            f"the text that it was calibrated with ({', '.join(unread)}) cannot be read any more: whether it shares "
+            "passages with the text of the perplexity is not known"
+        )
+    return tuple(words)

@@ -70,13 +70,13 @@ class _Slot:
     prompts: Prompts | None = None
     levels: list[list[PointRecord]] = field(default_factory=list)
     """Its points, those of one level together: each level is held against the one before."""
-    saturated: bool = False
-    """Its sweep ended early."""
+    over: bool = False
+    """Its sweep ended early: it is saturated, or it answers no more."""
 
 
-def new_id(title: str = "") -> str:
+def new_id() -> str:
     """`20261121-193012-3fa9c1`, unique and in order of time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}{title}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
 def run_bench(home: Home, request: RunRequest, listen: Listener, stop: threading.Event) -> RunRecord:
@@ -141,7 +141,7 @@ class _Run:
             if self._stop.is_set():
                 raise CancelledError("The run was stopped.", code="stopped")
             number = next(numbers)
-            if slot.failure is not None or slot.saturated:
+            if slot.failure is not None or slot.over:
                 continue
             if not self._load(slot) or not self._request.points:
                 continue
@@ -259,7 +259,7 @@ class _Run:
             words = saturated(load, slot.levels[-2] if len(slot.levels) > 1 else (), slot.levels[-1])
             if words:
                 point = replace(point, saturated=words)
-                slot.saturated = True
+                slot.over = True
         append_point(self._folder, point)
         self._points.append(point)
         self._listen(PointDone(point))
@@ -271,6 +271,10 @@ class _Run:
         if gone is not None and not self._stop.is_set():
             self._fail(slot, gone)
             self._close(slot)
+        elif point.failure is not None:
+            # It is loaded and fails every request: higher levels and repeats would fail as this one did.
+            slot.over = True
+            self._note(f"{slot.subject.name} is measured no further than {level:g}: {point.failure.what}")
 
     def _learn(self, slot: _Slot, opened: Opened) -> None:
         """What the engine has said of itself meanwhile."""

@@ -92,6 +92,11 @@ def describe(home: Home, asked: Asked, subject_id: str) -> tuple[Subject, Engine
     return subject, start
 
 
+def start_of(home: Home, subject: Subject) -> EngineStart:
+    """How a subject is loaded that was described before. Raises BadInputError."""
+    return engine_start(home, Path(subject.path), list(subject.overrides), os.environ)
+
+
 def shown_name(provenance: Provenance) -> str:
     """`INT8 OpenVINO`: what tells variants of one model apart; the engine's own name where there is no precision."""
     if not provenance.precision or provenance.toolchain == "endpoint":

@@ -135,6 +135,13 @@ class Session:
     _telemetry: Telemetry | None = None
     _telemetry_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def refuse_measuring(self) -> Failure | None:
+        """Why nothing can be measured now; None: nothing else is."""
+        if not self.measuring:
+            return None
+        what = f"{self.measuring} is being measured: two at once would falsify each other."
+        return Failure(code="busy", what=what, fix="Wait for its end, or stop it first.")
+
     @property
     def telemetry(self) -> Telemetry:
         """What is sampled, and what engines report. Made when first asked for, by any thread: it brings numpy, for

@@ -12,6 +12,7 @@ from workbench.core.measure.comparison import Price
 from workbench.core.measure.load import Load
 from workbench.core.measure.quality_options import LmEvalOptions, QualityOptions, TaskOptions
 from workbench.core.measure.workload import WORKLOADS, Workload, fixed
+from workbench.core.messages import Sampling
 
 LOAD = Load(levels=(1.0, 4.0, 8.0), requests=8, warmup_requests=2, repeats=3)
 
@@ -87,5 +88,9 @@ def test_what_cannot_be_said_is_not_said_otherwise() -> None:
     assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, overrides=((), ("runtime.kv_blocks=9",))) == ()
     shots = QualityOptions(tasks=(TaskOptions(path="/a", shots=5),))
     assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, quality=shots) == ()
+    drawn = Sampling(max_tokens=128, temperature=0.8, seed=1)
+    assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, prompts=("Why?",), sampling=drawn) == ()
+    assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, prompts=("Why?",), sampling=Sampling(seed=9)) != ()
+    assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, sampling=drawn) != (), "nothing is asked"
     window = QualityOptions(window_tokens=64)
     assert compare_command(("a", "b"), WORKLOADS["demo"], LOAD, quality=window) == ()

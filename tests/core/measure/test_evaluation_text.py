@@ -11,7 +11,7 @@ from tests.fakes import models
 from workbench.core.data import resource
 from workbench.core.errors import BadInputError
 from workbench.core.measure.overlap import ngrams, shared
-from workbench.core.measure.passages import PASSAGE_CHARACTERS, read_evaluation
+from workbench.core.measure.passages import PASSAGE_CHARACTERS, read_evaluation, shipped
 from workbench.core.measure.scores import tokenizer_digest
 
 SENTENCE = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
@@ -40,7 +40,10 @@ def test_a_jsonl_file_has_a_passage_a_line_and_a_text_file_is_cut_at_blank_lines
     rows.write_text('{"text": "first", "name": "n"}\n\n{"text": "second"}\n{"text": " "}\n', "utf-8")
     found = read_evaluation(rows)
     assert [(p.name, p.text) for p in found.passages] == [("n", "first"), ("line 3", "second")]
-    assert found.source.startswith("a.jsonl, SHA-256 ")
+    assert found.source.startswith("a.jsonl, SHA-256 ") and not shipped(found.source)
+    assert shipped(read_evaluation(resource("evaluation.jsonl"), 2, ships=True).source)
+    rows.write_bytes(b'\xef\xbb\xbf{"text": "first", "name": "n"}\n{"text": "second", "name": "n"}\n')
+    assert [p.name for p in read_evaluation(rows).passages] == ["n", "n, line 2"], "each has a name of its own"
     plain = tmp_path / "a.txt"
     plain.write_text("\r\n\r\n".join("word " * 100 for _ in range(20)), "utf-8")
     pieces = read_evaluation(plain).passages

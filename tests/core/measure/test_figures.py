@@ -80,6 +80,23 @@ def test_failures_are_apart_and_named() -> None:
     assert any("3 of 6 requests failed" in note for note in found.notes)
 
 
+def test_what_was_cut_off_and_what_was_assumed_is_said() -> None:
+    """Requests that outlast the drain are the slowest of all: without a word the percentiles would flatter."""
+    slow = [RequestRecord(n, 0.2, 0.2, (), "abort", 40.0) for n in range(3)]
+    found = point_figures(point([request(9, 0.0, 0.1, 0.01, 4), *slow], 1.0))
+    assert found.aborted == 3 and any("3 of 4 requests were not over" in note for note in found.notes)
+    stopped = point_figures(point([request(9, 0.0, 0.1, 0.01, 4), *slow], 1.0, end="stopped"))
+    assert not any("not over" in note for note in stopped.notes), "that it was stopped is said"
+    assumed = point_figures(point([request(0, 0.0, 0.1, 0.01, 4, count_source=None, malformed=2)], 1.0))
+    assert any("one token a response is assumed" in note for note in assumed.notes)
+    assert any("were passed over: 2." in note for note in assumed.notes)
+    empty = point_figures(point([request(0, 0.0, 0.1, 0.01, 4), RequestRecord(1, 0.1, 0.1, (), "stop", 0.2)], 1.0))
+    assert empty.notes == ("1 of 2 answers held no token at all.",)
+    assert point_figures(point([request(0, 0.0, 0.1, 0.01, 4)], 1.0)).notes == (
+        "One request completed: percentiles are of that one.",
+    )
+
+
 @pytest.mark.parametrize("requests", [[], [RequestRecord(0, 0.0, 0.0, (), "error", 1.0, error="down")]])
 def test_nothing_completed_leaves_figures_absent(requests: list[RequestRecord]) -> None:
     found = point_figures(point(requests, 1.0), Limits(ttft_ms=100))

@@ -37,6 +37,14 @@ def test_ratios_bars_and_the_best_of_each_column() -> None:
     assert column.shown(352.0) == "5:52"
 
 
+def test_what_is_said_as_the_same_is_neither_better_nor_worse() -> None:
+    records = (a_quality("s1", 32.103), a_quality("s2", 32.109), a_quality("s3", 32.36))
+    matrix = make_matrix(a_comparison((BASE, FAST, a_subject("s3", "INT4")), (), records))
+    same, worse = matrix.cell("s2", "perplexity"), matrix.cell("s3", "perplexity")
+    assert same is not None and worse is not None
+    assert (same.better, worse.better) == (None, False)
+
+
 def test_units_follow_the_values() -> None:
     small = make_matrix(a_comparison((a_subject("s1", "A", size_bytes=150 * 2**20),), ()))
     assert (small.columns[0].unit, small.columns[0].shown(150 * 2**20)) == ("MiB", "150")
@@ -55,6 +63,14 @@ def test_what_is_not_reported_is_a_reason_and_a_column_of_nothing_is_left_out() 
     }  # fmt: skip
     assert matrix.column("agreement") is None
     assert matrix.column("cost") is None
+
+
+def test_an_engine_that_was_not_loaded_yet_has_not_failed_to_report() -> None:
+    loaded, waits = a_subject("s2", "B", load_s=1.0), a_subject("s3", "C")
+    matrix = make_matrix(a_comparison((BASE, loaded, waits), ()))
+    for name in ("weights", "kv", "kv_sequences"):
+        assert matrix.cell("s2", name).reason == "not reported"  # type: ignore[union-attr]
+        assert matrix.cell("s3", name).reason == "not measured"  # type: ignore[union-attr]
 
 
 def test_a_variant_that_was_not_loaded_and_one_that_completed_nothing() -> None:
@@ -85,6 +101,24 @@ def test_tokens_of_another_tokenizer_are_not_held_against_the_baseline() -> None
         assert (cell.ratio, cell.better, cell.best, cell.reason) == (None, None, False, "other tokenizer")
     size = matrix.cell("s2", "size")
     assert size is not None and size.ratio == pytest.approx(1 / 16)
+
+
+def test_the_baseline_is_held_against_nothing_and_is_not_the_best_of_it() -> None:
+    """Also where its record says that it agrees with itself."""
+    held = {"agreement": (1.0, 0.9, 0.8), "kl_nats": (0.0, 0.1, 0.2)}
+    records = tuple(
+        a_quality(f"s{n + 1}", 7.0 + n, **{name: Estimate(value=values[n], n=100) for name, values in held.items()})
+        for n in range(3)
+    )
+    subjects = (BASE, FAST, a_subject("s3", "INT4"))
+    matrix = make_matrix(a_comparison(subjects, (), records))
+    for name in ("agreement", "kl"):
+        base, better, worse = (matrix.cell(subject.id, name) for subject in subjects)
+        assert base is not None and better is not None and worse is not None
+        assert (base.value, base.reason, base.best, base.share) == (None, "baseline", False, None)
+        assert (better.ratio, better.best, worse.best) == (None, True, False)
+    alone = make_matrix(a_comparison((BASE, FAST), (), records[:1]))
+    assert alone.column("agreement") is None, "the others were not scored: there is nothing to be shown"
 
 
 def test_cost_tasks_and_sequences() -> None:

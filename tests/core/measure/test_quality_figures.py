@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.quality import TokenChoice
 from workbench.core.measure.quality_figures import (
     agreement,
@@ -18,8 +19,17 @@ from workbench.core.measure.quality_figures import (
     ratio_of_sums,
     record_of,
     share,
+    t_95,
 )
-from workbench.core.measure.scores import DIFFERENT_TOKENIZER, Difference, PassageResult, PromptResult, Scores
+from workbench.core.measure.scores import (
+    DIFFERENT_TOKENIZER,
+    UNKNOWN_TOKENIZER,
+    Difference,
+    PassageResult,
+    PromptResult,
+    Scores,
+)
+from workbench.core.measure.verdict import verdict
 
 
 def passage(name: str, nll: float | None, tokens: int = 10, size: int = 40) -> PassageResult:
@@ -42,10 +52,34 @@ def test_the_error_of_a_ratio_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.91 < covered / rounds < 0.97
 
 
+@pytest.mark.parametrize(
+    ("clusters", "quantile"), [(2, 12.706), (4, 3.182), (11, 2.228), (12, 2.201), (31, 2.042), (10_001, 1.960)]
+)
+def test_few_clusters_are_told_by_students_t(clusters: int, quantile: float) -> None:
+    assert t_95(clusters) == pytest.approx(quantile, abs=1e-3)
+
+
+def test_two_passages_do_not_carry_a_claim_that_thirty_do() -> None:
+    def ratio(count: int) -> Estimate | None:
+        base = [passage(str(n), 300.0, tokens=100) for n in range(count)]
+        return perplexity_ratio([passage(p.name, 300.2 + 0.2 * (n % 2), 100) for n, p in enumerate(base)], base)
+
+    assert verdict(ratio(30), "lower").kind == "within"
+    assert verdict(ratio(2), "lower").kind == "unsure", "normal errors would call it within 1 %"
+
+
+def test_likelihoods_beyond_what_a_number_holds_have_no_interval_and_end_nothing() -> None:
+    wild = [passage("a", 5_000.0), passage("b", 8_000.0)]
+    found = perplexity(wild)
+    assert found is not None and found.value == pytest.approx(math.exp(650.0)) and not found.has_interval
+    assert perplexity([passage("a", 9_000.0), passage("b", 8_000.0)]) is None
+
+
 def test_wilson_is_that_of_the_textbook_and_stays_within_bounds() -> None:
     found = share(0.8, None, 100)  # Wilson 1927: 0.711 to 0.867
     assert found.low == pytest.approx(0.7112, abs=1e-3) and found.high == pytest.approx(0.8666, abs=1e-3)
     sure = share(1.0, 0.0, 334)
+    assert sure.stderr is None, "all of a few is not certainty"
     assert sure.high == pytest.approx(1.0) and 0.98 < sure.low < 0.99  # type: ignore[operator]
 
 
@@ -105,9 +139,28 @@ def test_a_record_says_why_a_figure_is_missing() -> None:
     assert alone.not_reported["perplexity_ratio"] == "the baseline could not be scored"
     other = record_of(scores, subject="s2", baseline="s1", baseline_scores=scores.model_copy(update={"tokenizer": "u"}))
     assert other.not_reported["perplexity_ratio"] == DIFFERENT_TOKENIZER
+    unknown = record_of(
+        scores.model_copy(update={"tokenizer": ""}), subject="s2", baseline="s1", baseline_scores=scores
+    )
+    assert unknown.not_reported["perplexity_ratio"] == UNKNOWN_TOKENIZER
+    nothing = Scores(tokenizer="t")
+    empty = record_of(nothing, subject="s2", baseline="s1", baseline_scores=nothing)
+    assert empty.not_reported["perplexity"] == empty.not_reported["perplexity_ratio"]
+    assert empty.not_reported["perplexity"] == "no passage of two tokens or more"
     same = record_of(scores, subject="s1", baseline="s1", baseline_scores=scores)
     assert same.perplexity_ratio is not None and same.perplexity_ratio.value == 1.0
+    assert same.agreement is None and same.kl_nats is None and not same.prompts, "it is held against nothing"
     assert not same.not_reported
+
+
+def test_perplexities_of_other_contexts_are_not_held_against_each_other() -> None:
+    scores = Scores(tokenizer="t", passages=(passage("a", 20.0), passage("b", 30.0)), window_tokens=512)
+    shorter = scores.model_copy(update={"window_tokens": 8})
+    told = record_of(shorter, subject="s2", baseline="s1", baseline_scores=scores)
+    assert told.perplexity_ratio is None and told.perplexity is not None
+    assert told.not_reported["perplexity_ratio"] == "its context is 8 tokens here and the baseline's 512"
+    enough = scores.model_copy(update={"window_tokens": 64})
+    assert record_of(enough, subject="s2", baseline="s1", baseline_scores=scores).perplexity_ratio is not None
 
 
 def test_what_is_not_a_number_is_said() -> None:

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 from tests.core.measure.made import one_after_the_other, point, request, run
-from workbench.core.errors import BadInputError
+from workbench.core.errors import BadInputError, Failure
 from workbench.core.measure.intervals import METRICS, estimate, ratio_of, slice_rates
+from workbench.core.measure.load import Load
 from workbench.core.measure.record import Environment, PointRecord, Subject
 from workbench.core.measure.regression import EXIT_REGRESSED, compare_runs
 from workbench.core.measure.workload import Workload, fixed
@@ -73,6 +74,46 @@ def test_failures_that_came_up_are_told() -> None:
     found = compare_runs(run([good]), run([dataclasses.replace(good, requests=tuple(broken))]))
     failed = next(change for change in found.changes if change.metric == "Failed requests")
     assert failed.kind == "regressed" and failed.words == "0 % failed before, 20 % now"
+
+
+def test_answers_that_never_ended_are_failures_too() -> None:
+    good = one_after_the_other(20)
+    cut = [dataclasses.replace(one, end="abort") if one.number % 5 == 0 else one for one in good.requests]
+    found = compare_runs(run([good]), run([dataclasses.replace(good, requests=tuple(cut))]))
+    assert [change.kind for change in found.changes if change.metric == "Failed requests"] == ["regressed"]
+    stopped = dataclasses.replace(good, requests=tuple(cut), end="stopped")
+    assert not [change for change in compare_runs(run([good]), run([stopped])).changes if change.metric[0] == "F"]
+
+
+def test_what_the_run_did_not_reach_any_more_is_told() -> None:
+    """An engine that no longer loads, or dies at a level, must not pass for want of figures."""
+    gone = Failure(code="killed", what="The engine host was killed.")
+    load = Load(requests=8, levels=(1.0, 8.0))
+    before = run([one_after_the_other(20), dataclasses.replace(one_after_the_other(20), level=8.0)], load=load)
+    dead = before.head.subjects[0].model_copy(update={"failure": gone})
+    found = compare_runs(before, run([], load=load, subjects=(dead,), status="failed"))
+    assert found.exit_code == EXIT_REGRESSED and [change.level for change in found.worse] == [1.0, 8.0]
+    assert found.worse[0].words == "not measured any more: The engine host was killed."
+    half = compare_runs(before, run([dataclasses.replace(one_after_the_other(20), failure=gone)], load=load))
+    assert [change.level for change in half.worse] == [8.0]
+    full = compare_runs(before, run([dataclasses.replace(one_after_the_other(20), saturated="no more")], load=load))
+    assert not full.regressed and "the sweep ended at 1, no more" in full.changes[-1].words
+    fewer = compare_runs(before, run([one_after_the_other(20)], load=Load(requests=8)))
+    assert {change.level for change in fewer.changes} == {1.0}, "a level that was not asked for is not missing"
+    stopped = compare_runs(before, run([one_after_the_other(20)], load=load, status="stopped"))
+    assert {change.level for change in stopped.changes} == {1.0} and stopped.warnings
+
+
+def test_a_subject_that_is_held_against_nothing_or_another_one_is_told() -> None:
+    one = Subject(id="s1", name="INT8", toolchain="openvino", precision="int8")
+    other = Subject(id="s2", name="INT4", toolchain="openvino", precision="int4")
+    points = [one_after_the_other(20)]
+    lost = compare_runs(run(points, subjects=(one, other)), run(points, subjects=(one,)))
+    assert "INT4 is held against nothing: this run has not measured it." in lost.warnings
+    new = compare_runs(run(points, subjects=(one,)), run(points, subjects=(one, other)))
+    assert "INT4 is held against nothing: the baseline has not measured it." in new.warnings
+    lone = compare_runs(run(points, subjects=(one,)), run(points, subjects=(other.model_copy(update={"id": "s1"}),)))
+    assert "INT4 is held against INT8 of the baseline." in lone.warnings
 
 
 def test_unlike_runs_are_refused_and_other_machines_said() -> None:

@@ -20,7 +20,7 @@ FULL = PointRecord(
     requests=(
         RequestRecord(0, 0.0, 0.0, (Chunk(0.1, 1), Chunk(0.12, 1)), "length", 0.14, 0, 12, 2, 2, "server usage"),
         RequestRecord(1, 0.5, 0.500123, (Chunk(0.6, 0), Chunk(0.7, 3)), "stop", 0.8, 7, warmup=True),
-        RequestRecord(2, 1.0, 1.0, (), "timeout", 61.0, wanted_tokens=4, error="no end within 60 s"),
+        RequestRecord(2, 1.0, 1.0, (), "timeout", 61.0, wanted_tokens=4, error="no end within 60 s", malformed=2),
     ),
     samples=(Sample(t_s=0.5, kv_blocks_used=3, kv_blocks_total=10, power_w=71.5),),
     client=ClientHealth(cpu_share=0.97, bottleneck=True, words="its loop was late"),
@@ -79,6 +79,26 @@ def test_a_damaged_point_is_left_out_and_said(tmp_path: Path) -> None:
     found = load_run(tmp_path)
     assert [len(each.requests) for each in found.points] == [4]
     assert len(found.head.notes) == 1 and "points/000.json.gz" in found.head.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ('"measured_from_s":0.0', '"measured_from_s":"soon"'),
+        ('"duration_s":', '"duration_s":NaN,"x":'),
+        ('"due_us":0', f'"due_us":{10**400}'),
+        ('"gaps_us":[', '"gaps_us":[null,'),
+        ('"requests":[', '"requests":[3,'),
+    ],
+)
+def test_a_point_with_a_field_that_cannot_be_is_left_out_and_said(tmp_path: Path, was: str, now: str) -> None:
+    write_run(tmp_path, run([one_after_the_other(3)]))
+    path = tmp_path / "points" / "000.json.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    assert was in text
+    path.write_bytes(gzip.compress(text.replace(was, now, 1).encode()))
+    found = load_run(tmp_path)
+    assert not found.points and "points/000.json.gz could not be read" in found.head.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def test_hellaswag_without_its_marks(tmp_path: Path) -> None:
 def test_gsm8k_is_answered_freely_and_judged_by_the_last_number(tmp_path: Path) -> None:
     task = read_task(TaskOptions(path=write(tmp_path / "g.jsonl", GSM8K)))
     assert task.questions.generations[0].prompt == "Question: 3 bags of 4 apples?\nAnswer:"
+    assert task.questions.generations[0].stop == ("Question:",), "a blank line does not end the reckoning"
     result = TaskResult(name="g", answers=("That makes 12.", "It is 1023"))
     (score,) = task_scores(task, result, None)
     assert score.metric == "exact_match" and score.score.value == 0.5 and score.score.n == 2
@@ -119,7 +120,9 @@ def test_the_final_number(text: str, number: str | None) -> None:
     [
         ("a.csv", "q,1,2,3,A\n", "row 1: 5 columns"),
         ("a.csv", "q,1,2,3,4,A\nq,1,2,3,4,E\n", "row 2: the answer is 'E'"),
-        ("a.jsonl", '{"answerKey": "A"}\n', "row 1: KeyError"),
+        ("a.jsonl", '{"answerKey": "A"}\n', "row 1: it has no 'question'"),
+        ("a.jsonl", [ARC[0], 7], "row 2 is not of this layout: 7"),
+        ("a.jsonl", [{"ctx": " ", "endings": ["a", "b"], "label": 0}], "row 1: its context is empty"),
         ("a.jsonl", "not json\n", "row 1 is no JSON"),
         ("a.jsonl", [{**HELLASWAG[0], "label": ""}], "no label"),
         ("a.jsonl", [{"question": "q", "answer": "no number"}], "has no number"),

@@ -161,7 +161,7 @@ def a_run(*, levels: tuple[int, ...] = (1, 4, 8), repeats: int = 2, workload: Wo
 def quality() -> tuple[QualityRecord, ...]:
     choice = TokenChoice(text=" sea", probability=0.41, runner_up=" ocean", runner_up_probability=0.38)
     other = TokenChoice(text=" ocean", probability=0.44, runner_up=" sea", runner_up_probability=0.36)
-    text = "evaluation.jsonl (sha256 1234)"
+    text = "shipped text evaluation.jsonl, SHA-256 1234"
     worst = PromptScore(
         name="tides",
         text="Why does the <sea> rise twice a day?",

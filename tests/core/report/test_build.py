@@ -25,6 +25,7 @@ from workbench.core.measure.record import RunRecord
 from workbench.core.report.build import report_of_comparison, report_of_runs
 from workbench.core.report.importers import read_foreign
 from workbench.core.report.model import Statement
+from workbench.core.report.tables import run_facts
 
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 
@@ -203,3 +204,54 @@ def test_a_comparison_that_was_not_measured_yet_is_a_report_too() -> None:
     assert report.points == ()
     assert report.variants
     assert report.runs[0].command == comparison.head.command
+
+
+def test_files_of_other_tools_with_one_model_are_told_apart() -> None:
+    files = [read_foreign(FOREIGN / name) for name in ("vllm_bench_serve.json", "trtllm_bench.json")]
+    report = a_report(foreign=files)
+    names = [variant.name for variant in report.variants if variant.source == "foreign"]
+    assert names == ["vLLM bench serve: Llama-3.1-8B-Instruct", "trtllm-bench: Llama-3.1-8B-Instruct"]
+
+
+def test_what_another_tool_did_not_measure_is_not_called_unreported() -> None:
+    theirs = read_foreign(FOREIGN / "trtllm_bench.json")
+    cell = a_report(foreign=[theirs]).matrix.cell("x1", "speed@1")
+    assert cell is not None
+    assert (cell.value, cell.reason) == (None, "not measured at this load")
+
+
+def test_worse_is_not_told_in_the_colour_of_good_news() -> None:
+    report = report_of_runs([a_run()], created_at=WHEN, baseline="INT4", intervals=True)
+    told = {statement.text: statement.tone for statement in report.statements if " against " in statement.text}
+    assert told
+    for text, tone in told.items():
+        assert (tone == "ok") == ("worse" not in text and "cannot tell" not in text), text
+    assert any("worse" in text for text in told)
+
+
+def test_what_a_server_runs_on_is_not_said_to_be_this_machine() -> None:
+    report = a_report()
+    (run, *_) = report.runs
+    here = run.model_copy(update={"environment": run.environment.model_copy(update={"gpus": ()})})
+    assert dict(run_facts(report, here))["GPU"] == "none used"
+    servers = tuple(
+        variant.model_copy(update={"subject": variant.subject.model_copy(update={"url": "http://box:8000/v1"})})
+        for variant in report.variants
+        if variant.subject is not None
+    )
+    facts = dict(run_facts(report.model_copy(update={"variants": servers}), here))
+    assert facts["GPU"] == "none used here; an endpoint's is not reported"
+    assert "Client" in facts
+    assert "Host" not in facts
+
+
+def test_equal_work_is_said_only_of_answers_that_came_with_their_length() -> None:
+    def told(run: RunRecord) -> str:
+        return " ".join(statement.text for statement in report_of_runs([run], created_at=WHEN).statements)
+
+    run = a_run()
+    assert "of equal work" in told(run)
+    none = replace(
+        run, points=tuple(replace(p, requests=tuple(replace(r, end="error") for r in p.requests)) for p in run.points)
+    )
+    assert "of equal work" not in told(none)

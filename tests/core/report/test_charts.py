@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,12 @@ from workbench.core.report.charts import (
     ttft_by_level,
 )
 from workbench.core.report.drawing import Drawing, Label, Mark, Stroke
+from workbench.core.report.importers import read_foreign
 from workbench.core.report.marks import colours, is_filled, outline, shape_of, tone_of
 from workbench.core.report.svg import to_svg
+from workbench.core.report.tables import point_table
+
+FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 
 
 def _marks(drawing: Drawing, tone: str) -> list[Mark]:
@@ -166,3 +171,19 @@ def test_markers_are_the_themes_and_hollow_from_the_seventh_on() -> None:
     assert is_filled(5)
     assert outline("circle", 0, 0, 9) == ()
     assert len(outline("hexagon", 0, 0, 9)) == 6
+
+
+def test_levels_that_count_something_else_are_not_on_the_axis() -> None:
+    theirs = [read_foreign(FOREIGN / name) for name in ("guidellm_benchmarks.json", "trtllm_bench.json")]
+    rates = [point.level for point in theirs[0].points if point.level_unit == "requests a second"]
+    assert rates
+    report = a_report(foreign=theirs)
+    for drawing in (throughput_by_level(report), ttft_by_level(report)):
+        (unit,) = [item.text for item in drawing.items if isinstance(item, Label) and "requests" in item.text]
+        assert unit == "concurrent requests"
+        assert len(_marks(drawing, tone_of(3))) == len(theirs[0].points) - len(rates)
+        assert len(_marks(drawing, tone_of(4))) == 1, "a mean concurrency is a concurrency"
+    assert any("not in the charts by load" in statement.text for statement in report.statements)
+    cells = [row.cells[0].text for row in point_table(report)[1]]
+    assert f"{rates[0]:g} req/s" in cells
+    assert "1 user" in cells

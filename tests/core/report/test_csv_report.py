@@ -29,9 +29,25 @@ def test_one_row_a_point_with_full_figures() -> None:
     assert rows[0]["client_bottleneck"] == "no"
 
 
+def test_quality_stands_in_a_variants_rows_and_in_one_of_its_own_without_speed() -> None:
+    report = a_report()
+    by_variant = {row["variant"]: row for row in _rows(write_csv(report))}
+    assert float(by_variant["s2"]["agreement_share"]) == 0.973
+    assert float(by_variant["s2"]["agreement_share_low"]) == 0.97
+    assert float(by_variant["s2"]["kl_nats_stderr"]) == 0.0002
+    assert by_variant["s1"]["agreement_share"] == "" and '"arc_easy acc_norm": 0.51' in by_variant["s1"]["tasks"]
+    assert "no log-probs" in by_variant["s3"]["quality_not_reported"] and by_variant["s3"]["perplexity"] == ""
+    alone = _rows(write_csv(report.model_copy(update={"points": ()})))
+    assert [row["variant"] for row in alone] == [record.subject for record in report.quality]
+    assert float(alone[0]["perplexity"]) == 17.213 and alone[0]["ttft_p50_ms"] == ""
+
+
 def test_every_figure_names_its_unit() -> None:
     units = ("_ms", "_s", "_w", "_bytes", "_n", "_percent", "_c", "_mhz", "_joule", "_tokens")
     counts = {"requests", "completed", "failed", "timed_out", "cancelled", "aborted", "repeats", "level"}
+    shares = ("perplexity", "perplexity_ratio", "bits_per_byte", "kl_nats")  # numbers, and what their names say
+    counts |= {f"{name}{end}" for name in shares for end in ("", "_low", "_high", "_stderr")}
+    counts |= {"tasks", "quality_not_reported"}
     words = {"variant", "variant_name", "baseline", "source", "level_unit", "run", "end", "count_source", "errors",
              "client_bottleneck", "saturated", "notes", "output_held", "on_pareto_front"}  # fmt: skip
     others = {"requests_active_peak", "requests_queued_peak", "input_tokens_mean", "output_tokens_mean"}

@@ -203,6 +203,20 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_said(tmp_path: Path) -> None
     assert any("prompt q of 3 tokens" in warning for warning in scores.warnings)
 
 
+def test_a_prompt_that_the_baseline_holds_and_another_does_not_is_left_out_there(tmp_path: Path) -> None:
+    questions = QUESTIONS.model_copy(
+        update={"prompts": (Text(name="long", text="abcdabcd"), Text(name="q", text="hh"))}
+    )
+    run(Bigram(table(1)), tmp_path / "b", questions=questions)
+    short = Bigram(table(2))
+    short.max_seq_len = 9
+    scores = run(short, tmp_path / "v", tmp_path / "b", questions=questions)
+    whole = run(Bigram(table(2)), tmp_path / "w", tmp_path / "b", questions=questions)
+    assert [prompt.name for prompt in scores.prompts] == ["q"] and "prompt long" in scores.warnings[0]
+    assert scores.prompts[0] == whole.prompts[1], "the baseline's rows of what is left out are passed over"
+    assert (scores.window_tokens, whole.window_tokens) == (9, 16)
+
+
 def test_the_baselines_log_probabilities_are_a_row_a_token(tmp_path: Path) -> None:
     logits = table(1)
     run(Bigram(logits), tmp_path / "s")

@@ -9,6 +9,10 @@ from workbench.core.measure.comparison import Price
 from workbench.core.measure.load import Load
 from workbench.core.measure.quality_options import QualityOptions
 from workbench.core.measure.workload import Workload
+from workbench.core.messages import Sampling
+
+_ANSWERS = Sampling()
+"""How the command line has the answers drawn: greedy."""
 
 
 def compare_command(
@@ -20,17 +24,21 @@ def compare_command(
     quality: QualityOptions | None = None,
     speed: bool = True,
     prompts: Sequence[str] = (),
+    sampling: Sampling = _ANSWERS,
     price: Price | None = None,
     alternated: bool = False,
 ) -> tuple[str, ...]:
     """`workbench compare ...` that measures the same again, the first engine as the baseline.
 
     `overrides`: runtime settings of each engine. Empty where the command line has no way to say it: settings that are
-    not the same for all, or a task with options of its own.
+    not the same for all, a task with options of its own, or answers that are not drawn as it draws them.
     """
     settings = {tuple(each) for each in overrides} or {()}
     limits = {task.limit for task in quality.tasks} if quality is not None else set()
     if len(settings) > 1 or len(limits) > 1:
+        return ()
+    seed = None if sampling.temperature else sampling.seed  # which a greedy answer does not hear of
+    if prompts and sampling != _ANSWERS.model_copy(update={"seed": seed}):
         return ()
     if quality is not None and quality != QualityOptions(
         text=quality.text,

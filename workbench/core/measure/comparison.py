@@ -69,6 +69,11 @@ class ComparisonHead(_Frozen):
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
 
+    def with_subject(self, subject: Subject) -> ComparisonHead:
+        """The same with what is known of a subject now."""
+        subjects = tuple(subject if one.id == subject.id else one for one in self.subjects)
+        return self.model_copy(update={"subjects": subjects})
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.core.answer import CountSource
 from workbench.core.errors import Failure
+from workbench.core.measure.figure_notes import figure_notes
 from workbench.core.measure.load import Limits
 from workbench.core.measure.record import ClientHealth, PointEnd, PointRecord, RequestRecord, RunRecord, Sample
 from workbench.core.measure.request_figures import NONE, Floats, RequestFigures, Timed, figures_of, timed
@@ -79,7 +80,7 @@ class PointFigures(_Frozen):
     cancelled: int = 0
     """On purpose, by the load's share."""
     aborted: int = 0
-    """Because the run was stopped."""
+    """Cut off by the client: the run was stopped, or the time to drain was over."""
     errors: dict[str, int] = {}
     """In words, most frequent first."""
 
@@ -199,7 +200,7 @@ def pooled_figures(
         output_held=all(f.tokens == request.wanted_tokens for f, request in zip(each, done, strict=True))
         if fixed_output and done
         else None,
-        notes=_notes(points, measured, done, each, fixed_output=fixed_output),
+        notes=(*figure_notes(points, measured, done, each, fixed_output=fixed_output), *_too_short(parts, duration)),
         **samples,
     )
 
@@ -390,49 +391,7 @@ def _peak(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _notes(
-    points: Sequence[PointRecord],
-    measured: Sequence[RequestRecord],
-    done: Sequence[RequestRecord],
-    each: Sequence[RequestFigures],
-    *,
-    fixed_output: bool,
-) -> tuple[str, ...]:
-    notes: list[str] = []
-    total = len(measured)
-    if any(point.end == "stopped" for point in points):
-        notes.append("It was stopped: these figures are of what was measured until then.")
-    if not done:
-        notes.append("No request completed." if total else "No request was measured.")
-    elif len(done) == 1:
-        notes.append("One request completed: percentiles are of that one.")
-    failed = sum(request.end in ("error", "timeout") for request in measured)
-    if failed:
-        notes.append(f"{failed:,} of {total:,} requests failed; they are in no time.")
-    if fixed_output:
-        wrong = [(f.tokens, r.wanted_tokens) for f, r in zip(each, done, strict=True) if f.tokens != r.wanted_tokens]
-        if wrong:
-            got, wanted = Counter(wrong).most_common(1)[0][0]
-            notes.append(
-                f"{len(wrong):,} of {len(done):,} answers do not have the length that was asked for "
-                f"(such as {got:,} tokens of {wanted:,}): speeds are not of equal work."
-            )
-    uneven = sum(
-        request.reported_tokens is not None
-        and request.count_source != "server usage"
-        and 0 < sum(chunk.tokens for chunk in request.chunks) != request.reported_tokens
-        for request in done
-    )
-    if uneven:
-        notes.append(f"{uneven:,} of {len(done):,} answers carried another number of tokens than usage reports.")
-    uncounted = sum(not f.tokens and bool(r.chunks) for f, r in zip(each, done, strict=True))
-    if uncounted:
-        notes.append(f"{uncounted:,} of {len(done):,} answers came with no token count: they are in no speed.")
-    at_once = sum(f.tokens > 1 and f.itl_ms is None for f in each)
-    if at_once:
-        notes.append(f"{at_once:,} of {len(done):,} answers came in one response: they have no inter-token latency.")
-    sources = sorted({request.count_source for request in done if request.count_source})
-    if len(sources) > 1:
-        notes.append(f"Token counts are from several sources: {', '.join(sources)}.")
-    notes += dict.fromkeys(point.client.words for point in points if point.client.bottleneck)
-    return tuple(notes)
+def _too_short(parts: Sequence[_Part], duration_s: float) -> tuple[str, ...]:
+    if not any(part.done for part in parts) or any(part.ended for part in parts):
+        return ()
+    return (f"No answer ended within the {duration_s:g} s that count: requests a second is 0. Measure longer.",)

@@ -76,17 +76,22 @@ class Load(_Frozen):
         levels = ", ".join(f"{level:g}" for level in self.levels)
         parts = [
             f"{self.duration_s:g} s" if self.duration_s is not None else "",
-            f"{self.requests:,} requests" if self.requests is not None else "",
+            _requests(self.requests) if self.requests is not None else "",
         ]
         each = " or ".join(part for part in parts if part) or "the whole trace"
         warm = [
             f"{self.warmup_s:g} s" if self.warmup_s else "",
-            f"{self.warmup_requests:,} requests" if self.warmup_requests else "",
+            _requests(self.warmup_requests) if self.warmup_requests else "",
         ]
         after = " and ".join(part for part in warm if part)
         kind = f" ({self.arrival})" if self.arrival in ("constant", "poisson") else ""
+        unit = self.unit.replace("requests", "request", 1) if self.levels == (1,) else self.unit
         return (
-            f"{levels} {self.unit}{kind}, {each} each"
+            f"{levels} {unit}{kind}, {each} each"
             + (f" after {after} of warm-up" if after else "")
             + (f", {self.repeats} repeats" if self.repeats > 1 else "")
         )
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'s' if count != 1 else ''}"

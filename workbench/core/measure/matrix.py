@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from workbench.core.measure.comparison import Comparison, Price
-from workbench.core.measure.cost import per_million
+from workbench.core.measure.comparison import Comparison
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.figures import PointFigures, pooled_figures
-from workbench.core.measure.quality import QualityRecord
+from workbench.core.measure.matrix_values import (
+    Facts,
+    Value,
+    cost_value,
+    held_value,
+    point_value,
+    quality_value,
+    reported_value,
+    task_value,
+    told_value,
+)
+from workbench.core.measure.passages import shipped
 from workbench.core.measure.record import Subject
 
 Better = Literal["lower", "higher"]
@@ -83,22 +92,6 @@ class Matrix:
         return row.cells[place] if row is not None and place is not None else None
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """All that is known of one variant."""
-
-    subject: Subject
-    levels: dict[float, PointFigures]
-    quality: QualityRecord | None
-    price: Price | None
-    comparable: bool
-    """Whether its tokens are the baseline's kind."""
-    sequence_tokens: float | None
-
-
-_Value = tuple[float | None, str, tuple[float, ...], Estimate | None]
-
-
 def make_matrix(comparison: Comparison, known: Mapping[tuple[str, float], PointFigures] | None = None) -> Matrix:
     """All figures that any variant has; a column that no variant has is left out.
 
@@ -128,7 +121,7 @@ def _levels(comparison: Comparison) -> tuple[float, ...]:
     return tuple(sorted({*comparison.head.load.levels, *(point.level for point in points)}))
 
 
-def _facts(comparison: Comparison, subject: Subject, known: Mapping[tuple[str, float], PointFigures] | None) -> _Facts:
+def _facts(comparison: Comparison, subject: Subject, known: Mapping[tuple[str, float], PointFigures] | None) -> Facts:
     head = comparison.head
     points = comparison.run.points_of(subject.id) if comparison.run is not None else ()
     if known is not None:
@@ -142,31 +135,32 @@ def _facts(comparison: Comparison, subject: Subject, known: Mapping[tuple[str, f
     base = comparison.baseline
     told = bool(base.tokenizer and subject.tokenizer)
     tokens_in, tokens_out = head.workload.input.mean, head.workload.output.mean
-    return _Facts(
+    return Facts(
         subject=subject,
         levels=levels,
         quality=comparison.quality_of(subject.id),
         price=head.price,
         comparable=not told or base.tokenizer == subject.tokenizer,
         sequence_tokens=tokens_in + tokens_out if tokens_in and tokens_out else None,
+        is_baseline=subject.id == head.baseline,
     )
 
 
-def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Column, Callable[[_Facts], _Value]]]:
+def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Column, Callable[[Facts], Value]]]:
     load, first = comparison.head.load, levels[0] if levels else 1.0
     at_first = level_words(load.arrival, first)
-    found: list[tuple[Column, Callable[[_Facts], _Value]]] = [
+    found: list[tuple[Column, Callable[[Facts], Value]]] = [
         (
             Column("size", "Size on disk", "GiB", "lower", "All files of the engine, or the weights it refers to."),
-            lambda f: _told(f, f.subject.size_bytes),
+            lambda f: told_value(f, f.subject.size_bytes),
         ),
         (
             Column("weights", "Weight memory", "GiB", "lower", "Memory of the weights, as the engine reports it."),
-            lambda f: _told(f, f.subject.weights_bytes),
+            lambda f: reported_value(f, f.subject.weights_bytes),
         ),
         (
             Column("kv", "KV capacity", "k tokens", "higher", "KV blocks times tokens a block.", 1000.0),
-            lambda f: _told(f, f.subject.kv_tokens),
+            lambda f: reported_value(f, f.subject.kv_tokens),
         ),
         (
             Column(
@@ -177,9 +171,9 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                 "KV capacity by the length of the workload's prompt and answer together.",
             ),
             lambda f: (
-                _told(f, f.subject.kv_tokens // f.sequence_tokens)
+                reported_value(f, f.subject.kv_tokens // f.sequence_tokens)
                 if f.subject.kv_tokens is not None and f.sequence_tokens
-                else _told(f, None)
+                else reported_value(f, None)
             ),
         ),
         (
@@ -190,7 +184,7 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
             Column(
                 "ttft", "TTFT", f"ms, {at_first}", "lower", "Median time from a request to its first token.", 1.0, 1
             ),
-            lambda f: _point(f, first, lambda p: p.ttft_ms.p50 if p.ttft_ms else None, lambda r: r.ttft_p50_ms),
+            lambda f: point_value(f, first, lambda p: p.ttft_ms.p50 if p.ttft_ms else None, lambda r: r.ttft_p50_ms),
         ),
         (
             Column(
@@ -202,7 +196,7 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                 1.0,
                 2,
             ),
-            lambda f: _point(f, first, lambda p: p.itl_ms.p50 if p.itl_ms else None, lambda r: r.itl_p50_ms),
+            lambda f: point_value(f, first, lambda p: p.itl_ms.p50 if p.itl_ms else None, lambda r: r.itl_p50_ms),
         ),
     ]
     for level in levels:
@@ -215,17 +209,23 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                     "higher",
                     "Output tokens of all requests by the measured time.",
                 ),
-                lambda f, level=level: _point(f, level, lambda p: p.output_tok_s, lambda r: r.output_tok_s),  # type: ignore[misc]
+                lambda f, level=level: point_value(f, level, lambda p: p.output_tok_s, lambda r: r.output_tok_s),  # type: ignore[misc]
             )
         )
     found += [
         (
-            Column("perplexity", "Perplexity", "shipped text", "lower", "exp of the mean negative log-likelihood."),
-            lambda f: _quality(f, "perplexity"),
+            Column(
+                "perplexity",
+                "Perplexity",
+                "shipped text" if all(shipped(one.text) for one in comparison.quality) else "own text",
+                "lower",
+                "exp of the mean negative log-likelihood a token.",
+            ),
+            lambda f: quality_value(f, "perplexity"),
         ),
         (
             Column("bits_per_byte", "Bits", "a byte", "lower", "Negative log2-likelihood a byte of text.", 1.0, 3),
-            lambda f: _quality(f, "bits_per_byte"),
+            lambda f: quality_value(f, "bits_per_byte"),
         ),
         (
             Column(
@@ -237,11 +237,11 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                 0.01,
                 1,
             ),
-            lambda f: _quality(f, "agreement"),
+            lambda f: held_value(f, "agreement"),
         ),
         (
             Column("kl", "KL", "nats", "lower", "Mean KL divergence of next-token distributions, baseline || variant."),
-            lambda f: _quality(f, "kl_nats"),
+            lambda f: held_value(f, "kl_nats"),
         ),
     ]
     tasks = {(task.name, task.metric) for one in comparison.quality for task in one.tasks}
@@ -257,7 +257,7 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                     0.01,
                     1,
                 ),
-                lambda f, name=name, metric=metric: _task(f, name, metric),  # type: ignore[misc]
+                lambda f, name=name, metric=metric: task_value(f, name, metric),  # type: ignore[misc]
             )
         )
     price = comparison.head.price
@@ -273,7 +273,7 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
                     1.0,
                     3,
                 ),
-                _cost,
+                cost_value,
             )
         )
     return found
@@ -286,58 +286,7 @@ def level_words(arrival: str, level: float) -> str:
     return f"{level:g}x trace" if arrival == "trace" else f"{level:g} req/s"
 
 
-def _told(facts: _Facts, value: float | None) -> _Value:
-    return (value, "" if value is not None else _unmeasured(facts) or "not reported", (), None)
-
-
-def _unmeasured(facts: _Facts) -> str:
-    if facts.subject.simulated:
-        return "simulated"
-    return "not loaded" if facts.subject.failure is not None else ""
-
-
-def _point(
-    facts: _Facts,
-    level: float,
-    value: Callable[[PointFigures], float | None],
-    of_repeat: Callable[..., float | None],
-) -> _Value:
-    figures = facts.levels.get(level)
-    if figures is None:
-        return None, _unmeasured(facts) or "not measured", (), None
-    repeats = tuple(one for one in (of_repeat(repeat) for repeat in figures.repeats) if one is not None)
-    # The median of the repeats stands for them; one repeat is itself.
-    found = statistics.median(repeats) if len(repeats) > 1 else value(figures)
-    if not figures.completed or found is None:
-        return None, "no request completed" if not figures.completed else "not reported", (), None
-    return found, "", repeats if len(repeats) > 1 else (), None
-
-
-def _quality(facts: _Facts, name: str) -> _Value:
-    record = facts.quality
-    if record is None:
-        return None, "not measured", (), None
-    estimate: Estimate | None = getattr(record, name)
-    if estimate is None:
-        why = record.not_reported.get(name, "")
-        return None, why or ("failed" if record.failure is not None else "not measured"), (), None
-    return estimate.value, "", (), estimate
-
-
-def _task(facts: _Facts, name: str, metric: str) -> _Value:
-    tasks = facts.quality.tasks if facts.quality is not None else ()
-    found = next((task for task in tasks if (task.name, task.metric) == (name, metric)), None)
-    return (found.score.value, "", (), found.score) if found is not None else (None, "not measured", (), None)
-
-
-def _cost(facts: _Facts) -> _Value:
-    speeds = [figures.output_tok_s for figures in facts.levels.values() if figures.output_tok_s and figures.completed]
-    if facts.price is None or not speeds:
-        return None, _unmeasured(facts) or "not measured", (), None
-    return per_million(facts.price.per_hour, max(speeds)), "", (), None
-
-
-def _cell(value: _Value) -> Cell:
+def _cell(value: Value) -> Cell:
     number, reason, repeats, estimate = value
     return Cell(number, reason, repeats=repeats, estimate=estimate)
 
@@ -361,7 +310,7 @@ def _fitted(column: Column, cells: list[Cell]) -> Column:
     return column
 
 
-def _against(column: Column, cells: list[Cell], facts: list[_Facts], base: _Facts | None) -> list[Cell]:
+def _against(column: Column, cells: list[Cell], facts: list[Facts], base: Facts | None) -> list[Cell]:
     """The cells with ratio, bar and which is best."""
     here = next((cell for cell, one in zip(cells, facts, strict=True) if base is not None and one is base), None)
     longest = max((abs(cell.value) for cell in cells if cell.value is not None), default=0.0)
@@ -381,7 +330,8 @@ def _against(column: Column, cells: list[Cell], facts: list[_Facts], base: _Fact
         comparable = one.comparable or not by_tokens
         if here is not None and here.value and cell is not here and comparable:
             ratio = cell.value / here.value
-            if column.shown(cell.value) != column.shown(here.value):
+            # What is said as the same, or as 1.000 times the baseline, is neither better nor worse.
+            if column.shown(cell.value) != column.shown(here.value) and abs(ratio - 1) >= 0.0005:
                 better = (cell.value < here.value) == (column.better == "lower")
         made.append(
             replace(

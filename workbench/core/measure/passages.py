@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench.core.errors import BadInputError
 from workbench.core.measure.scores import Text
 
+SHIPPED = "shipped text"
 PASSAGE_CHARACTERS = 2000
 """A plain text is cut, at blank lines, into passages of at least so many characters."""
 MOST_BYTES = 256 << 20
@@ -21,19 +22,25 @@ class EvaluationText:
 
     passages: tuple[Text, ...]
     source: str
-    """`evaluation.jsonl, SHA-256 1a2b3c4d5e6f`: file, and what of it is used."""
+    """`shipped text evaluation.jsonl, 4 of 32 passages, SHA-256 1a2b...`: file, and what of it is used."""
 
 
-def read_evaluation(path: Path, most: int | None = None) -> EvaluationText:
+def shipped(source: str) -> bool:
+    """Whether a source is the text that ships; a failed subject's, which is empty, speaks against nothing."""
+    return not source or source.startswith(SHIPPED)
+
+
+def read_evaluation(path: Path, most: int | None = None, *, ships: bool = False) -> EvaluationText:
     """Passages of a UTF-8 text file, or of a .jsonl file with a passage under `text` (and its `name`) in each line.
 
-    `most`: so many of them, spread evenly. Raises BadInputError with the line at fault.
+    `most`: so many of them, spread evenly. `ships`: it is the text that ships. Raises BadInputError with the line at
+    fault.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
             raise _bad(path, f"{path.stat().st_size:,} bytes; at most {MOST_BYTES:,}")
         raw = path.read_bytes()
-        content = raw.decode("utf-8")
+        content = raw.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, str(error)) from error
     if "\x00" in content:
@@ -46,7 +53,8 @@ def read_evaluation(path: Path, most: int | None = None) -> EvaluationText:
         passages = [passages[index * every // most] for index in range(most)]
     digest = hashlib.sha256(raw).hexdigest()
     part = f", {len(passages)} of {every} passages" if len(passages) < every else ""
-    return EvaluationText(tuple(passages), f"{path.name}{part}, SHA-256 {digest}")
+    name = f"{SHIPPED} {path.name}" if ships else path.name
+    return EvaluationText(tuple(passages), f"{name}{part}, SHA-256 {digest}")
 
 
 def _bad(path: Path, evidence: str) -> BadInputError:
@@ -59,7 +67,7 @@ def _bad(path: Path, evidence: str) -> BadInputError:
 
 
 def _lines(path: Path, content: str) -> list[Text]:
-    passages = []
+    passages, names = [], set()
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
@@ -71,7 +79,11 @@ def _lines(path: Path, content: str) -> list[Text]:
         if not isinstance(text, str):
             raise _bad(path, f"line {number}: `text` is no text")
         if text.strip():
-            passages.append(Text(name=str(row.get("name") or f"line {number}"), text=text))
+            name = str(row.get("name") or f"line {number}")
+            if name in names:  # passages are paired by name
+                name = f"{name}, line {number}"
+            names.add(name)
+            passages.append(Text(name=name, text=text))
     return passages
 
 

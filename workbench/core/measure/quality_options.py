@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Simulated = Literal["fp8", "int8_sq", "int4_awq", "nvfp4"]
 TaskKind = Literal["auto", "mmlu", "arc", "hellaswag", "gsm8k"]
@@ -56,6 +56,12 @@ class QualityOptions(_Frozen):
     """Precisions whose quality is simulated by ModelOpt on the baseline's source model, without an engine."""
     calibration_samples: int = Field(default=32, ge=1)
     """Of a simulated precision."""
+
+    @field_validator("simulate")
+    @classmethod
+    def _once(cls, value: tuple[Simulated, ...]) -> tuple[Simulated, ...]:
+        """Each once: they are told apart by name."""
+        return tuple(dict.fromkeys(value))
 
 
 def simulated_id(precision: str) -> str:

@@ -49,6 +49,8 @@ class RequestRecord:
     warmup: bool = False
     error: str = ""
     """In words, with `end` error or timeout."""
+    malformed: int = 0
+    """Events of its stream that were not of the protocol and were passed over: tokens may be missing."""
 
     @property
     def completed(self) -> bool:
@@ -181,7 +183,7 @@ class Subject(_Frozen):
     load_s: float | None = None
     environment: Environment = Environment()
     failure: Failure | None = None
-    """It could not be loaded."""
+    """It could not be loaded, or it died while it was measured; what it had done until then is kept."""
 
 
 class RunHead(_Frozen):

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from workbench.core.errors import BadInputError
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.intervals import METRICS, Metric, estimate, ratio_of
+from workbench.core.measure.load import Load
 from workbench.core.measure.record import PointRecord, RunRecord, Subject
 from workbench.core.measure.verdict import percent, signed
+from workbench.core.measure.workload import Workload
 
 ChangeKind = Literal["regressed", "improved", "same", "cannot tell"]
 
@@ -106,13 +108,16 @@ def compare_runs(
             fix=f"Leave it out for {THRESHOLD_PERCENT:g} %.",
         )
     threshold = threshold_percent / 100
-    _same_question(run, baseline)
+    refuse_other_question(baseline, run.head.workload, run.head.load)
     pairs = _pairs(run, baseline)
     changes: list[Change] = []
     for subject, other in pairs:
         after, before = _by_level(run, subject.id), _by_level(baseline, other.id)
-        for level in sorted(before.keys() & after.keys()):
-            changes += _changes(subject, level, after[level], before[level], threshold, metrics)
+        for level in sorted(before):
+            if level in after:
+                changes += _changes(subject, level, after[level], before[level], threshold, metrics)
+            else:
+                changes += _missing(subject, level, before[level], run)
     if not changes:
         raise BadInputError(
             "The run and its baseline have no point in common.",
@@ -195,18 +200,55 @@ def _changes(
     return found
 
 
+def _missing(subject: Subject, level: float, before: Sequence[PointRecord], run: RunRecord) -> list[Change]:
+    """A level that the baseline has and the run asked for and did not reach: that it is not there is no good sign."""
+    old = estimate(before, METRICS["output_tok_s"])
+    if level not in run.head.load.levels or old is None or run.head.status in ("running", "stopped"):
+        return []
+    mine = run.points_of(subject.id)
+    kind: ChangeKind
+    failure = subject.failure or next((point.failure for point in mine if point.failure is not None), None)
+    ended = next((point for point in mine if point.saturated), None)
+    if failure is not None:
+        kind, words = "regressed", f"not measured any more: {failure.what}"
+    elif ended is not None:
+        kind, words = "cannot tell", f"not measured: the sweep ended at {ended.level:g}, {ended.saturated}"
+    else:
+        return []
+    metric = METRICS["output_tok_s"]
+    return [
+        Change(
+            subject=subject.name,
+            level=level,
+            metric=metric.title,
+            unit=metric.unit,
+            before=old,
+            after=None,
+            ratio=None,
+            kind=kind,
+            words=words,
+        )
+    ]
+
+
 def _failed_share(points: Sequence[PointRecord]) -> float:
-    ends = [request.end for point in points for request in point.measured]
-    return sum(end in ("error", "timeout") for end in ends) / len(ends) if ends else 0.0
+    """Of the measured requests: errors, time-outs, and what was still not over when the time to drain was."""
+    failed = total = 0
+    for point in points:
+        bad = ("error", "timeout", "abort") if point.end == "complete" else ("error", "timeout")
+        total += len(point.measured)
+        failed += sum(request.end in bad for request in point.measured)
+    return failed / total if total else 0.0
 
 
-def _same_question(run: RunRecord, baseline: RunRecord) -> None:
-    new, old = run.head, baseline.head
-    same = new.workload.model_copy(update={"name": old.workload.name}) == old.workload
-    if not same or new.load.arrival != old.load.arrival:
+def refuse_other_question(baseline: RunRecord, workload: Workload, load: Load) -> None:
+    """Raises BadInputError when a run of this workload and load cannot be held against the baseline."""
+    old = baseline.head
+    same = workload.model_copy(update={"name": old.workload.name}) == old.workload
+    if not same or load.arrival != old.load.arrival:
         raise BadInputError(
             "The run and its baseline did not ask for the same.",
-            evidence=f"{new.workload.words}, {new.load.words}; baseline: {old.workload.words}, {old.load.words}",
+            evidence=f"{workload.words}, {load.words}; baseline: {old.workload.words}, {old.load.words}",
             fix="Run the baseline's own command again, or choose another baseline.",
             code="other-workload",
         )
@@ -260,7 +302,14 @@ def _warnings(run: RunRecord, baseline: RunRecord, pairs: Sequence[tuple[Subject
             found.append(f"{title}: {now or 'none'} now, {then or 'none'} in the baseline.")
     if run.head.prompts_sha256 != baseline.head.prompts_sha256:
         found.append("The prompts are not the same, such as after a change of the tokenizer.")
+    paired = {id(one) for pair in pairs for one in pair}
+    for words, one in (("this run has not", baseline), ("the baseline has not", run)):
+        for lone in one.head.subjects:
+            if id(lone) not in paired:
+                found.append(f"{lone.name} is held against nothing: {words} measured it.")
     for subject, other in pairs:
+        if subject.name != other.name:
+            found.append(f"{subject.name} is held against {other.name} of the baseline.")
         if subject.model_digest != other.model_digest:
             found.append(f"{subject.name}: the model's files are not those of the baseline.")
     for words, one in (("This run", run), ("The baseline", baseline)):

@@ -12,7 +12,6 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -64,10 +63,11 @@ class _RequestRow(BaseModel):
     count_source: CountSource | None = None
     warmup: bool = False
     error: str = ""
+    malformed: int = 0
 
 
 class _PointFile(BaseModel):
-    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="ignore", ser_json_inf_nan="null", allow_inf_nan=False)
 
     schema_version: int = RUN_SCHEMA
     subject: str
@@ -81,7 +81,7 @@ class _PointFile(BaseModel):
     failure: Failure | None = None
     client: ClientHealth = ClientHealth()
     samples: list[Sample] = []
-    extra: dict[str, Any] = {}
+    extra: dict[str, float | None] = {}
     """Further plain fields of a point."""
     requests: list[_RequestRow] = []
 
@@ -174,7 +174,7 @@ def load_point(path: Path) -> PointRecord:
         if len(data) > MOST_POINT_BYTES:
             raise ValueError(f"more than {MOST_POINT_BYTES:,} bytes")
         return _from_file(_POINT.validate_json(data))
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         version = _version(error, path)
         if version is not None and version > RUN_SCHEMA:
             raise _newer(version) from None
@@ -254,6 +254,7 @@ def _to_row(request: RequestRecord) -> _RequestRow:
         count_source=request.count_source,
         warmup=request.warmup,
         error=request.error,
+        malformed=request.malformed,
     )
 
 
@@ -276,6 +277,7 @@ def _from_row(row: _RequestRow) -> RequestRecord:
         count_source=row.count_source,
         warmup=row.warmup,
         error=row.error,
+        malformed=row.malformed,
     )
 
 

@@ -16,6 +16,7 @@ SCORES_FILE = "scores.json"
 SEQUENCES_FILE = "sequences.json"
 LOGPROBS_FILE = "logprobs.npy"
 DIFFERENT_TOKENIZER = "different tokenizer"
+UNKNOWN_TOKENIZER = "a tokenizer is not known"
 NO_LOGPROBS = "no log-probs"
 
 
@@ -143,6 +144,8 @@ class Scores(_Frozen):
 
     tokenizer: str = ""
     vocabulary: int | None = None
+    window_tokens: int | None = None
+    """Longest context that passages were predicted from; None: not known."""
     settings: dict[str, str] = Field(default_factory=dict)
     """What the model was run with, as far as it says."""
     passages: tuple[PassageResult, ...] = ()

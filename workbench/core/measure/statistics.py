@@ -301,7 +301,14 @@ def _draws(groups: Sequence[Floats], statistic: Statistic, block: int, rng: np.r
             places = chosen == index
             rows[places] = _resampled(group, int(places.sum()), each, block, rng)
         found.append(_apply(rows.reshape(size, -1), statistic))
-    return np.concatenate(found)
+    draws = np.concatenate(found)
+    if len(groups) == 1:
+        return draws
+    # Of k repeats, a bootstrap sees (k - 1) / k of the variance between them: of three, intervals would hold the
+    # truth 77 times of 100. No statistic here lies outside of its values.
+    centre, few = draws.mean(), len(groups)
+    stretched = centre + (draws - centre) * math.sqrt(few / (few - 1))
+    return np.asarray(np.clip(stretched, min(map(np.min, groups)), max(map(np.max, groups))))
 
 
 def _resampled(data: Floats, size: int, length: int, block: int, rng: np.random.Generator) -> Floats:

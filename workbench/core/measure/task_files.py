@@ -1,4 +1,6 @@
-"""Files of questions in the layouts of MMLU, ARC, HellaSwag and GSM8K, asked as lm-evaluation-harness asks them."""
+"""Files of questions in the layouts of MMLU, ARC, HellaSwag and GSM8K, asked as lm-evaluation-harness asks them, but
+for MMLU's subject, which its files do not name.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,10 @@ def read_task(options: TaskOptions) -> Task:
             rows.append(read(raw))
         except _WrongError as error:
             raise _bad(path, f"row {number}: {error}", kind) from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise _bad(path, f"row {number}: {type(error).__name__}: {error}", kind) from error
+        except KeyError as error:
+            raise _bad(path, f"row {number}: it has no {error.args[0]!r}", kind) from error
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise _bad(path, f"row {number} is not of this layout: {str(raw)[:80]}", kind) from error
     if len(rows) <= options.shots:
         raise _bad(path, f"{len(rows)} questions, of which {options.shots} would be examples", kind)
     examples, asked = rows[: options.shots], rows[options.shots :]
@@ -77,8 +81,7 @@ def read_task(options: TaskOptions) -> Task:
     source = f"{path.name}{part}, SHA-256 {digest}"
     if kind == "gsm8k":
         items = tuple(
-            GenerationItem(prompt=front + row.context, stop=("Question:", "\n\n"), max_tokens=ANSWER_TOKENS)
-            for row in asked
+            GenerationItem(prompt=front + row.context, stop=("Question:",), max_tokens=ANSWER_TOKENS) for row in asked
         )
         questions = TaskQuestions(name=name, generations=items)
         return Task(questions, answers=tuple(row.answer for row in asked), shots=options.shots, source=source)
@@ -184,6 +187,8 @@ def _hellaswag(row: Mapping[str, Any]) -> _Row:
         raise _WrongError(f"label {label} of {len(endings)} endings")
     apart = "ctx_a" in row and "ctx_b" in row
     begun = f"{row['ctx_a']} {str(row['ctx_b']).capitalize()}" if apart else str(row["ctx"])
+    if not begun.strip():
+        raise _WrongError("its context is empty")
     activity = f"{row['activity_label']}: " if row.get("activity_label") else ""
     return _Row(_plain(activity + begun), tuple(f" {_plain(each)}" for each in endings), label)
 

@@ -74,8 +74,9 @@ def findings(matrix: Matrix, comparison: Comparison) -> list[Statement]:
                 parts.append(f"output throughput at {speeds[-1].title} {speed.verdict}")
         if parts:
             sure = any("cannot tell" not in part for part in parts)
+            good = sure and not any(part.endswith(" worse") for part in parts)
             told.append(
-                Statement(tone="ok" if sure else "note", text=f"{subject.name} against {baseline}: {'; '.join(parts)}.")
+                Statement(tone="ok" if good else "note", text=f"{subject.name} against {baseline}: {'; '.join(parts)}.")
             )
     return told
 

@@ -14,7 +14,7 @@ from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import RunHead, RunRecord, Subject
 from workbench.core.report.against import findings, with_intervals
 from workbench.core.report.definitions import DEFINITIONS
-from workbench.core.report.foreign import ForeignResult, taken_in, with_row
+from workbench.core.report.foreign import ForeignResult, distinct_names, taken_in, with_row
 from workbench.core.report.model import (
     Matrix,
     MatrixCell,
@@ -27,6 +27,7 @@ from workbench.core.report.model import (
 )
 from workbench.core.report.points import points_of
 from workbench.core.report.statements import statements_of
+from workbench.core.report.words import load_kind
 
 
 def report_of_comparison(
@@ -127,10 +128,19 @@ def _report(
     points = points_of(comparison, figures, runs)
     matrix = with_intervals(_matrix(comparison), comparison, rates=intervals)
     told = [*statements, *findings(matrix, comparison), *statements_of(comparison, runs, figures)]
-    taken = [taken_in(result, f"x{number}", len(variants) + number - 1) for number, result in enumerate(foreign, 1)]
+    names = distinct_names(foreign, [variant.name for variant in variants])
+    taken = [
+        taken_in(result, f"x{number}", len(variants) + number - 1, name=name)
+        for number, (result, name) in enumerate(zip(foreign, names, strict=True), 1)
+    ]
     for variant, more, _ in taken:
         matrix = with_row(matrix, variant, more, head.baseline)
         told += [Statement(tone="note", text=f"{variant.name}: {note}") for note in variant.notes]
+        unit = load_kind((points or more)[0].level_unit) if points or more else ""
+        others = sorted({point.level_unit for point in more if load_kind(point.level_unit) != unit})
+        if others:
+            left_out = f"measured by {' and '.join(others)}: not in the charts by load"
+            told.append(Statement(tone="note", text=f"{variant.name}: {left_out}."))
     return Report(
         title=title,
         created_at=created_at,

@@ -127,12 +127,20 @@ def speed_by_quality(report: Report) -> Drawing:
 
 
 def _level_unit(report: Report) -> str:
-    units = list(dict.fromkeys(point.level_unit for point in report.points))
-    return " or ".join(units)
+    """What levels count: as the first point, which is of a run of ours where there is one."""
+    return words.load_kind(report.points[0].level_unit) if report.points else ""
 
 
 def _lines(report: Report, dot: Callable[[Point], Dot]) -> list[Line]:
-    return [Line(variant, tuple(dot(point) for point in report.points_of(variant.id))) for variant in report.variants]
+    """Points whose level counts something else are left out: 4 requests a second are not 4 open requests."""
+    unit = _level_unit(report)
+    return [
+        Line(
+            variant,
+            tuple(dot(point) for point in report.points_of(variant.id) if words.load_kind(point.level_unit) == unit),
+        )
+        for variant in report.variants
+    ]
 
 
 def _plot(
@@ -273,6 +281,8 @@ def _names_inside(
             (x - wide / 2, y + 9, x + wide / 2, y + 23),
             (x + 6, y - 20, x + 6 + wide, y - 6),
             (x + 6, y + 7, x + 6 + wide, y + 21),
+            (x - 6 - wide, y - 20, x - 6, y - 6),
+            (x - 6 - wide, y + 7, x - 6, y + 21),
         ]
         best = min(places, key=lambda place: sum(_covers(place, other) for other in taken) + _outside(place, frame))
         taken.append(best)

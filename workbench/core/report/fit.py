@@ -89,7 +89,7 @@ def _height_mm(report: Report, charts: int, quality: tuple[Row, ...], rows: int,
     right = 1.5
     for run in report.runs:
         right += 1.2 + 1.15 * lines(" ".join(run.command), half) + (1.6 if len(report.runs) > 1 else 0.0)
-        right += 1.35 * lines(_run_in(tables.run_facts(run)), half)
+        right += 1.35 * lines(_run_in(tables.run_facts(report, run)), half)
     right += 1.8 + 1.35 * lines(_run_in(tables.provenance(report)), half)
     foreign = [(report.variant(info.variant).name, tables.foreign_line(info)) for info in report.foreign]
     right += 0.8 + 1.35 * lines(_run_in(foreign), half) if foreign else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,13 @@ def named(wanted: str, model: str, file: str) -> str:
     return wanted or model.rstrip("/").rpartition("/")[2] or file
 
 
-def taken_in(result: ForeignResult, variant_id: str, slot: int) -> tuple[Variant, tuple[Point, ...], ForeignResult]:
+def taken_in(
+    result: ForeignResult, variant_id: str, slot: int, *, name: str = ""
+) -> tuple[Variant, tuple[Point, ...], ForeignResult]:
+    """Its variant and points. `name`: another one where its own is taken."""
     variant = Variant(
         id=variant_id,
-        name=result.name,
+        name=name or result.name,
         detail=f"measured by {result.info.tool} {result.info.tool_version}".strip(),
         slot=slot,
         source="foreign",
@@ -41,7 +45,7 @@ def with_row(matrix: Matrix, variant: Variant, points: Sequence[Point], baseline
     for column in matrix.columns:
         value = _foreign_value(column.id, points, matrix)
         if value is None:
-            cells.append(MatrixCell(variant=variant.id, column=column.id, reason="not reported"))
+            cells.append(MatrixCell(variant=variant.id, column=column.id, reason=_missing(column.id, points, matrix)))
             continue
         base = matrix.cell(baseline, column.id)
         shown = f"{value:,.{_decimals(base, value)}f}".replace(",", "\u202f")
@@ -64,16 +68,43 @@ def _decimals(base: MatrixCell | None, value: float) -> int:
     return 0 if value >= 100 else 1
 
 
-def _foreign_value(column: str, points: Sequence[Point], matrix: Matrix) -> float | None:
-    closed = [point for point in points if point.level_unit == "concurrent requests"]
+def distinct_names(results: Sequence[ForeignResult], taken: Sequence[str]) -> list[str]:
+    """A name for each that nobody else has: with its tool in front where it is taken, then with its file."""
+    names = [result.name for result in results]
+    for label in ("tool", "file"):
+        counts = Counter([*names, *taken])
+        names = [
+            f"{getattr(one.info, label)}: {one.name}" if counts[name] > 1 else name
+            for name, one in zip(names, results, strict=True)
+        ]
+    return names
+
+
+def _missing(column: str, points: Sequence[Point], matrix: Matrix) -> str:
+    level = _level_of(column, matrix)
+    if level is None or any(point.level == level for point in _closed(points)):
+        return "not reported"
+    return "not measured at this load"
+
+
+def _level_of(column: str, matrix: Matrix) -> float | None:
+    """The concurrency that a column is of: its own, or the lowest for TTFT and inter-token latency."""
+    speeds = [c.id.removeprefix("speed@") for c in matrix.columns if c.id.startswith("speed@")]
     if column.startswith("speed@"):
-        level = float(column.removeprefix("speed@"))
-        return next((point.output_throughput_tok_s for point in closed if point.level == level), None)
-    if column in ("ttft", "itl"):
-        first = next((c.id.removeprefix("speed@") for c in matrix.columns if c.id.startswith("speed@")), None)
-        point = next((point for point in closed if first is not None and point.level == float(first)), None)
-        return None if point is None else point.ttft_p50_ms if column == "ttft" else point.itl_p50_ms
-    return None
+        return float(column.removeprefix("speed@"))
+    return float(speeds[0]) if column in ("ttft", "itl") and speeds else None
+
+
+def _closed(points: Sequence[Point]) -> list[Point]:
+    return [point for point in points if point.level_unit == "concurrent requests"]
+
+
+def _foreign_value(column: str, points: Sequence[Point], matrix: Matrix) -> float | None:
+    level = _level_of(column, matrix)
+    point = next((point for point in _closed(points) if level is not None and point.level == level), None)
+    if point is None:
+        return None
+    return {"ttft": point.ttft_p50_ms, "itl": point.itl_p50_ms}.get(column, point.output_throughput_tok_s)
 
 
 def _with_shares(cells: tuple[MatrixCell, ...]) -> tuple[MatrixCell, ...]:

@@ -134,7 +134,7 @@ def _cell(cell: MatrixCell | None, base: MatrixCell | None, unit: str) -> dict[s
     if cell.verdict:
         parts.append(f"against the baseline: {cell.verdict}")
     return {
-        "between": words.interval(cell.ratio_estimate, 2),
+        "between": words.ratio_interval(cell.ratio_estimate),
         "shown": cell.shown,
         "why": cell.reason,
         "ratio": words.ratio(cell.ratio) if cell.ratio is not None else "baseline" if cell is base else "",
@@ -164,7 +164,7 @@ def _runs(report: Report) -> list[dict[str, Any]]:
         {
             "heading": (run.title or run.id) if len(report.runs) > 1 else "",
             "command": words.command_line(run.command),
-            "facts": tables.run_facts(run),
+            "facts": tables.run_facts(report, run),
             "config": _config(run),
         }
         for run in report.runs

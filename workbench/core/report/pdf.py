@@ -123,7 +123,7 @@ def _matrix_row(page: Page, variant: Variant, matrix: Matrix, baseline: Variant 
         dots=[None if cell is None else cell.better for cell in cells],
     )
     if any(cell is not None and cell.ratio_estimate is not None for cell in cells):
-        page.row([words.interval(cell.ratio_estimate, 2) if cell else "" for cell in cells], first="", tone="text3")
+        page.row([words.ratio_interval(cell.ratio_estimate) if cell else "" for cell in cells], first="", tone="text3")
     page.bars([None if cell is None else cell.share for cell in cells], tone_of(variant.slot))
 
 
@@ -177,7 +177,7 @@ def _repeat(page: Page, report: Report) -> None:
     for run in report.runs:
         if run.command:
             page.text(words.command_line(run.command), figures=True)
-        for name, value in tables.run_facts(run):
+        for name, value in tables.run_facts(report, run):
             page.fact(name, value)
         page.skip(0.3)
     for name, value in tables.provenance(report):

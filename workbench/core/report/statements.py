@@ -77,12 +77,13 @@ def _about_points(comparison: Comparison, found: Sequence[PointFigures]) -> Iter
             yield "warning", f"{where}: not every answer has the length that was asked for."
         if figures.saturated:
             yield "note", f"{where}: the sweep ended here: {figures.saturated}"
-    if run.head.workload.fixed_output:
+    answered = [figures for figures in found if figures.completed]
+    if run.head.workload.fixed_output and answered and all(figures.output_held for figures in answered):
         yield (
             "note",
             "Answers had a fixed length whatever the model wanted to say (ignore_eos), so speeds are of equal work.",
         )
-    else:
+    elif answered and not run.head.workload.fixed_output:
         yield "note", "Answers ended where the model ended them: speeds are not of equal work."
 
 

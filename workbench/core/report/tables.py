@@ -83,9 +83,9 @@ def _failures(point: Point) -> Text:
 
 
 _POINT_COLUMNS: tuple[_PointColumn, ...] = (
-    _PointColumn(Head("Level"), lambda p: Text(words.level(p.level), p.level_unit), lambda p: True),
+    _PointColumn(Head("Level"), lambda p: Text(words.load(p.level, p.level_unit), p.level_unit), lambda p: True),
     _plain("Requests", "completed", "completed", digits=0),
-    _plain("Rate", "req/s", "request_throughput_req_s", "Request throughput"),
+    _plain("Rate", "req/s", "request_throughput_req_s", "Request throughput", 2),
     _PointColumn(
         Head("Output", "tok/s", DEFINITIONS["Output throughput"]),
         _throughput,
@@ -99,7 +99,7 @@ _POINT_COLUMNS: tuple[_PointColumn, ...] = (
     _plain("p90", "ms", "itl_p90_ms", "ITL", 2),
     _tail("p99", "itl_p99_ms", "itl_n", "ITL", 2),
     _plain("Latency p50", "ms", "latency_p50_ms", "Latency", 0),
-    _plain("Goodput", "req/s", "goodput_req_s", "Goodput"),
+    _plain("Goodput", "req/s", "goodput_req_s", "Goodput", 2),
     _PointColumn(
         Head("KV peak", "of the pool"),
         lambda p: Text(words.share(p.kv_share_peak, 0)),
@@ -224,8 +224,13 @@ def _choice(choice: TokenChoice | None) -> str:
     return f"{first}, then {choice.runner_up!r} {words.share(choice.runner_up_probability)}"
 
 
-def run_facts(run: RunInfo) -> tuple[tuple[str, str], ...]:
-    """How a run was made, as names and words; what is not known is left out."""
+def run_facts(report: Report, run: RunInfo) -> tuple[tuple[str, str], ...]:
+    """How a run was made, as names and words; what is not known is left out. The machine is the client's where a
+    server was measured: what that runs on is its own to say.
+    """
+    subjects = [variant.subject for variant in report.variants if variant.subject is not None]
+    remote = [bool(subject.url) for subject in subjects]
+    no_gpu = "none used" if not any(remote) else "none used here; an endpoint's is not reported"
     machine = run.environment
     gpus = ", ".join(
         f"{name} ({format_bytes(size)})" if size else name
@@ -247,11 +252,11 @@ def run_facts(run: RunInfo) -> tuple[tuple[str, str], ...]:
         ("Order", run.order),
         ("Seeds", ", ".join(f"{name} {seed}" for name, seed in run.seeds.items())),
         ("Prompts", f"sha256 {run.prompts_sha256}" if run.prompts_sha256 else ""),
-        ("GPU", gpus or ("none used" if machine.os else "")),
+        ("GPU", gpus or (no_gpu if machine.os else "")),
         ("Driver", machine.driver),
         ("Clocks", clocks),
         ("Power limit", f"{machine.power_limit_w:,.0f} W" if machine.power_limit_w else ""),
-        ("Host", ", ".join(part for part in host if part)),
+        ("Client" if remote and all(remote) else "Host", ", ".join(part for part in host if part)),
         ("Workbench", machine.workbench),
         ("Versions", ", ".join(f"{name} {version}" for name, version in machine.versions.items())),
     ]

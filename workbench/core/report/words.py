@@ -28,17 +28,39 @@ def level(value: float) -> str:
     return number(value, 0) if value == int(value) else f"{value:g}"
 
 
+def load(value: float, unit: str) -> str:
+    """A level with what it counts, short: `1 user`, `61.5 users`, `2 req/s`, `2x trace`."""
+    kind = load_kind(unit)
+    if kind == "concurrent requests":
+        return f"{level(value)} user{'' if value == 1 else 's'}"
+    short = {"requests a second": " req/s", "times the trace's speed": "x trace"}.get(kind, f" {kind}")
+    return level(value) + short
+
+
+def load_kind(unit: str) -> str:
+    """Levels of the same kind can stand on one axis; a mean concurrency is a concurrency too."""
+    return unit.removesuffix(" on average")
+
+
 def share(value: float | None, digits: int = 1) -> str:
     """A share of 0 to 1 in percent."""
     return NOT_REPORTED if value is None or not math.isfinite(value) else f"{value * 100:.{digits}f}{_THIN}%"
+
+
+def ratio_interval(estimate: Estimate | None) -> str:
+    """The interval of a factor, with as many decimals as the factor itself."""
+    return interval(estimate, _ratio_digits(estimate.value) if estimate is not None else 2)
+
+
+def _ratio_digits(value: float) -> int:
+    return 3 if 0 < abs(value - 1) < 0.05 else 2
 
 
 def ratio(value: float | None) -> str:
     """A factor with its sign of multiplication; three decimals where two would hide the difference."""
     if value is None or not math.isfinite(value):
         return ""
-    digits = 3 if 0 < abs(value - 1) < 0.05 else 2
-    return f"{value:.{digits}f}\u00d7"
+    return f"{value:.{_ratio_digits(value)}f}\u00d7"
 
 
 def interval(estimate: Estimate | None, digits: int = 2) -> str:

@@ -13,7 +13,8 @@ from PySide6.QtCore import QObject, Qt, Signal
 
 from workbench.core.errors import Failure
 from workbench.core.measure.record import RunRecord
-from workbench.ui.models.bench_view import Folding, Live, RunView, open_view
+from workbench.ui.models.bench_apart import open_view
+from workbench.ui.models.bench_view import Folding, Live, RunView
 from workbench.ui.models.bench_watch import BenchWatch
 from workbench.ui.session import Session
 
@@ -60,9 +61,8 @@ class Benching(QObject):
         """Measure; whether it is on its way. A run that still goes on is not replaced."""
         if self.running or self._closed:
             return False
-        if self._session.measuring:
-            what = f"{self._session.measuring} is being measured: two at once would falsify each other."
-            self.failed.emit(Failure(code="busy", what=what, fix="Wait for its end, or stop it first."))
+        if (busy := self._session.refuse_measuring()) is not None:
+            self.failed.emit(busy)
             return False
         self._session.measuring = "A benchmark"
         self._number += 1
@@ -144,6 +144,9 @@ class Benching(QObject):
         if number == self._number and not self._closed:
             self.failure = failure
             self._over_with()
+            if self.view is not None:
+                self.view = replace(self.view, head=self.view.head.model_copy(update={"status": "failed"}))
+                self.changed.emit(self.view)
             self.failed.emit(failure)
 
     def _over_with(self) -> None:

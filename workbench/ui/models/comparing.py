@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
 from workbench.core.errors import Failure, WorkbenchError
-from workbench.core.measure.compare_command import compare_command
-from workbench.core.measure.comparison import MOST_VARIANTS, AnswerOf, Comparison, ComparisonHead, Price
+from workbench.core.measure.comparison import MOST_VARIANTS, AnswerOf, Comparison, ComparisonHead
 from workbench.core.measure.comparison_file import load_comparison
-from workbench.core.measure.load import Load
-from workbench.core.measure.matrix import level_words
-from workbench.core.measure.quality_options import QualityOptions
 from workbench.core.measure.record import Environment, Subject
-from workbench.core.measure.workload import Workload
 from workbench.core.messages import Sampling
 from workbench.measure import events as ev
 from workbench.measure.prompting import PromptRequest, ask_variants
 from workbench.measure.subjects import Asked, describe, unique_names
-from workbench.ui.models.comparison_view import (
-    FIRST_LOAD,
-    FIRST_WORKLOAD,
-    Known,
-    Shown,
-    blank_head,
-    fold,
-    make_shown,
-    title_of,
-)
+from workbench.ui.models.compare_doing import Doing, Teller
+from workbench.ui.models.compare_settings import Settings, request_of
+from workbench.ui.models.comparison_view import Known, Shown, blank_head, fold, make_shown, title_of
 from workbench.ui.session import Session
 
-_QUALITY = QualityOptions()
-_SAMPLING = Sampling(max_tokens=128, temperature=0.0, seed=1234)
-_log = logging.getLogger("workbench.ui")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the form asks for."""
-
-    workload: Workload = FIRST_WORKLOAD
-    load: Load = FIRST_LOAD
-    speed: bool = True
-    quality: QualityOptions | None = _QUALITY
-    prompts: tuple[str, ...] = ()
-    sampling: Sampling = _SAMPLING
-    price: Price | None = None
-    alternated: bool = False
-
-
-@dataclass(frozen=True)
-class Doing:
-    """What is being done, for the strip."""
-
-    words: str = "starting"
-    share: float | None = None
-    """Of all points, or of the stage; None: not known."""
-    figures: str = ""
-    """Running figures in words."""
+_CLOSE_S = 20.0
+"""So long the window waits for engines to end."""
+_OURS = "A comparison"
+T = TypeVar("T")
 
 
 class Comparing(QObject):
@@ -100,8 +64,11 @@ class Comparing(QObject):
         self._run = 0
         """Number of the measuring that is listened to."""
         self._new = 0
-        self._points = 0
-        self._point: ev.PointBegan | None = None
+        self._chosen = 0
+        """Number of the choice that engines are being read for."""
+        self._over = threading.Event()
+        """The measuring's thread has ended."""
+        self._teller = Teller(self._name)
         self._deriving = self._stale = False
         self._known = Known()
         self._closed = False
@@ -133,19 +100,27 @@ class Comparing(QObject):
             fix = "Take one away first."
             self._session.notices.say("warning", what, fix)
             wanted = wanted[: max(0, self.room_left)]
-        home, first = self._session.home, self._new
-        self._new += len(wanted)
+        home, names = self._session.home, [self._new_id() for _ in wanted]
 
         def read() -> tuple[tuple[Subject, ...], tuple[Failure, ...]]:
             found, lost = [], []
-            for number, path in enumerate(wanted, first):
+            for name, path in zip(names, wanted, strict=True):
                 try:
-                    found.append(describe(home, Asked(path), f"new-{number}")[0])
+                    found.append(describe(home, Asked(path), name)[0])
                 except WorkbenchError as error:
                     lost.append(error.failure)
             return tuple(found), tuple(lost)
 
-        self._session.tasks.run(read, self._take_new, self._session.notices.fail)
+        self._session.tasks.run(read, partial(self._take_new, self._chosen), self._session.notices.fail)
+
+    def _new_id(self) -> str:
+        """One that no variant has: comparisons of before may hold variants that were called so when they were new."""
+        held = self.comparison.head.subjects if self.comparison is not None else ()
+        taken = {subject.id for subject in (*self.chips, *held)}
+        while True:
+            self._new += 1
+            if (name := f"new-{self._new}") not in taken:
+                return name
 
     def start_with(self, paths: Sequence[Path]) -> None:
         """A new comparison of these engines; what was shown stays in its folder."""
@@ -154,6 +129,7 @@ class Comparing(QObject):
             return
         self.comparison = self.folder = self.failure = None
         self.chips = ()
+        self._chosen += 1
         self.add(paths)
         self._derive()
 
@@ -171,12 +147,16 @@ class Comparing(QObject):
             self.chips = (chosen, *(subject for subject in self.chips if subject is not chosen))
             self._derive()
 
-    def _take_new(self, found: tuple[tuple[Subject, ...], tuple[Failure, ...]]) -> None:
+    def _take_new(self, number: int, found: tuple[tuple[Subject, ...], tuple[Failure, ...]]) -> None:
         subjects, lost = found
         for failure in lost:
             self._session.notices.fail(failure)
-        if subjects and not self.running:
-            self.chips = unique_names((*self.chips, *subjects))
+        if number != self._chosen or self.running:
+            return  # others were chosen meanwhile
+        there = {(subject.path, subject.overrides) for subject in self.chips}
+        added = [one for one in subjects if (one.path, one.overrides) not in there][: self.room_left]
+        if added:
+            self.chips = unique_names((*self.chips, *added))
             self._derive()
 
     # -- measuring
@@ -187,44 +167,51 @@ class Comparing(QObject):
         if self.running or not engines:
             return
         self.settings = settings
+        home = self._session.home
+
+        def work(listen: Callable[[ev.Event], None], stop: threading.Event) -> Comparison:
+            from workbench.measure.comparing import run_compare
+
+            return run_compare(home, request_of(engines, settings), listen, stop)
+
+        self._begin(Doing(), work, self._end)
+
+    def _begin(
+        self,
+        doing: Doing,
+        work: Callable[[Callable[[ev.Event], None], threading.Event], T],
+        done: Callable[[int, T], None],
+    ) -> None:
+        """Measure in a thread; not while something else is measured."""
+        if (busy := self._session.refuse_measuring()) is not None:
+            self.failed.emit(busy)
+            return
+        self._session.measuring = _OURS
         self._run += 1
-        self._stop = threading.Event()
-        self._points, self._point, self.failure = 0, None, None
-        self.doing = Doing()
-        home, stop, number = self._session.home, self._stop, self._run
+        number, stop, over = self._run, threading.Event(), threading.Event()
+        self._stop, self._over = stop, over
+        self.failure, self.doing, self._teller = None, doing, Teller(self._name)
         listen = self._listener(number)
 
-        def work() -> Comparison:
-            from workbench.measure.comparing import CompareRequest, run_compare
+        def run() -> T:
+            try:
+                return work(listen, stop)
+            finally:
+                over.set()
 
-            command = compare_command(
-                [one.path for one in engines],
-                settings.workload,
-                settings.load,
-                overrides=[one.overrides for one in engines],
-                quality=settings.quality,
-                speed=settings.speed,
-                prompts=settings.prompts,
-                price=settings.price,
-                alternated=settings.alternated,
-            )
-            request = CompareRequest(
-                engines=tuple(Asked(Path(one.path), one.overrides, one.name) for one in engines),
-                workload=settings.workload,
-                load=settings.load,
-                quality=settings.quality,
-                speed=settings.speed,
-                prompts=settings.prompts,
-                sampling=settings.sampling,
-                price=settings.price,
-                alternated=settings.alternated,
-                command=command,
-            )
-            return run_compare(home, request, listen, stop)
-
-        self._session.tasks.run(work, partial(self._end, number), partial(self._fail, number))
+        self._session.tasks.run(run, partial(done, number), partial(self._fail, number))
         self.running_changed.emit(True)
         self.progressed.emit(self.doing)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is measured, here or on another page."""
+        return not self._session.measuring
+
+    def _over_with(self) -> None:
+        self._stop = None
+        self._session.measuring = ""
+        self.running_changed.emit(False)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -252,10 +239,10 @@ class Comparing(QObject):
         prompts = self.prompts
         if self.running or not chosen or not numbers:
             return
+        if (busy := self._session.refuse_measuring()) is not None:
+            self.failed.emit(busy)
+            return
         self.settings = replace(self.settings, sampling=sampling)
-        self._run += 1
-        self._stop = threading.Event()
-        self.failure, self._point, self.doing = None, None, Doing("loading")
         if self.comparison is None or self.folder is None:
             run_id = new_id()
             self.folder = self._session.home.comparisons / run_id
@@ -281,23 +268,20 @@ class Comparing(QObject):
             self.comparison.answers,
             together,
         )
-        number, stop = self._run, self._stop
-        work = partial(ask_variants, self._session.home, request, self._listener(number), stop)
-        self._session.tasks.run(work, partial(self._answered, number), partial(self._fail, number))
-        self.running_changed.emit(True)
-        self.progressed.emit(self.doing)
+        self._begin(Doing("loading"), partial(ask_variants, self._session.home, request), self._answered)
 
     def _answered(self, number: int, found: tuple[ComparisonHead, tuple[AnswerOf, ...]]) -> None:
         if number != self._run or self._closed or self.comparison is None:
             return
-        self._stop = None
         head, answers = found
         self.comparison = replace(self.comparison, head=head, answers=answers)
-        self.running_changed.emit(False)
+        self._over_with()
         self._derive()
 
     def _listener(self, number: int) -> Callable[[ev.Event], None]:
         def listen(event: ev.Event) -> None:
+            if self._closed:
+                return  # the window is about to go, and with it what would be told
             with contextlib.suppress(RuntimeError):  # the window is gone
                 self._heard.emit(number, event)
 
@@ -311,10 +295,11 @@ class Comparing(QObject):
             self.progressed.emit(self.doing)
 
     def close(self) -> None:
-        """The window closes."""
+        """The window closes: the measuring ends, and so do its engines; what was measured is kept already."""
         self._closed = True
         if self._stop is not None:
             self._stop.set()
+            self._over.wait(_CLOSE_S)
 
     def _hear(self, number: int, event: object) -> None:
         if number != self._run or self._closed or not self.running:
@@ -333,35 +318,16 @@ class Comparing(QObject):
         if isinstance(event, ev.AnswerText):
             self.text.emit(event.subject, event.prompt, event.text)
             return
-        if isinstance(event, ev.RunBegan):
-            self._points = event.points
         self._say(event)
         if not isinstance(event, ev.Stage | ev.PointBegan | ev.PointProgress):
             self._derive()
 
     def _say(self, event: object) -> None:
-        doing = self.doing
-        if isinstance(event, ev.Stage):
-            name = f"{self._name(event.subject)}: " if event.subject else ""
-            doing = Doing(f"{name}{event.words}", event.share)
-        elif isinstance(event, ev.PointBegan):
-            self._point = event
-            doing = Doing(self._point_words(event), (event.number - 1) / event.of if event.of else None)
-        elif isinstance(event, ev.PointProgress) and self._point is not None:
-            point, now = self._point, event.progress
-            share = (point.number - 1 + (now.share or 0.0)) / point.of if point.of else None
-            speed = f"{now.tok_s:,.0f} tok/s".replace(",", "\u202f") if now.tok_s is not None else ""
-            done = f"{now.done} requests done" + (f", {now.errors} failed" if now.errors else "")
-            doing = Doing(self._point_words(point), share, ", ".join(part for part in (speed, done) if part))
-        if doing != self.doing and not self.stopping:
+        load = self.comparison.head.load if self.comparison is not None else self.settings.load
+        doing = self._teller.tell(event, load)
+        if doing is not None and doing != self.doing and not self.stopping:
             self.doing = doing
             self.progressed.emit(doing)
-
-    def _point_words(self, point: ev.PointBegan) -> str:
-        load = self.comparison.head.load if self.comparison is not None else self.settings.load
-        again = f", repeat {point.repeat + 1} of {load.repeats}" if load.repeats > 1 else ""
-        level = level_words(load.arrival, point.level)
-        return f"{self._name(point.subject)}: {level}{again} (point {point.number} of {point.of})"
 
     def _name(self, subject_id: str) -> str:
         return next((subject.name for subject in self.chips if subject.id == subject_id), subject_id)
@@ -369,21 +335,22 @@ class Comparing(QObject):
     def _end(self, number: int, comparison: Comparison) -> None:
         if number != self._run or self._closed:
             return
-        self._stop = None
         self.comparison = comparison
         told = {subject.id: subject for subject in comparison.head.subjects}
         self.chips = tuple(told.get(subject.id, subject) for subject in self.chips)
         self.failure = comparison.head.failure
-        self.running_changed.emit(False)
+        self._over_with()
         self._derive()
         self.ended.emit(comparison.head.status)
 
     def _fail(self, number: int, failure: Failure) -> None:
         if number != self._run or self._closed:
             return
-        self._stop = None
         self.failure = failure
-        self.running_changed.emit(False)
+        if self.comparison is not None and self.comparison.head.status == "running":
+            head = self.comparison.head.model_copy(update={"status": "failed"})
+            self.comparison = replace(self.comparison, head=head)
+        self._over_with()
         self._derive()
         self.failed.emit(failure)
 
@@ -408,8 +375,14 @@ class Comparing(QObject):
         self.chips = (*first, *(subject for subject in comparison.head.subjects if subject.id != base))
         head = comparison.head
         self.settings = replace(
-            self.settings, workload=head.workload, load=head.load, prompts=head.prompts, price=head.price
+            self.settings,
+            workload=head.workload,
+            load=head.load,
+            prompts=head.prompts,
+            sampling=head.sampling,
+            price=head.price,
         )
+        self._chosen += 1
         self._derive()
 
     def _opened(self, folder: Path, comparison: Comparison) -> None:

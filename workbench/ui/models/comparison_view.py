@@ -19,9 +19,14 @@ from workbench.core.measure.workload import WORKLOADS
 from workbench.core.report.build import report_of_comparison
 from workbench.core.report.model import Statement
 from workbench.measure import events as ev
+from workbench.measure.subjects import same_tokenizer
 
 FIRST_LOAD = Load(levels=(1.0, 4.0, 8.0), duration_s=20.0, warmup_requests=2, repeats=3)
 FIRST_WORKLOAD = WORKLOADS["demo"]
+STATUS_WORDS = {"running": "not finished", "stopped": "stopped", "failed": "failed"}
+"""Of a comparison that is not complete. One that was broken off with the program still says that it is running."""
+_KINDS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+"""One word for a precision, however the toolchain calls it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Shown:
         if not self.measured:
             return "not yet"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.head.created_at))
-        return when if self.head.status == "complete" else f"{when}, {self.head.status}"
+        return when if self.head.status == "complete" else f"{when}, {STATUS_WORDS[self.head.status]}"
 
     @property
     def head(self) -> ComparisonHead:
@@ -92,10 +97,10 @@ def fold(comparison: Comparison | None, event: ev.Event) -> Comparison | None:
     if isinstance(event, ev.RunBegan):
         return replace(comparison, run=RunRecord(event.head))
     if isinstance(event, ev.SubjectKnown):
-        return replace(comparison, head=_with_subject(head, event.subject))
+        return replace(comparison, head=head.with_subject(event.subject))
     if isinstance(event, ev.SubjectFailed):
         failed = comparison.subject(event.subject).model_copy(update={"failure": event.failure})
-        return replace(comparison, head=_with_subject(head, failed))
+        return replace(comparison, head=head.with_subject(failed))
     if isinstance(event, ev.PointDone) and run is not None:
         return replace(comparison, run=replace(run, points=(*run.points, event.point)))
     if isinstance(event, ev.QualityDone):
@@ -111,12 +116,6 @@ def with_answer(comparison: Comparison, answer: AnswerOf) -> Comparison:
     """An answer in the place of an older one to the same prompt."""
     kept = [one for one in comparison.answers if (one.subject, one.prompt) != (answer.subject, answer.prompt)]
     return replace(comparison, answers=(*kept, answer))
-
-
-def _with_subject(head: ComparisonHead, subject: Subject) -> ComparisonHead:
-    return head.model_copy(
-        update={"subjects": tuple(subject if one.id == subject.id else one for one in head.subjects)}
-    )
 
 
 def view_of(comparison: Comparison | None, chips: Sequence[Subject]) -> Comparison:
@@ -246,8 +245,10 @@ def make_shown(
 
 
 def _differing(chips: Sequence[Subject]) -> tuple[SettingsRow, ...]:
-    """What differs between those that were loaded; what a variant that reports nothing does not say differs not."""
-    silent = [not subject.settings for subject in chips]
+    """What differs between those that were loaded; what a variant cannot report, as the settings of a server that is
+    an endpoint, differs not.
+    """
+    silent = [not subject.settings or subject.toolchain == "endpoint" for subject in chips]
     return tuple(
         row
         for row in settings_rows(chips)
@@ -269,16 +270,9 @@ def _diffs(view: Comparison, known: Known) -> dict[tuple[str, int], AnswerDiff]:
         if answer.subject == base.id or answer.record is None or reference is None:
             continue
         subject = next((one for one in view.head.subjects if one.id == answer.subject), None)
-        same = subject is not None and same_ids(base, subject)
+        same = subject is not None and same_tokenizer(base, subject) is True
         found[answer.subject, answer.prompt] = known.diff(reference, answer.record, same_tokenizer=same)
     return found
-
-
-def same_ids(first: Subject, second: Subject) -> bool:
-    """Whether token ids of the two mean the same."""
-    if first.tokenizer and second.tokenizer:
-        return first.tokenizer == second.tokenizer
-    return bool(first.model_digest) and first.model_digest == second.model_digest
 
 
 def detail_words(subject: Subject) -> str:
@@ -288,6 +282,7 @@ def detail_words(subject: Subject) -> str:
     if subject.toolchain == "endpoint":
         return "OpenAI-compatible endpoint"
     kv = subject.settings.get("kv_cache_precision", "")
+    kv = _KINDS.get(kv, kv)
     return f"{kv.upper() if len(kv) < 6 else kv} KV cache" if kv else subject.toolchain_title or subject.toolchain
 
 

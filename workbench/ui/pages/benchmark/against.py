@@ -9,6 +9,7 @@ from PySide6.QtGui import QFontMetrics, QPainter
 from PySide6.QtWidgets import QHeaderView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QVBoxLayout, QWidget
 
 from workbench.core.measure.estimate import Estimate
+from workbench.core.measure.figures import P99_SURE_FROM
 from workbench.core.measure.matrix import level_words
 from workbench.core.report import words
 from workbench.ui.icons import pixmap
@@ -81,16 +82,19 @@ class AgainstModel(RowsModel):
             ENGINE: one.subject,
             LEVEL: level_words(arrival, one.level),
             FIGURE: f"{one.metric}, {one.unit}",
-            BEFORE: _value(one.before),
-            NOW: _value(one.after),
+            BEFORE: _value(one.before, one.metric),
+            NOW: _value(one.after, one.metric),
             RATIO: words.ratio(ratio.value) if ratio is not None else NONE,
             INTERVAL: words.interval(ratio, 3) or NONE,
             VERDICT: _WORDS[one.kind][0],
         }[column]
 
 
-def _value(found: Estimate | None) -> str:
-    return NONE if found is None else words.number(found.value)
+def _value(found: Estimate | None, metric: str) -> str:
+    if found is None:
+        return NONE
+    few = f" n{found.n}" if metric.endswith("p99") and found.n < P99_SURE_FROM else ""
+    return f"{words.number(found.value)}{few}"
 
 
 class _Cells(QStyledItemDelegate):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from workbench.core.measure.figures import PointFigures, RepeatFigures, Spread
+from workbench.core.measure.figures import P99_SURE_FROM, PointFigures, RepeatFigures, Spread
 from workbench.core.report import words
 from workbench.ui.models.bench_view import RunView
 from workbench.ui.plots.data import Chart, Dot, Line
@@ -158,7 +158,8 @@ def _latency(
         if found is None:
             return Dot(one.level, None, detail=_why(one), key=one.level)
         low, high = _range(one.repeats, repeat)
-        return Dot(one.level, found.p50, low, high, detail=f"p99 {words.number(found.p99)}", key=one.level)
+        few = f" n{found.n}" if found.n < P99_SURE_FROM else ""
+        return Dot(one.level, found.p50, low, high, detail=f"p99 {words.number(found.p99)}{few}", key=one.level)
 
     return Chart(
         _lines(view, dot, lambda last: f"{words.number(last.y)} ms"),

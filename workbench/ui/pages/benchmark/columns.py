@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workbench.core.measure.figures import P99_SURE_FROM, PointFigures, Spread
 from workbench.core.report import words
@@ -33,7 +33,7 @@ class Column:
         return words.number(self.value(one), self.digits)
 
 
-_P = {"p50": "Half of the requests are below it.", "p95": "95 % of the requests are below it.", "p99": (
+_P = {"p50": "Half of the requests are below it.", "p90": "90 % of the requests are below it.", "p99": (
     "99 % of the requests are below it. Below 100 requests their number stands beside it."
 )}  # fmt: skip
 
@@ -45,7 +45,7 @@ def _percentiles(
     spread: Callable[[PointFigures], Spread | None],
     digits: int,
     csv: str,
-    names: tuple[str, ...] = ("p50", "p95", "p99"),
+    names: tuple[str, ...] = ("p50", "p90", "p99"),
     scale: float = 1.0,
 ) -> list[Column]:
     def value(name: str) -> Callable[[PointFigures], float | None]:
@@ -109,7 +109,7 @@ def columns_of(view: RunView) -> tuple[Column, ...]:
         *_percentiles("Time to first token", "ms", DEFINITIONS["TTFT"], lambda one: one.ttft_ms, 1, "ttft"),
         *_percentiles("Inter-token latency", "ms", DEFINITIONS["ITL"], lambda one: one.itl_ms, 2, "itl"),
         *_percentiles(
-            "Whole answer", "s", DEFINITIONS["Latency"], lambda one: one.latency_ms, 2, "latency", ("p50", "p95"), 1e-3
+            "Whole answer", "s", DEFINITIONS["Latency"], lambda one: one.latency_ms, 2, "latency", ("p50", "p90"), 1e-3
         ),
     ]  # fmt: skip
     found += [column for column in _extra() if any(column.value(one) is not None for one in view.figures)]
@@ -124,19 +124,32 @@ def columns_of(view: RunView) -> tuple[Column, ...]:
             "failed",
         )
     )
-    return tuple(found)
+    return tuple(_fine(column, view) for column in found)
+
+
+def _fine(column: Column, view: RunView) -> Column:
+    """With as many digits as its smallest value needs for two that count: what is small must not read as zero."""
+    values = [value for one in view.figures if (value := column.value(one))]
+    if column.digits is None or not values or all(isinstance(value, int) for value in values):
+        return column
+    least, digits = min(abs(value) for value in values), column.digits
+    while digits < column.digits + 3 and least * 10**digits < 10:
+        digits += 1
+    return replace(column, digits=digits)
 
 
 def _extra() -> list[Column]:
     return [
         Column(
-            "Goodput", "", "", DEFINITIONS["Goodput"], lambda one: one.goodput_req_s, 1, "goodput_req_s"
+            "req/s", "Goodput", "", DEFINITIONS["Goodput"], lambda one: one.goodput_req_s, 1, "goodput_req_s"
         ),
         Column(
-            "KV peak", "Engine", "", "Most of the KV pool that was in use, in percent.",
+            "KV peak %", "Engine", "", "Most of the KV pool that was in use, in percent.",
             lambda one: None if one.kv_share_peak is None else one.kv_share_peak * 100, 0, "kv_share_peak_percent",
         ),
-        Column("Power", "Engine", "", "Mean power of its GPUs, in W.", lambda one: one.power_mean_w, 0, "power_mean_w"),
+        Column(
+            "Power W", "Engine", "", "Mean power of its GPUs, in W.", lambda one: one.power_mean_w, 0, "power_mean_w"
+        ),
         Column(
             "tok/J", "Engine", "", DEFINITIONS["Output tokens a joule"], lambda one: one.tok_per_j, 2, "tok_per_j"
         ),

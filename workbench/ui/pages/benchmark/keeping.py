@@ -10,9 +10,8 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from workbench.core.errors import Failure
-from workbench.core.measure.run_file import load_run
-from workbench.measure.kept import report_of, write_report
-from workbench.ui.models.bench_against import Against, against_baseline, among_subjects
+from workbench.ui.models.bench_against import Against
+from workbench.ui.models.bench_apart import against_baseline, among_subjects, export
 from workbench.ui.models.benching import Benching
 from workbench.ui.pages.benchmark.result import AB, BASELINE, ResultView
 from workbench.ui.pages.benchmark.results import ResultsDialog
@@ -135,7 +134,7 @@ class Keeping(QObject):
         folder, notices = self._folder, self._session.notices
         if folder is not None:
             self._session.tasks.run(
-                lambda: write_report(report_of(load_run(folder)), path),
+                partial(export, folder, path),
                 lambda _: notices.say("ok", "The result was exported.", str(path)),
                 notices.fail,
             )

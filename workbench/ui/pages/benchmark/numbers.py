@@ -246,7 +246,9 @@ class NumbersTable(QTableView):
         wanted = [self._wanted(place, column) for place, column in enumerate(columns)]
         for group in dict.fromkeys(column.group for column in columns if column.group):
             members = [place for place, column in enumerate(columns) if column.group == group]
-            more = words_width(group, True) + 2 * _PAD - sum(wanted[place] for place in members)
+            unit = columns[members[-1]].unit
+            title = words_width(group, True) + (words_width(unit) + 4 if unit else 0)
+            more = title + 2 * _PAD - sum(wanted[place] for place in members)
             for place in members:
                 wanted[place] += max(0, -(-more // len(members)))
         rest = self.viewport().width() - sum(wanted)

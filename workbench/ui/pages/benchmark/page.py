@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,9 @@ class BenchmarkPage(Page):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit_header()
+        if self._wants_drawer is None and self.width() < _WIDE and not self.result.drawer.isHidden():
+            self.result.show_drawer(False)  # it came unasked: it does not stay in the result's place
+            self._show_buttons()
 
     def _fit_header(self) -> None:
         """With little room buttons of the header are their icons, the less asked-for ones first."""
@@ -171,6 +174,7 @@ class BenchmarkPage(Page):
         self.again_button.setEnabled(not running and view is not None)
         self.export_button.setEnabled(view is not None and bool(view.figures) and not running)
         self.results_button.setEnabled(not running)
+        self.drawer_button.setEnabled(view is not None)
         self.drawer_button.setChecked(not self.result.drawer.isHidden())
 
     def _show_face(self, face: QWidget) -> None:
@@ -253,6 +257,7 @@ class BenchmarkPage(Page):
         self.badge_changed.emit(1 if running else 0)
         if running:
             self.result.show_drawer(False)
+            self.result.show_nothing()
             self.result.show_live(self.model.live, None)
         self._show_face(self.result)
 
@@ -260,15 +265,15 @@ class BenchmarkPage(Page):
         self.result.show_drawer(self._drawer_wanted)
         self._show_face(self.result)
         failed = [one for one in view.head.subjects if one.failure is not None]
-        if failed and failed[0].failure is not None:
-            self._show_failure(f"{failed[0].name} was not measured", failed[0].failure)
+        if failed:
+            self._show_failure(*_failures(failed, {one.subject for one in view.figures}))
         level = "ok" if view.head.status == "complete" and not failed else "warning"
         words = {"complete": "The benchmark is done.", "stopped": "The benchmark was stopped; what was measured stays."}
         self.session.notices.say(level, words.get(view.head.status, "Nothing could be measured."), str(view.folder))
 
     def _failed(self, failure: Failure) -> None:
         self._show_failure("It could not be measured" if failure.code != "no-run" else "It is not there", failure)
-        if self.model.view is None:
+        if self.model.view is None or not self.model.view.figures:
             self._show_face(self.setup)
 
     def _show_failure(self, title: str, failure: Failure) -> None:
@@ -360,3 +365,19 @@ class BenchmarkPage(Page):
 
     def close_page(self) -> None:
         self.model.close()
+
+
+def _failures(failed: Sequence[Subject], measured: Collection[str] = ()) -> tuple[str, Failure]:
+    """Title and what happened, of all that were not measured; `measured`: ids of those of which something was."""
+    named = [(one.name, one.failure) for one in failed if one.failure is not None]
+    what = "not measured to its end" if failed[0].id in measured else "not measured"
+    if len(named) == 1:
+        return f"{named[0][0]} was {what}", named[0][1]
+    what = "not measured to their end" if any(one.id in measured for one in failed) else "not measured"
+    names = ", ".join(name for name, _ in named[:-1])
+    told = [f"{name}: {each.what} {each.fix}".rstrip() for name, each in named]
+    evidence = [f"{name}: {each.evidence}" for name, each in named if each.evidence]
+    return (
+        f"{names} and {named[-1][0]} were {what}",
+        Failure(code="several", what="\n".join(told), evidence="\n".join(evidence)),
+    )

@@ -16,6 +16,8 @@ from workbench.ui.widgets.editors import spaced
 from workbench.ui.widgets.text_block import TextBlock
 
 WIDTH = 344
+_ANY = 16_777_215
+"""Qt's word for no limit."""
 
 
 def least_s(load: Load, engines: int) -> float | None:
@@ -60,6 +62,7 @@ class Plan(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("surface", "panel")
+        self._low = False
         self.setFixedWidth(WIDTH)
         self.lines = label("", "text2", wrap=True, selectable=True)
         self.lines.setAccessibleName("What will be measured")
@@ -91,11 +94,18 @@ class Plan(QFrame):
         layout.addWidget(self.start)
         self.show_loaded(())
 
+    def set_low(self, low: bool) -> None:
+        """Stand below the form, with little height: the command can be copied there and is not shown."""
+        self._low = low
+        self.setMinimumWidth(0 if low else WIDTH)
+        self.setMaximumWidth(_ANY if low else WIDTH)
+        self.command.setVisible(not low and bool(self.command.text()))
+
     def show_plan(self, lines: Sequence[str], command: tuple[str, ...]) -> None:
         """It can be started."""
         self.lines.setText("\n".join(lines))
         self.command.say(command_text(command))
-        self.command.setVisible(True)
+        self.command.setVisible(not self._low)
         self._command_head.setVisible(True)
         self._say("")
 

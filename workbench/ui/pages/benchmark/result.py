@@ -24,6 +24,7 @@ from workbench.ui.pages.benchmark.live import LiveStrip
 from workbench.ui.pages.benchmark.numbers import NumbersTable
 from workbench.ui.pages.benchmark.reproduce import WIDTH, Reproduce
 from workbench.ui.pages.benchmark.summary import Summary
+from workbench.ui.plots.data import Chart
 from workbench.ui.plots.line_chart import LineChart
 from workbench.ui.widgets.basics import GAP, MARGIN, button, column, row, rule, segments, set_icon
 from workbench.ui.widgets.elided_line import ElidedLine
@@ -198,6 +199,8 @@ class ResultView(QWidget):
         self.panes[1].setEnabled(self._several and not self._running)
         self.panes[1].setToolTip("" if len(view.head.subjects) > 1 else "Of two engines or more")
         self.summary.show_view(view)
+        self.summary.show()
+        self.csv_button.setEnabled(bool(view.figures))
         for tab, (name, _) in zip(self.tabs, TABS, strict=True):
             tab.setText(tab_title(name, view))
         notes = [*view.head.notes, *self._point_notes()]
@@ -206,6 +209,21 @@ class ResultView(QWidget):
         self._show_chart()
         self._show_numbers()
         self._show_drawer()
+
+    def show_nothing(self) -> None:
+        """Another run begins: nothing of the one before stays in sight."""
+        self.view, self._level, self._by_hand = None, None, False
+        self._subject, self._subject_names = "", ()
+        self.chart.show_chart(Chart(empty="Nothing is measured yet."))
+        self.chart.mark(None)
+        self.numbers.show_subject(None, "", None)
+        self.panes[0].setChecked(True)
+        self.stack.setCurrentWidget(self.numbers)
+        self.csv_button.setEnabled(False)
+        for line in (self.notes, self.bars_hint, self.hint):
+            line.say("")
+        self.summary.hide()
+        self._show_subjects()
 
     def show_live(self, live: Live, view: RunView | None) -> None:
         """Show how the run goes."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QWidget
 
 from workbench.core.measure.command import bench_command
@@ -14,11 +15,13 @@ from workbench.core.measure.workload import Workload
 from workbench.measure.running import RunRequest
 from workbench.ui.pages.benchmark.chosen import Chosen, ChosenEngines
 from workbench.ui.pages.benchmark.form import BenchForm
-from workbench.ui.pages.benchmark.plan import Plan, plan_lines
+from workbench.ui.pages.benchmark.plan import WIDTH, Plan, plan_lines
 from workbench.ui.widgets.basics import MARGIN, column, rule
 
 _WIDEST = 860
 """px; a form that is wider is harder to read."""
+_LEAST = 700
+"""px that the form needs."""
 
 
 class Setup(QWidget):
@@ -36,16 +39,30 @@ class Setup(QWidget):
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         area.setWidget(self._inside)
         self._inside.setMaximumWidth(_WIDEST)
-        layout = QHBoxLayout(self)
+        self._layout = layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(area, 1)
-        layout.addWidget(rule(vertical=True))
+        self._rules = rule(vertical=True), rule()
+        for line in self._rules:
+            layout.addWidget(line)
+        self._rules[1].hide()
         layout.addWidget(self.plan)
         self.engines.changed.connect(self.look)
         self.form.changed.connect(self.look)
         self.plan.started.connect(self.start)
         self.look()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """On a narrow page the plan stands below the form, which would be cut off beside it."""
+        super().resizeEvent(event)
+        narrow = event.size().width() < WIDTH + _LEAST
+        way = QHBoxLayout.Direction.TopToBottom if narrow else QHBoxLayout.Direction.LeftToRight
+        if way != self._layout.direction():
+            self._layout.setDirection(way)
+            self.plan.set_low(narrow)
+            for line, shown in zip(self._rules, (not narrow, narrow), strict=True):
+                line.setVisible(shown)
 
     def look(self) -> None:
         """Say what would be measured now."""

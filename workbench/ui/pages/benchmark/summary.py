@@ -63,12 +63,16 @@ def each_words(view: RunView) -> str:
     """`3 x 60 s, warm-up 10 s`."""
     load = view.head.load
     parts = [f"{load.duration_s:g} s"] if load.duration_s is not None else []
-    parts += [f"{load.requests:,} requests"] if load.requests is not None else []
+    parts += [_requests(load.requests)] if load.requests is not None else []
     each = " or ".join(parts) or "the whole trace"
     warm = [f"{load.warmup_s:g} s"] if load.warmup_s else []
-    warm += [f"{load.warmup_requests:,} requests"] if load.warmup_requests else []
+    warm += [_requests(load.warmup_requests)] if load.warmup_requests else []
     times = f"{load.repeats} \N{MULTIPLICATION SIGN} " if load.repeats > 1 else ""
     return f"{times}{each}" + (f", warm-up {' and '.join(warm)}" if warm else ", no warm-up")
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request{'s' if count != 1 else ''}"
 
 
 def when_words(view: RunView) -> str:

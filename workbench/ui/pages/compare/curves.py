@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from workbench.core.measure.figures import PointFigures
 from workbench.core.measure.matrix import level_words
+from workbench.core.measure.matrix_values import throughput
 from workbench.core.measure.pareto import front, pareto_points
 from workbench.core.report.words import number
 from workbench.ui.models.comparison_view import Shown
@@ -39,7 +40,7 @@ def throughput_chart(shown: Shown) -> Chart:
         dots = []
         for point in points:
             low, high, spread = _range(point)
-            value = point.output_tok_s if point.completed else None
+            value = throughput(point) if point.completed else None
             why = spread if value is not None else "no request completed"
             dots.append(Dot(point.level, value, low, high, detail=why, key=point.level))
         top = next((dot.y for dot in reversed(dots) if dot.y is not None), None)
@@ -59,14 +60,16 @@ def user_speed_chart(shown: Shown) -> Chart:
     """Throughput over what each user gets, with the Pareto front: nothing measured is better in both."""
     load = shown.head.load
     lines = []
+    same = [point.model_copy(update={"output_tok_s": throughput(point)}) for point in shown.figures]
     for name, slot, subject, points in _by_variant(shown):
         dots = []
         for point in points:
             speed = point.per_user_tok_s.p50 if point.per_user_tok_s is not None else None
-            if speed is None or point.output_tok_s is None or not point.completed:
+            all_users = throughput(point)
+            if speed is None or all_users is None or not point.completed:
                 continue
-            shown_words = f"{number(point.output_tok_s, 0)} at {number(speed)} a user"
-            dots.append(Dot(speed, point.output_tok_s, shown=shown_words, key=point.level, name=f"{point.level:g}"))
+            shown_words = f"{number(all_users, 0)} at {number(speed)} a user"
+            dots.append(Dot(speed, all_users, shown=shown_words, key=point.level, name=f"{point.level:g}"))
         lines.append(Line(name, slot, tuple(dots), id=subject))
     return Chart(
         tuple(lines),
@@ -77,7 +80,7 @@ def user_speed_chart(shown: Shown) -> Chart:
         card_note="tok/s",
         names_dots=True,
         nearest=True,
-        front=tuple((point.per_user_tok_s, point.per_gpu_tok_s) for point in front(pareto_points(shown.figures))),
+        front=tuple((point.per_user_tok_s, point.per_gpu_tok_s) for point in front(pareto_points(same))),
         empty="No speed was measured yet.",
     )
 
@@ -92,7 +95,7 @@ class CurvesTab(QWidget):
         layout.setSpacing(GAP_LARGE)
         for number_, (title, note, chart) in enumerate(
             (
-                ("Throughput against the load", "bars: least and most of the repeats", self.throughput),
+                ("Throughput against the load", "median of the repeats; bars: the least and the most", self.throughput),
                 ("Throughput against the speed of each user", "dashed: the Pareto front", self.by_speed),
             )
         ):

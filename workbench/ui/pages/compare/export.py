@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from workbench.core.measure.comparison import Comparison
@@ -44,10 +45,15 @@ class Exporter:
         if shown is None or not shown.measured:
             self._session.notices.say("warning", "There is nothing to export yet.", "Measure the variants first.")
             return
-        name = f"comparison-{shown.head.id or 'new'}.{kind}"
-        path, _ = QFileDialog.getSaveFileName(self._parent, "Export the comparison", name, f"*.{kind}")
-        if path:
-            self.write(Path(path) if Path(path).suffix else Path(f"{path}.{kind}"))
+        dialog = QFileDialog(self._parent, "Export the comparison")
+        dialog.setObjectName("export-file")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setNameFilters([f"{dict(KINDS)[kind].partition(',')[0]} (*.{kind})"])
+        dialog.setDefaultSuffix(kind)
+        dialog.selectFile(f"comparison-{shown.head.id or 'new'}.{kind}")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(lambda path: self.write(Path(path)))
+        dialog.open()
 
     def write(self, path: Path) -> None:
         """Write the variants that are shown."""

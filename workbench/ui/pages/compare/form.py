@@ -26,7 +26,7 @@ from workbench.core.measure.load import Load
 from workbench.core.measure.quality_options import QualityOptions, Simulated, TaskOptions
 from workbench.core.measure.workload import WORKLOADS, Workload
 from workbench.core.units import format_duration
-from workbench.ui.models.comparing import Settings
+from workbench.ui.models.compare_settings import Settings
 from workbench.ui.theme import mono_font
 from workbench.ui.widgets.basics import GAP, MARGIN, button, icon_button, label, restyle, row, rule
 from workbench.ui.widgets.search_box import Choice

@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QFrame, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.core.report.words import command_line
-from workbench.ui.models.comparing import Comparing, Doing
-from workbench.ui.models.comparison_view import Shown
+from workbench.ui.models.compare_doing import Doing
+from workbench.ui.models.comparing import Comparing
+from workbench.ui.models.comparison_view import STATUS_WORDS, Shown
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.compare.chips import ChipBar
 from workbench.ui.pages.compare.curves import CurvesTab
@@ -44,6 +45,8 @@ class ComparePage(Page):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(session, parent)
         self.model = Comparing(session, self)
+        self._other = ""
+        """What was measured anywhere when that was last looked at."""
         self._wanted: Path | None = None
         """The comparison that was shown when the window was closed."""
         self.chips, self.strip, self.tabs, self.legend = ChipBar(), MeasureStrip(), Tabs(TABS), Legend()
@@ -129,6 +132,7 @@ class ComparePage(Page):
         self.kept.chosen.connect(model.open)
         self.matrix.reproduce.connect(self.show_command)
         self.session.events.compare_with.connect(self.compare)
+        self.session.events.doing.connect(self._look_who_measures)
 
     def _add_actions(self) -> None:
         for verb, words, do, icon_name in (
@@ -209,8 +213,14 @@ class ComparePage(Page):
         """Say what is measured, then measure."""
         if self.model.running or not self.model.chips:
             return
+        if (busy := self.session.refuse_measuring()) is not None:
+            self._show_failure(busy)
+            return
         loaded = [one.name for one in self.session.room.engines]
-        warning = f"{' and '.join(loaded)} is loaded in the playground, and takes memory and time." if loaded else ""
+        which = "is loaded in the playground, and takes"
+        if len(loaded) > 1:
+            which = "are loaded in the playground, and take"
+        warning = f"{' and '.join(loaded)} {which} memory and time." if loaded else ""
         engines = sum(not subject.simulated for subject in self.model.chips)
         self.form.ask(self.model.settings, engines, warning)
 
@@ -244,7 +254,8 @@ class ComparePage(Page):
             self.say_subtitle("")
             return
         models = list(dict.fromkeys(variant.subject.model for variant in shown.variants if variant.subject.model))
-        stopped = shown.head.status if shown.measured and shown.head.status in ("stopped", "failed") else ""
+        ended = shown.measured and not self.model.running
+        stopped = STATUS_WORDS.get(shown.head.status, "") if ended else ""
         self.say_subtitle(", ".join(models[:2]) + (f"   {stopped}: not all was measured" if stopped else ""))
         self.chips.show_variants(shown.variants, fixed=self.model.running)
         self.matrix.show_shown(shown)
@@ -258,14 +269,25 @@ class ComparePage(Page):
     def _show_verbs(self) -> None:
         shown, running = self.model.shown, self.model.running
         measured = shown is not None and shown.measured
-        self.measure_button.setText("Measure again" if measured else "Measure")
-        self.measure_button.setAccessibleName(self.measure_button.text())
+        other = "" if running else self.session.measuring
+        self._other = self.session.measuring
+        words = f"{other} is being measured" if other else "Measure again" if measured else "Measure"
+        self.measure_button.setText(words)
+        self.measure_button.setAccessibleName(words)
+        self.measure_button.setToolTip("Two at once would falsify each other." if other else "")
+        self.measure_button.setEnabled(not other)
         self.measure_button.setVisible(not running)
         self.session.actions["compare.stop"].setEnabled(running)
-        self.session.actions["compare.measure"].setEnabled(shown is not None and not running)
+        self.session.actions["compare.measure"].setEnabled(shown is not None and not running and not other)
         if hasattr(self, "_header"):
             self.export_button.setEnabled(measured)
             self.new_button.setEnabled(not running)
+
+    def _look_who_measures(self, _: str) -> None:
+        """Another page has begun to measure, or has ended."""
+        if self.session.measuring != self._other:
+            self._show_verbs()
+            self.prompts.set_running(self.model.running)
 
     def _show_tab(self, number: int) -> None:
         self.views.setCurrentIndex(number)

@@ -35,7 +35,7 @@ _NOWHERE = QModelIndex()
 BELOW_ROLE = Qt.ItemDataRole.UserRole + 1
 SLOT_ROLE = Qt.ItemDataRole.UserRole + 2
 _ROW, _HEAD = 52, 34
-_TASK = "acc: share of right answers; acc_norm: by likelihood a byte; exact_match: the number that is answered"
+_TASK = "acc: share of right answers; acc_norm: by likelihood a character; exact_match: the number that is answered"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ def _task(name: str, metric: str) -> Callable[[Variant, QualityRecord | None], _
         if found is None:
             return _Cell(NONE, _why(record, name), colour="text3")
         error = f" ± {found.score.stderr * 100:.1f}" if found.score.stderr is not None else ""
-        below = f"{found.score.n} questions"
+        below = f"{number(found.score.n)} questions" if found.score.n else ""
+        if not error and found.score.low is not None and found.score.high is not None:
+            below += f", {found.score.low * 100:.0f} to {found.score.high * 100:.0f}"
         if found.difference is not None and found.difference.low is not None and found.difference.high is not None:
             low, high = found.difference.low * 100, found.difference.high * 100
             below = f"{low:+.1f} to {high:+.1f} of the baseline"
@@ -136,8 +138,8 @@ class _Model(RowsModel):
 
     rows: tuple[Variant, ...] = ()
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         self.shown: Shown | None = None
         self.columns: tuple[_Column, ...] = ()
 
@@ -285,7 +287,7 @@ class QualityTab(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._shown: Shown | None = None
-        self.model, self.worst_model = _Model(), _WorstModel()
+        self.model, self.worst_model = _Model(self), _WorstModel(self)
         self.table = _table("Quality of the variants", _ROW, _HEAD)
         self.table.setModel(self.model)
         self.table.setItemDelegate(_Cells(self.table))
@@ -336,7 +338,8 @@ class QualityTab(QWidget):
         most = _HEAD + _ROW * min(7, len(shown.variants)) + 14
         self.table.setMaximumHeight(most)
         text = next((one.text for one in records if one.text), "")
-        warnings = list(dict.fromkeys(words for one in records for words in one.warnings))
+        names = {one.id: one.subject.name for one in shown.variants}
+        warnings = [f"{names.get(one.subject, one.subject)}: {words}." for one in records for words in one.warnings]
         said = [f"Perplexity on: {text}." if text else "", "95 % intervals under the figures.", *warnings]
         self.words.setText(" ".join(part for part in said if part))
         self._offer(shown)

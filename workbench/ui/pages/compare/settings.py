@@ -119,7 +119,7 @@ class SettingsTab(QWidget):
         missed = sum(any(one.missed) for one in shown.settings)
         same = len(shown.settings) - len(shown.differing)
         many, differ = len(shown.differing), "setting differs" if len(shown.differing) == 1 else "settings differ"
-        words = f"{many} {differ}, {same} are the same in all."
+        words = f"{many} {differ}, {same} are the same in all that report them."
         if missed:
             words += f" {missed} {'was' if missed == 1 else 'were'} not applied as asked."
         if any(not variant.subject.settings and not variant.subject.simulated for variant in shown.variants):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QProgressBar, QVBoxLayout
 
-from workbench.ui.models.comparing import Doing
+from workbench.ui.models.compare_doing import Doing
 from workbench.ui.theme import SMALL
 from workbench.ui.widgets.basics import MARGIN, button, figure, row
 from workbench.ui.widgets.elided_line import ElidedLine

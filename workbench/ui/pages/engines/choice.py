@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, Signal
 from PySide6.QtWidgets import QTableView, QWidget
 
 from workbench.core.errors import Failure
@@ -86,9 +86,22 @@ class EngineChoice(ListDialog):
         marked = {one.path for one in self.rows()}
         self.model.take(found.rows)
         self.show_list(bool(found.rows), self.empty.button or self.close_button)
-        if not self.table.choose(lambda each: each.path in marked):
+        if not self._mark(marked):
             self._choose_one()
         self._show_choice()
+
+    def _mark(self, paths: Collection[Path]) -> bool:
+        """Mark all of these; whether there is one."""
+        found = QItemSelection()
+        for index in (self.filter.index(number, 0) for number in range(self.filter.rowCount())):
+            if index.data(ROW_ROLE).path in paths:
+                found.select(index, index)
+        if found.isEmpty():
+            return False
+        how = QItemSelectionModel.SelectionFlag
+        self.table.selectionModel().select(found, how.ClearAndSelect | how.Rows)
+        self.table.scrollTo(found.indexes()[0])
+        return True
 
     def _fail(self, failure: Failure) -> None:
         self.said.setText(f"The engines could not be read: {failure.what}")

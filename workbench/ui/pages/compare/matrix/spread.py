@@ -43,7 +43,13 @@ class _Spread(QWidget):
         assert self.column is not None
         if cell.value is None:
             return cell.reason
-        return f"{self.column.shown(cell.value)} {spread_words(self.column, cell) or _ONE}"
+        spread = spread_words(self.column, cell) or self._no_spread()
+        return " ".join(part for part in (self.column.shown(cell.value), spread) if part)
+
+    def _no_spread(self) -> str:
+        """Of a figure of one run; of one that no run gives there is nothing to be said."""
+        of_runs = self.column is not None and self.column.id.startswith(("speed@", "ttft", "itl"))
+        return _ONE if of_runs else ""
 
     def sizeHint(self) -> QSize:
         return QSize(360, _ROW * max(1, len(self.rows)) + _AXIS)
@@ -62,7 +68,8 @@ class _Spread(QWidget):
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter, look = QPainter(self), theme()
-        reach = max((abs(offset) for _, cell in self.rows for offset in self._offsets(cell)), default=0.0)
+        offsets = [abs(offset) for _, cell in self.rows for offset in self._offsets(cell)]
+        reach = max(offsets, default=0.0)
         step = round_step(max(reach, 0.5) / 3)
         most = max(step, math.ceil(reach / step - 1e-9) * step)
         plot = QRect(_NAME, 0, max(40, self.width() - _NAME - _VALUE - 12), _ROW * len(self.rows))
@@ -70,7 +77,11 @@ class _Spread(QWidget):
         def place(offset: float) -> float:
             return plot.left() + (offset + most) / (2 * most) * plot.width()
 
-        ticks = [step * n for n in range(-round(most / step), round(most / step) + 1)] if self.rows else []
+        ticks = [step * n for n in range(-round(most / step), round(most / step) + 1)] if offsets else []
+        if not offsets and any(cell.value is not None for _, cell in self.rows):
+            painter.setFont(text_font(SMALL))
+            painter.setPen(look.colour("text3"))
+            painter.drawText(plot.left(), plot.bottom() + 18, self._no_spread())
         fits = plot.width() / max(1, len(ticks)) > 34
         for tick in ticks:
             painter.setPen(look.colour("line2" if not tick else "line"))

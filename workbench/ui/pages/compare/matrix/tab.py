@@ -34,7 +34,7 @@ class MatrixTab(QScrollArea):
         self._wanted: tuple[str, str] | None = None
         """Subject and column that are chosen, in what outlives a new matrix."""
         self._wide: bool | None = None
-        self.model = MatrixModel()
+        self.model = MatrixModel(self)
         self.table = MatrixTable(self.model)
         self.spread, self.tradeoff, self.how = SpreadCard(), TradeoffCard(), HowCard()
         self._cards = QGridLayout()

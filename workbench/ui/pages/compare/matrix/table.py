@@ -35,8 +35,8 @@ _NOWHERE = QModelIndex()
 class MatrixModel(QAbstractTableModel):
     """What `make_matrix` gives, with the variants' markers."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.matrix = Matrix((), ())
         self.variants: tuple[Variant, ...] = ()
         self.repeats = 1

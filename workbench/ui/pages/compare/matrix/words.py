@@ -21,9 +21,7 @@ def figure_words(column: Column, cell: Cell) -> str:
 def below_words(column: Column, row: Row, cell: Cell) -> str:
     """What stands under the figure."""
     if cell.value is None:
-        # These are against the baseline: there is nothing to be measured of itself.
-        itself = row.is_baseline and column.id in ("agreement", "kl") and cell.reason == "not measured"
-        return "baseline" if itself else cell.reason
+        return cell.reason
     if row.is_baseline:
         return "baseline"
     if cell.ratio is not None and math.isfinite(cell.ratio):
@@ -45,7 +43,9 @@ def said(column: Column, row: Row, cell: Cell) -> str:
     """A cell in words, for those who hear it."""
     head = f"{row.subject.name}, {column.title}"
     if cell.value is None:
-        return f"{head}: not reported, {cell.reason}" if cell.reason != "not reported" else f"{head}: not reported"
+        if cell.reason in ("baseline", "not reported"):
+            return f"{head}: {cell.reason}"
+        return f"{head}: not reported, {cell.reason}"
     parts = [f"{head}: {column.shown(cell.value)} {column.unit}"]
     if row.is_baseline:
         parts.append("baseline")

@@ -93,6 +93,7 @@ class AnswerText(QTextEdit):
         cursor.setBlockFormat(block)
         for text, how in parts:
             cursor.insertText(text, how)
+        self.moveCursor(QTextCursor.MoveOperation.Start)  # it went along with what was written: read from the top
 
     def _recolour(self) -> None:
         if self._spans:

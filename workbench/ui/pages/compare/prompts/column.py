@@ -151,8 +151,8 @@ class AnswerColumn(QFrame):
         self.marker = Marker(variant.slot)
         self.copy = icon_button("copy", f"Copy the answer of {variant.subject.name}", self._copy)
         head = row(self.marker, self.name, self.detail, self.copy, margins=(12, 4, 6, 4))
-        head.layout().setStretch(1, 1)
-        head.layout().setStretch(2, 1)
+        head.layout().setStretch(1, 3)
+        head.layout().setStretch(2, 2)
         self.same, self.shared = ElidedLine("small"), label("", "hint")
         self.strip = _Strip()
         about = row(self.same, self.shared)
@@ -230,7 +230,7 @@ class AnswerColumn(QFrame):
         self.strip.show_marks(diff.marks if diff is not None else (), slot)
 
     def stream(self, text: str) -> None:
-        self.same.say("Answering")
+        self.same.say("Answering" if text else "Waiting")
         self.shared.setText("")
         self.strip.show_marks((), self.variant.slot)
         self.choices.hide()

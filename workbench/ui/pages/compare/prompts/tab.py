@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from workbench.bench.own_file import read_own
+from workbench.core.measure.comparison import AnswerOf
 from workbench.measure.prompting import Room, room_for
 from workbench.ui.models.comparing import Comparing
 from workbench.ui.models.comparison_view import Shown, Variant
@@ -54,6 +55,10 @@ class PromptsTab(QWidget):
         self._room: Room | None = None
         self._roomed: tuple[str, ...] = ()
         self._wide: bool | None = None
+        self._awaited: dict[tuple[str, int], AnswerOf | None] = {}
+        """What is being asked, by variant and prompt, with the answer of before."""
+        self._toggled: tuple[tuple[str, int, str], ...] = ()
+        """The variants that there are toggles of."""
         self.columns: list[AnswerColumn] = []
         self.sampling = SamplingDialog(self)
         self._make_parts()
@@ -127,7 +132,7 @@ class PromptsTab(QWidget):
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         area.setWidget(inside)
         self.area = area
-        self.model = PromptsModel()
+        self.model = PromptsModel(self)
         self.table = PromptsTable(self.model)
         self.table.prompt_chosen.connect(self.show_prompt)
         area.setMinimumHeight(200)
@@ -158,6 +163,7 @@ class PromptsTab(QWidget):
 
     def _recolour(self) -> None:
         if self._shown is not None:
+            self._toggled = ()
             self._show_columns(tuple(column.variant for column in self.columns))
 
     # -- what is shown
@@ -189,14 +195,19 @@ class PromptsTab(QWidget):
             self.columns = [AnswerColumn(one) for one in variants]
             for column in self.columns:
                 self._across.addWidget(column)
+        for column, variant in zip(self.columns, variants, strict=True):
+            column.show_variant(variant)
+            column.setVisible(variant.id not in self._hidden)
+        named = tuple((one.id, one.slot, one.subject.name) for one in variants)
+        if named == self._toggled:
+            return  # they keep the keyboard and the mouse while a measuring tells its news
+        self._toggled = named
         while self._toggles.count():
             item = self._toggles.takeAt(0)
             if item is not None and (old := item.widget()) is not None:
                 old.hide()
                 old.deleteLater()
-        for column, variant in zip(self.columns, variants, strict=True):
-            column.show_variant(variant)
-            column.setVisible(variant.id not in self._hidden)
+        for variant in variants:
             self._toggles.addWidget(self._toggle(variant))
 
     def _toggle(self, variant: Variant) -> QPushButton:
@@ -228,6 +239,9 @@ class PromptsTab(QWidget):
             self.edit.setText(prompts[self._number])
             self.edit.setCursorPosition(0)
         self.table.choose(self._number)
+        for column in self.columns:
+            if (column.variant.id, self._number) in self._awaited:
+                column.stream("")
         self._show_answers()
         self._say()
 
@@ -243,6 +257,8 @@ class PromptsTab(QWidget):
                     column.stream(text)
 
     def set_running(self, running: bool) -> None:
+        if not running:
+            self._awaited = {}
         self._say()
 
     def _show_answers(self) -> None:
@@ -252,8 +268,9 @@ class PromptsTab(QWidget):
         for column in self.columns:
             subject = column.variant.id
             answer = shown.answer(subject, self._number)
-            if answer is None and self._model.running and column.text.toPlainText():
-                continue  # it streams
+            asked = (subject, self._number)
+            if asked in self._awaited and answer is self._awaited[asked]:
+                continue  # it waits or streams: an answer of before is not shown again meanwhile
             column.show_answer(answer, shown.diffs.get((subject, self._number)), plain=self.plain.isChecked())
 
     def _say(self) -> None:
@@ -273,8 +290,13 @@ class PromptsTab(QWidget):
         self.room_words.say(self._room.words if self._room is not None else "")
         self.previous.setEnabled(self._number > 0)
         self.next.setEnabled(self._number + 1 < len(prompts))
-        self.run_button.setEnabled(not running and bool(text))
-        self.run_all.setEnabled(not running and len(prompts) > 1)
+        free = self._model.free
+        self.run_button.setEnabled(free and bool(text))
+        self.run_all.setEnabled(free and len(prompts) > 1)
+        refusal = None if running else self._session.refuse_measuring()
+        busy = refusal.what if refusal is not None else ""
+        self.run_button.setToolTip(busy)
+        self.run_all.setToolTip(busy or "Put all prompts to all variants")
         self.run_all.setVisible(len(prompts) > 1)
         self.sampling_button.setEnabled(not running)
 
@@ -296,7 +318,7 @@ class PromptsTab(QWidget):
     def run(self) -> None:
         """Put the prompt to all variants that are shown."""
         text = self.edit.text().strip()
-        if not text or self._model.running:
+        if not text or not self._model.free:
             return
         if text not in self._model.prompts:
             self._number = self._model.add_prompts([text])
@@ -309,7 +331,15 @@ class PromptsTab(QWidget):
         self._run(list(range(len(self._model.prompts))))
 
     def _run(self, numbers: list[int]) -> None:
+        if not self._model.free:
+            return
         subjects = [column.variant.id for column in self.columns if column.variant.id not in self._hidden]
+        shown = self._shown
+        self._awaited = {
+            (name, number): shown.answer(name, number) if shown is not None else None
+            for name in subjects
+            for number in numbers
+        }
         for column in self.columns:
             if column.variant.id in subjects and self._number in numbers:
                 column.stream("")

@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QPainter, QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QStyledItemDelegate, QStyleOptionViewItem, QTableView
+from PySide6.QtWidgets import QAbstractItemView, QStyledItemDelegate, QStyleOptionViewItem, QTableView, QWidget
 
 from workbench.core.measure.answer_diff import AnswerDiff
 from workbench.core.report.words import share as share_words
@@ -26,8 +26,8 @@ _NOWHERE = QModelIndex()
 
 
 class PromptsModel(QAbstractTableModel):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         self.prompts: tuple[str, ...] = ()
         self.variants: tuple[Variant, ...] = ()
         self.shown: Shown | None = None
