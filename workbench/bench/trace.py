@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from workbench.bench.asks import Prompts, ask_of, digest
 from workbench.bench.own_file import Broken, content, json_lines, judge, length_of
 from workbench.bench.prompts_made import CountTokens, Drawn, Maker
 from workbench.bench.target import Ask
-from workbench.bench.workloads import Prompts, ask_of, digest
 from workbench.core.measure.workload import Workload
 from workbench.core.messages import ChatTurn
 

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from workbench.bench.asks import Prompts, ask_of, digest
 from workbench.bench.own_file import OwnPrompt, read_own
 from workbench.bench.prompts_made import CountTokens, Drawn, Maker, tolerance
-from workbench.bench.target import Ask
+from workbench.bench.trace import trace_prompts
 from workbench.core.measure.workload import Workload
-from workbench.core.messages import ChatTurn
 
 __all__ = ["CountTokens", "Prompts", "make_prompts"]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The requests of a workload. Calling it with a request's number gives what is asked."""
-
-    asks: Sequence[Ask]
-    sha256: str
-    """Of all prompts and the lengths of their answers, in order."""
-    input_tokens: tuple[int | None, ...] = ()
-    """Of each prompt, as it was counted; None: estimated or not counted."""
-    notes: tuple[str, ...] = ()
-    """What to know of them, in words."""
-    endless: bool = True
-    """After the last one they are asked again from the first on; a trace ends."""
-
-    def __call__(self, number: int) -> Ask:
-        """Raises IndexError after the end of a trace."""
-        return self.asks[number % len(self.asks) if self.endless else number]
-
-    def __len__(self) -> int:
-        return len(self.asks)
-
-    def note_for(self, requests: int) -> str:
-        """What to say of a point with so many requests; empty: nothing."""
-        if not self.endless or requests <= len(self.asks):
-            return ""
-        return (
-            f"{requests:,} requests of {len(self.asks):,} different prompts: those asked again may be found in the "
-            "engine's prefix cache."
-        )
 
 
 def make_prompts(workload: Workload, count_tokens: CountTokens | None = None) -> Prompts:
@@ -54,8 +21,6 @@ def make_prompts(workload: Workload, count_tokens: CountTokens | None = None) ->
     Raises BadInputError for a file that cannot be used.
     """
     if workload.kind == "trace":
-        from workbench.bench.trace import trace_prompts
-
         return trace_prompts(workload, count_tokens)
     if workload.kind == "file":
         own, notes = read_own(Path(workload.file).expanduser())
@@ -82,41 +47,6 @@ def make_prompts(workload: Workload, count_tokens: CountTokens | None = None) ->
             + (": the chat template and the shared prefix need more." if found > wanted else "."),
         )
     return Prompts(tuple(asks), digest(asks), tuple(lengths) if maker.counted else (None,) * len(asks), notes)
-
-
-def ask_of(
-    workload: Workload,
-    number: int,
-    text: str,
-    output_tokens: int,
-    messages: tuple[ChatTurn, ...] = (),
-    at_s: float | None = None,
-) -> Ask:
-    """A request as the workload sends it: a conversation, a message or plain text."""
-    turns = messages or ((ChatTurn(role="user", content=text),) if workload.chat else None)
-    return Ask(
-        prompt=number,
-        max_tokens=output_tokens,
-        messages=turns,
-        text=text if turns is None else None,
-        ignore_eos=workload.fixed_output,
-        temperature=workload.temperature,
-        seed=(workload.seed + number) % 2**31 if workload.temperature > 0 else None,
-        at_s=at_s,
-    )
-
-
-def digest(asks: Iterable[Ask]) -> str:
-    """SHA-256 of prompts and answers' lengths, in order."""
-    found = hashlib.sha256()
-    for ask in asks:
-        pieces = [(turn.role, turn.content) for turn in ask.messages] if ask.messages else [("", ask.text or "")]
-        for role, text in pieces:
-            data = text.encode()
-            found.update(f"{role} {len(data)}\n".encode())
-            found.update(data)
-        found.update(f"\n{ask.max_tokens}\n".encode())
-    return found.hexdigest()
 
 
 def _own_prompts(workload: Workload, own: Sequence[OwnPrompt], notes: tuple[str, ...]) -> Prompts:

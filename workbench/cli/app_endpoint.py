@@ -118,7 +118,7 @@ def endpoint_test(name: NameArgument, as_json: JsonFlag = False) -> None:
       workbench endpoint test box
     """
     from workbench.cli.context import running
-    from workbench.cli.endpoint_test import run_test
+    from workbench.cli.endpoint_trial import run_test
 
     with running(as_json) as context:
         run_test(context, name)

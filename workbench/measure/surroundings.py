@@ -44,9 +44,8 @@ def read_environment(versions: dict[str, str] | None = None, nvml: NvmlSource | 
 class SideReader:
     """Reads the machine beside a measurement; `read` is called from one thread, about twice a second."""
 
-    def __init__(self, pid: int | None, gpus: int, began_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pid: int | None, gpus: int) -> None:
         """`gpus`: how many of the first GPUs the engine uses; 0: none is read."""
-        self._clock = began_s
         self._pid = pid
         self._count = gpus
         self._nvml = NvmlSource() if gpus else None
@@ -55,12 +54,12 @@ class SideReader:
             self._host.watch([pid])
 
     def read(self, stats: Stats | None) -> Sample:
-        """One reading; `t_s` is on the clock given."""
+        """One reading; `t_s` is on the monotonic clock."""
         gpus = self._nvml.read()[: self._count] if self._nvml is not None else ()
         held = self._host.read().processes.get(self._pid) if self._pid is not None else None
         used, total = (stats.kv_blocks_used, stats.kv_blocks_total) if stats is not None else (None, None)
         return Sample(
-            t_s=self._clock(),
+            t_s=time.monotonic(),
             kv_blocks_used=used,
             kv_blocks_total=total,
             kv_share=used / total if used is not None and total else stats.kv_share if stats is not None else None,

@@ -47,7 +47,7 @@ def report_of_comparison(
     variants = _variants(head.subjects, head.baseline)
     runs = (_run_info(comparison.run.head),) if comparison.run is not None else ()
     if not runs or (head.command and head.command != runs[0].command):
-        runs = (_comparison_info(head), *runs)
+        runs = (_comparison_info(comparison), *runs)
     return _report(
         comparison,
         variants,
@@ -275,7 +275,9 @@ def _run_info(head: RunHead) -> RunInfo:
     )
 
 
-def _comparison_info(head: ComparisonHead) -> RunInfo:
+def _comparison_info(comparison: Comparison) -> RunInfo:
+    head = comparison.head
+    speed = comparison.run is not None and bool(comparison.run.points)
     return RunInfo(
         id=head.id,
         title=head.title,
@@ -285,9 +287,9 @@ def _comparison_info(head: ComparisonHead) -> RunInfo:
         status=head.status,
         command=head.command,
         workload=head.workload.model_dump(mode="json"),
-        workload_words=head.workload.words,
+        workload_words=head.workload.words if speed else "speed was not measured",
         load=head.load.model_dump(mode="json"),
-        load_words=head.load.words,
+        load_words=head.load.words if speed else "",
         seeds={"workload": head.workload.seed, "load": head.load.seed},
         environment=head.environment,
         notes=head.notes,
