@@ -12,11 +12,10 @@ import pytest
 
 from tests.workers.conftest import ROOT, RunWorker, error_of
 from workbench.workers.common import explain_import
-from workbench.workers.models.judging import floors, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts
 from workbench.workers.models.quality import Comparison
 from workbench.workers.openvino.engine import kv_precision_of
 from workbench.workers.openvino.quantize import choose_group_size
-from workbench.workers.openvino.verify import _judge
 from workbench.workers.protocol import WorkerError
 
 if sys.version_info >= (3, 11):
@@ -24,6 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+WORDS = {"model": "its source model", "nan_hint": "see its dtype", "far_hint": "choose a milder one"}
 LLAMA_7B, SMOLLM = [4096, 11008], [576, 1536]
 
 
@@ -139,16 +139,16 @@ def test_a_value_that_is_no_number_fails_whatever_the_floors() -> None:
     broken = np.eye(3)
     broken[0, 0] = math.nan
     with pytest.raises(WorkerError) as caught:
-        _judge(compared(np.eye(3), broken), 0.0, math.inf)
+        judge(compared(np.eye(3), broken), 0.0, math.inf, **WORDS)
     assert caught.value.code == "verify-failed"
 
 
 def test_too_little_agreement_and_too_much_kl_fail_with_the_figures() -> None:
     good, bad = np.eye(4) * 5, np.eye(4)[::-1] * 5
-    _judge(compared(good, good), 1.0, 0.0)
+    judge(compared(good, good), 1.0, 0.0, **WORDS)
     for min_agreement, max_kl in ((0.5, math.inf), (0.0, 0.1)):
         with pytest.raises(WorkerError) as caught:
-            _judge(compared(good, bad), min_agreement, max_kl)
+            judge(compared(good, bad), min_agreement, max_kl, **WORDS)
         assert caught.value.code == "verify-failed" and "agreement 0.0000" in caught.value.cause
 
 
