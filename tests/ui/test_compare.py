@@ -56,8 +56,14 @@ def show(open_window: OpenWindow) -> Show:
         window = open_window(*COMPARE, size=size)
         window.show_page("compare")
         page = page_of(window)
+        came: list[Any] = []
+        page.model.changed.connect(came.append)
         page.model.show(comparison if comparison is not None else made.comparison(), folder)
-        settle(window)
+        for _ in range(50):  # on a busy machine the view takes longer than what counts as calm
+            settle(window)
+            if came and not page.model.deriving:
+                break
+        page.model.changed.disconnect(came.append)
         return page
 
     return one

@@ -402,6 +402,11 @@ class Comparing(QObject):
         work = partial(make_shown, self.comparison, self.chips, self.folder, self._known, running=self.running)
         self._session.tasks.run(work, self._derived, self._not_derived)
 
+    @property
+    def deriving(self) -> bool:
+        """Whether what is shown is being computed anew."""
+        return self._deriving
+
     def _derived(self, shown: Shown | None) -> None:
         self._deriving = False
         self.shown = shown
