@@ -46,17 +46,15 @@ if [ "$#" -gt 0 ]; then
     say "tests"
     exec "$venv/bin/python" -m pytest "$@"
 fi
-# Two at a time, with one thread each for PyTorch: the short tests, and the slow ones that mostly wait for processes.
-# One by one after them: the workers that load models, since each takes all cores (two at a time they took longer, with
-# threads that wait for each other), and what holds timings to the truth.
-alone=(tests/workers tests/bench/test_known_timings.py)
-together=(tests/workers/endpoint tests/workers/hosts tests/workers/text)
+# Two at a time, with one thread each for PyTorch: the short tests, and the slow ones that import for long or wait for
+# processes. One by one after them: OpenVINO's workers, whose models take all cores whatever they are told (two at a
+# time they took longer, with threads that wait for each other), and what holds timings to the truth.
+alone=(tests/workers/openvino tests/bench/test_known_timings.py)
 export OMP_NUM_THREADS=1
 say "tests that are not slow"
 "$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
-say "slow tests that wait for processes"
-"$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow "${alone[@]/#/--ignore=}" tests --durations=20
-"$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow "${together[@]}" --durations=5
+say "slow tests, two at a time"
+"$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow "${alone[@]/#/--ignore=}" tests --durations=25
 unset OMP_NUM_THREADS
 say "slow tests that need the machine to themselves"
-exec "$venv/bin/python" -m pytest -m slow "${alone[@]}" "${together[@]/#/--ignore=}" --durations=20
+exec "$venv/bin/python" -m pytest -m slow "${alone[@]}" --durations=20
