@@ -6,15 +6,17 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from workbench.core.errors import BadInputError
 from workbench.core.messages import ChatTurn
+
+T = TypeVar("T")
 
 MOST_BYTES = 512 * 2**20
 MOST_LINES = 1_000_000
@@ -72,18 +74,26 @@ def read_own(path: Path) -> tuple[tuple[OwnPrompt, ...], tuple[str, ...]]:
     """
     if path.suffix.lower() != ".jsonl":
         return _texts(path), ()
+    found, notes = good_lines(path, _prompt)
+    return tuple(found), notes
+
+
+def good_lines(path: Path, read: Callable[[int, Any], T]) -> tuple[list[T], tuple[str, ...]]:
+    """What `read` makes of each line and its number, and what to say of those that are broken: of which it raises
+    ValueError. Raises BadInputError when too many are, or when none is left.
+    """
     broken = Broken()
-    found = []
+    found: list[T] = []
     total = 0
     for line, value in json_lines(path, broken):
         total += 1
         if value is None:
             continue
         try:
-            found.append(_prompt(line, value))
+            found.append(read(line, value))
         except ValueError as error:
             broken.add(line, str(error))
-    return tuple(found), judge(path, broken, total, len(found))
+    return found, judge(path, broken, total, len(found))
 
 
 def judge(path: Path, broken: Broken, total: int, good: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from workbench.bench.asks import Prompts, ask_of, digest
-from workbench.bench.own_file import Broken, content, json_lines, judge, length_of
+from workbench.bench.own_file import content, good_lines, length_of
 from workbench.bench.prompts_made import CountTokens, Drawn, Maker
 from workbench.bench.target import Ask
 from workbench.core.measure.workload import Workload
@@ -47,18 +47,7 @@ def read_trace(path: Path, outputs: Drawn) -> tuple[tuple[TraceRow, ...], tuple[
     """The requests of a trace in the order of their times, and what to know of them; `outputs` gives the length of an
     answer where a line has none. Raises BadInputError when it cannot be read or too much of it is broken.
     """
-    broken = Broken()
-    rows: list[TraceRow] = []
-    total = 0
-    for line, value in json_lines(path, broken):
-        total += 1
-        if value is None:
-            continue
-        try:
-            rows.append(_row(value, outputs))
-        except ValueError as error:
-            broken.add(line, str(error))
-    notes = judge(path, broken, total, len(rows))
+    rows, notes = good_lines(path, lambda _, value: _row(value, outputs))
     if any(after.at_s < before.at_s for before, after in itertools.pairwise(rows)):
         rows.sort(key=lambda row: row.at_s)
         notes = (*notes, f"{path.name}: the lines are not in the order of their times; they were sorted.")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QWidget
 
 from workbench.core.errors import Failure
 from workbench.ui.models.bench_against import Against
@@ -16,13 +16,7 @@ from workbench.ui.models.benching import Benching
 from workbench.ui.pages.benchmark.result import AB, BASELINE, ResultView
 from workbench.ui.pages.benchmark.results import ResultsDialog
 from workbench.ui.session import Session
-
-EXPORTS = (
-    ("html", "HTML, one file to read and print"),
-    ("pdf", "PDF, one page"),
-    ("json", "JSON, with schema and version"),
-    ("csv", "CSV, one row a point"),
-)
+from workbench.ui.widgets.report_file import ask_report_file
 
 
 class Keeping(QObject):
@@ -119,15 +113,7 @@ class Keeping(QObject):
         view = self._model.view
         if view is None:
             return
-        dialog = QFileDialog(self._parent, "Export the result")
-        dialog.setObjectName("export-file")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setNameFilters([f"{dict(EXPORTS)[kind].partition(',')[0]} (*.{kind})"])
-        dialog.setDefaultSuffix(kind)
-        dialog.selectFile(f"benchmark-{view.head.id}.{kind}")
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(lambda path: self.export(Path(path)))
-        dialog.open()
+        ask_report_file(self._parent, "Export the result", f"benchmark-{view.head.id}", kind, self.export)
 
     def export(self, path: Path) -> None:
         """Write the report of the shown run; its kind is the file's ending."""

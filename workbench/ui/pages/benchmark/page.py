@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.core.measure.record import Subject
@@ -18,7 +18,7 @@ from workbench.ui.models.benching import Benching
 from workbench.ui.models.engines import EngineRow, EngineRows, read_rows
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.benchmark.chosen import Chosen, of_row, of_subject
-from workbench.ui.pages.benchmark.keeping import EXPORTS, Keeping
+from workbench.ui.pages.benchmark.keeping import Keeping
 from workbench.ui.pages.benchmark.repeat_words import point_command, run_command
 from workbench.ui.pages.benchmark.result import ResultView
 from workbench.ui.pages.benchmark.setup import Setup
@@ -27,6 +27,7 @@ from workbench.ui.pages.playground.engine.faces import FailureText
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
 from workbench.ui.widgets.basics import MARGIN, button, icon_button, label, row, set_icon, set_sign
+from workbench.ui.widgets.report_file import report_menu
 
 _NARROW, _ROOMY, _WIDE = 700, 1000, 1240
 """px of the page: from where the header has words, some and all, and the drawer stands there unasked."""
@@ -125,10 +126,7 @@ class BenchmarkPage(Page):
             self.drawer_button = button("Reproduce", self.toggle_drawer, icon_name="script")
             self.drawer_button.setCheckable(True)
             self.export_button = button("Export", icon_name="export")
-            menu = QMenu(self.export_button)
-            for kind, words in EXPORTS:
-                menu.addAction(words, partial(self.keeping.ask_export, kind))
-            self.export_button.setMenu(menu)
+            self.export_button.setMenu(report_menu(self.export_button, self.keeping.ask_export))
             self._header: list[QWidget] = [
                 self.results_button, self.new_button, self.again_button, self.drawer_button, self.export_button
             ]  # fmt: skip

@@ -5,20 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 
 from workbench.core.measure.comparison import Comparison
 from workbench.measure.kept import report_of, write_report
 from workbench.ui.models.comparing import Comparing
 from workbench.ui.session import Session
-
-KINDS = (
-    ("html", "HTML, one file to read and print"),
-    ("pdf", "PDF, one page"),
-    ("json", "JSON, with schema and version"),
-    ("csv", "CSV, one row a point"),
-)
+from workbench.ui.widgets.report_file import ask_report_file, report_menu
 
 
 def write_comparison(comparison: Comparison, path: Path) -> Path:
@@ -34,10 +27,7 @@ class Exporter:
         self._session, self._model, self._parent = session, model, parent
 
     def menu(self, button: QPushButton) -> QMenu:
-        made = QMenu(button)
-        for kind, words in KINDS:
-            made.addAction(words, partial(self.ask, kind))
-        return made
+        return report_menu(button, self.ask)
 
     def ask(self, kind: str) -> None:
         """Choose a file, then write it."""
@@ -45,15 +35,7 @@ class Exporter:
         if shown is None or not shown.measured:
             self._session.notices.say("warning", "There is nothing to export yet.", "Measure the variants first.")
             return
-        dialog = QFileDialog(self._parent, "Export the comparison")
-        dialog.setObjectName("export-file")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setNameFilters([f"{dict(KINDS)[kind].partition(',')[0]} (*.{kind})"])
-        dialog.setDefaultSuffix(kind)
-        dialog.selectFile(f"comparison-{shown.head.id or 'new'}.{kind}")
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(lambda path: self.write(Path(path)))
-        dialog.open()
+        ask_report_file(self._parent, "Export the comparison", f"comparison-{shown.head.id or 'new'}", kind, self.write)
 
     def write(self, path: Path) -> None:
         """Write the variants that are shown."""
