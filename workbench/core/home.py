@@ -63,6 +63,16 @@ class Home:
         """Comparisons, a folder each."""
         return self.root / "comparisons"
 
+    @property
+    def serving(self) -> Path:
+        """Servers in front of engines, running and ended, a folder each."""
+        return self.root / "serving"
+
+    @property
+    def targets(self) -> Path:
+        """Other machines that steps run on, a TOML file each."""
+        return self.root / "targets"
+
     def make(self) -> Home:
         """Create the folders, private to the user. Raises BadInputError when that cannot be."""
         try:
