@@ -530,6 +530,7 @@ def test_a_stopped_comparison_says_so(show: Show) -> None:
     assert cell.reason == "not measured"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["html", "json", "csv", "pdf"])
 def test_what_is_shown_is_exported(show: Show, tmp_path: Path, qtbot: QtBot, kind: str) -> None:
     page = show()
@@ -795,6 +796,7 @@ def test_names_tab_and_nothing_cut_off(show: Show, size: tuple[int, int], qtbot:
         assert unreached(window) == []
 
 
+@pytest.mark.slow
 def test_other_colours_redraw_the_chips(show: Show) -> None:
     page = show()
     icon = page.chips.chips[1].name.icon()

@@ -599,6 +599,7 @@ def test_scrolling_up_through_rows_never_seen_does_not_jump(view: ConversationVi
             assert abs(moved - step) <= 1, "what was seen moves as far as was scrolled"
 
 
+@pytest.mark.slow
 def test_only_what_is_in_sight_is_made_and_kept(view: ConversationView) -> None:
     talk = chat(*itertools.chain.from_iterable((f"question {n}", f"answer {n} " * 60) for n in range(40)))
     view.show_conversation(talk)

@@ -25,6 +25,8 @@ if lacking := [name for name in ("torch", "transformers", "tokenizers") if not i
 from tests.workers.modelopt.models import make_model
 from workbench.workers.trtllm import verify as trtllm_verify
 
+pytestmark = pytest.mark.slow  # the first one imports transformers, which takes longer than all of them
+
 PROMPTS = ["What is the capital of France?", "List five things to check before a long bicycle tour, please. " * 3]
 Models = Callable[..., Path]
 
