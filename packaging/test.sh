@@ -33,6 +33,29 @@ modelopt_venv "$venv-modelopt-0.37" "$venv" nvidia-modelopt==0.37.0 transformers
     'tokenizers>=0.22,<0.23' 'pulp<4' 'torchprofile<0.2'
 export WORKBENCH_TEST_MODELOPT="${WORKBENCH_TEST_MODELOPT:-$venv-modelopt/bin/python}"
 export WORKBENCH_TEST_MODELOPT_OLD="${WORKBENCH_TEST_MODELOPT_OLD:-$venv-modelopt-0.37/bin/python}"
+# What the tests of other machines start for themselves, on loopback, with ports and keys of their own: an SSH server,
+# Slurm with munge; and promtool, which reads exported Prometheus files. Where they are missing those tests are skipped.
+programs_of_other_machines() {
+    local missing=() pair policy=/usr/sbin/policy-rc.d own=""
+    for pair in ssh:openssh-client sshd:openssh-server rsync:rsync slurmctld:slurm-wlm munged:munge promtool:prometheus; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "Tests of other machines are skipped: there is no ${missing[*]}" >&2
+        echo "To do: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        return
+    fi
+    say "Installing what tests of other machines need: ${missing[*]}"
+    # No service is started by its package; the tests start their own.
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && own=yes
+    fi
+    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}") ||
+        echo "They could not be installed: tests of other machines are skipped." >&2
+    [ -z "$own" ] || rm -f "$policy"
+}
+programs_of_other_machines
 cd "$root"
 export QT_QPA_PLATFORM="${QT_QPA_PLATFORM:-offscreen}" WORKBENCH_TEST_CACHE="${WORKBENCH_TEST_CACHE:-$cache/tests}"
 

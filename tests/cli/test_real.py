@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,11 @@ def test_three_precisions_from_folder_to_answer(home: Home, tiny: Path, tmp_path
     assert answer["output_tokens"] == 5 and answer["reason"] == "length" and answer["ttft_ms"] > 0
     used = answer["kv_blocks_used_peak"]
     assert used is None or 0 < used <= answer["kv_blocks_total"], "a short answer may be over too soon"
+
+    folder = tmp_path / "launch"
+    assert workbench("export", "launch", str(out / "int4"), "--out", str(folder)).code == 0
+    run_elsewhere(folder.rename(tmp_path / "elsewhere"), tmp_path)
+
     raw = workbench("prompt", str(out / "fp16"), "hello", "--max-tokens", "3", "--raw", "--stats")
     assert raw.code == 0 and "tokens/s" in raw.err and "KV" in raw.err and "tokens/s" not in raw.out
 
@@ -89,6 +96,20 @@ def test_three_precisions_from_folder_to_answer(home: Home, tiny: Path, tmp_path
     assert refused.code == 2 and "fixed in a built engine" in refused.err
     removed = workbench("engines", "rm", str(out / "int8"), "--yes")
     assert removed.code == 0 and not (out / "int8").exists()
+
+
+def run_elsewhere(folder: Path, scratch: Path) -> None:
+    """A launch folder as a person runs it, with this interpreter in place of one that it would make."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(scratch), "READY_PYTHON": sys.executable, "PORT": port, "WAIT_S": "90"}
+    with subprocess.Popen([folder / "run.sh"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        asked = subprocess.run([folder / "smoke-test.sh"], env=env, capture_output=True, text=True, check=False)
+        server.send_signal(signal.SIGTERM)
+        said = server.communicate(timeout=60)[0].decode()
+    assert asked.returncode == 0, asked.stderr + said
+    assert "answers as" in asked.stdout and "checksums" in said and server.returncode == 0, said
 
 
 def test_until_stops_there_and_names_the_folder(home: Home, tiny: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.fakes.trtllm import BIN, SITE
 
-PROGRAMS = ("trtllm-build", "nvidia-smi")
+PROGRAMS = ("trtllm-build", "trtllm-serve", "nvidia-smi")
 
 
 def install(folder: Path) -> Path:

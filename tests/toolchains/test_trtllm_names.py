@@ -87,6 +87,7 @@ def test_the_scan_finds_what_is_invented():
 @pytest.mark.parametrize("path", ENGINE_SOURCES, ids=lambda path: path.name)
 def test_flags_in_the_sources_are_flags(path):
     known = {flag.name for flag in flag_table()} | {gone.name for gone in gone_flags()}
+    known |= {name for names in API["other_flags"].values() for name in names}
     # Other programs (docker, nvidia-smi) write their flags with hyphens.
     used = {
         name

@@ -69,12 +69,18 @@ def tiny(tmp_path: Path) -> ModelSpec:
 @pytest.mark.parametrize("preset", GALLERY, ids=lambda preset: preset.id)
 def test_every_preset_passes_check_for_its_gpu(preset: Preset, home: Home, tmp_path: Path) -> None:
     model = read_model(gallery_folder(tmp_path, preset.id), require_weights=False)
+    if preset.speculative.mode in ("medusa", "eagle"):  # no preset knows where trained heads lie
+        with pytest.raises(BlockedError, match="heads that guess are not named"):
+            refuse_blocked(check(get("tensorrt_llm"), request_for(preset, model, home)), planning=True)
+        (tmp_path / "heads").mkdir()
+        (tmp_path / "heads" / "config.json").write_text("{}")
+        preset = apply_overrides(preset, [f"speculative.draft={tmp_path / 'heads'}"])
     report = check(get("tensorrt_llm"), request_for(preset, model, home))
     refuse_blocked(report, planning=True)
     assert [a for a in report.advice if a.level != "hint"] == []
     told = {a.code for a in report.advice}
     named = not preset.id.startswith("trtllm-")  # those for any model set no sequence limit
-    assert told <= {"host-memory", "precision-unproven"} | (set() if named else {"batch-over-pool"})
+    assert told <= {"host-memory", "precision-unproven", "draft-target-elsewhere"} | (set() if named else {"batch-over-pool"})
     engine = report.numbers.engines[0]
     assert engine.gpus == preset.gpus and engine.total.high <= engine.memory_bytes
     assert engine.device == (preset.gpu or "H100 SXM") and engine.device in report.planned_for

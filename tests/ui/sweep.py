@@ -39,6 +39,7 @@ from PySide6.QtWidgets import (
 from tests.ui.benchmark_faces import benchmark_faces
 from tests.ui.checks import named
 from tests.ui.compare_faces import compare_faces
+from tests.ui.deploy_faces import deploy_faces
 from tests.ui.playground_faces import playground_faces
 from workbench.ui.widgets.fold import Fold
 from workbench.ui.window import Window
@@ -84,6 +85,7 @@ def _build(window: Window) -> Iterator[str]:
 MORE: dict[str, Callable[[Window], Iterator[str]]] = {
     "build": _build,
     "benchmark": lambda window: benchmark_faces(window, settle),
+    "deploy": lambda window: deploy_faces(window, settle),
     "playground": lambda window: playground_faces(window, settle),
     "compare": lambda window: compare_faces(window, settle),
 }

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from workbench.bench.target import Ask, Ended, Heard
 from workbench.core.errors import Failure, WorkbenchError
-from workbench.core.messages import ChatTurn, FinishReason, Sampling, Usage
+from workbench.core.messages import ChatTurn, Drafted, FinishReason, Sampling, Usage
 from workbench.core.metrics import Chunk
 from workbench.core.openai import apportion
 
@@ -27,6 +27,8 @@ class Answered(Protocol):
     def failure(self) -> Failure | None: ...
     @property
     def ids(self) -> tuple[int, ...]: ...
+    @property
+    def drafted(self) -> Drafted | None: ...
 
 
 class Submitted(Protocol):
@@ -115,6 +117,7 @@ class EngineTarget:
             output_tokens=reported,
             count_source="engine ids" if by_ids else "server usage" if reported is not None else None,
             fatal=self._client.failure if answer.reason == "error" else None,
+            drafted=answer.drafted,
         )
 
     async def close(self) -> None:

@@ -62,6 +62,7 @@ class Flight:
         source = ended.count_source if ended is not None else None
         if ended is None and self.heard.counted:
             source = self.heard.source
+        drafted = ended.drafted if ended is not None else None
         return RequestRecord(
             number=self.number,
             due_s=(self.sent_s if self.due_s is None else self.due_s) - origin_s,
@@ -77,4 +78,7 @@ class Flight:
             warmup=self.warmup,
             error=error,
             malformed=ended.malformed if ended is not None else 0,
+            draft_tokens=drafted.draft_tokens if drafted is not None else None,
+            accepted_tokens=drafted.accepted_tokens if drafted is not None else None,
+            draft_passes=drafted.passes if drafted is not None else None,
         )

@@ -1,4 +1,5 @@
-"""Drives an OpenAI-compatible server directly over HTTP. Times are when bytes were read from the socket."""
+"""Drives an OpenAI-compatible server, or Triton's generate, directly over HTTP. Times are when bytes were
+read from the socket."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from workbench.bench.wire import Gone, Origin, Pool, WireError
 from workbench.core.errors import BadInputError
 from workbench.core.messages import ChatTurn, Sampling
 from workbench.core.openai import PATHS, Api, Dialect, error_body_words, finish_reason, request_body
+from workbench.core.triton import generate_path
 
 _WORDS_OF: dict[int, str] = {
     401: "the key was refused",
@@ -73,13 +75,15 @@ class HttpTarget:
         self._extra = extra_body or {}
         self._pool = Pool(origin)
         bearer = f"Authorization: Bearer {key}\r\n" if key else ""
+        paths = {one: origin.path + path for one, path in PATHS.items()}
+        paths["triton"] = origin.path.removesuffix("/v1") + generate_path(model)
         self._heads = {
             one: (
-                f"POST {origin.path}{PATHS[one]} HTTP/1.1\r\nHost: {origin.netloc}\r\n"
+                f"POST {path} HTTP/1.1\r\nHost: {origin.netloc}\r\n"
                 f"User-Agent: engine-workbench\r\nAccept: text/event-stream, application/json\r\n{bearer}"
                 "Content-Type: application/json\r\nContent-Length: "
             ).encode("latin-1")
-            for one in PATHS
+            for one, path in paths.items()
         }
 
     @property
@@ -93,7 +97,9 @@ class HttpTarget:
             max_tokens=ask.max_tokens, ignore_eos=ask.ignore_eos, temperature=ask.temperature, seed=ask.seed
         )
         messages, api = ask.messages, self._api
-        if messages is not None:
+        if api == "triton":
+            pass
+        elif messages is not None:
             api = "chat"
         elif ask.ids is not None:
             api = "completions"
@@ -113,7 +119,10 @@ class HttpTarget:
         return b"%b%d\r\n\r\n%b" % (self._heads[api], len(raw), raw)
 
     async def send(self, ask: Ask, heard: Heard) -> Ended:
-        request = self.request(ask)
+        try:
+            request = self.request(ask)
+        except ValueError as error:
+            return Ended("error", error=str(error))
         try:
             try:
                 return await self._exchange(request, ask, heard, fresh=False)
@@ -162,6 +171,8 @@ class HttpTarget:
         error = ""
         if stream.error:
             error = f"the server sent an error: {stream.error}"
+        elif self._api == "triton" and heard.times and not broken:
+            pass  # its streams end with their body
         elif not stream.finish and not stream.done:
             if heard.times:
                 error = f"the stream ended early, after {heard.counted:,} tokens"

@@ -125,7 +125,9 @@ class Pattern:
 
     def learn(self, payload: bytes, delta: Delta) -> None:
         """Take an event that was parsed as the pattern if it holds a text and nothing that may change otherwise."""
-        if not self._tries or not delta.text or delta.ids or delta.logprob_tokens or delta.finish or delta.usage:
+        if not self._tries or not delta.text or delta.finish or delta.usage:
+            return
+        if delta.ids or delta.logprob_tokens or delta.tokens:
             return
         self._tries -= 1
         for ascii_only in (False, True):

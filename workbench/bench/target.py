@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from workbench.core.answer import CountSource
 from workbench.core.errors import Failure
-from workbench.core.messages import ChatTurn
+from workbench.core.messages import ChatTurn, Drafted
 from workbench.core.metrics import Chunk
 
 Outcome = Literal["stop", "length", "abort", "error"]
@@ -50,6 +50,8 @@ class Ended:
     """Events that were not of the protocol and were passed over."""
     fatal: Failure | None = None
     """The target is gone for good: no further request can succeed."""
+    drafted: Drafted | None = None
+    """What speculative decoding did for it; None: not reported."""
 
 
 class Tally:

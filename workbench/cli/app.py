@@ -9,17 +9,17 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from workbench.cli import app_endpoint, app_engines, app_jobs, app_measure, app_run
+from workbench.cli import app_endpoint, app_engines, app_export, app_jobs, app_measure, app_run, app_serve, app_target
 from workbench.cli.help import App, Group
-from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, UntilOption
+from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, TargetOption, UntilOption
 
 
 class _Root(Group):
     panels: ClassVar[dict[str, tuple[str, ...]]] = {
         "Build": ("demo", "check", "build", "jobs", "engines", "presets", "flags"),
-        "Use": ("prompt", "chat", "monitor"),
+        "Use": ("prompt", "chat", "serve", "export", "monitor"),
         "Measure": ("endpoint", "bench", "compare", "results", "report"),
-        "This machine": ("doctor", "gui"),
+        "This machine": ("doctor", "target", "gui"),
     }
 
 
@@ -118,6 +118,7 @@ def check(
     precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
     until: UntilOption = "",
+    target: TargetOption = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a build would need and whether it can work; nothing is written.
@@ -129,12 +130,13 @@ def check(
       workbench check cpu-int8 --model ~/models/Qwen2.5-1.5B
       workbench check cpu-int8 --model ~/models/Qwen2.5-1.5B --set limits.max_batch_size=32
       workbench check llama-3.3-70b-fp8-8xh200 --model ~/models/Llama-3.3-70B-Instruct
+      workbench check llama-3.1-8b-fp8 --model ~/models/Llama-3.1-8B-Instruct --target gpu-box
     """
     from workbench.cli.build import run_check
     from workbench.cli.context import running
 
     with running(as_json) as context:
-        run_check(context, preset, model, precision, overrides, until)
+        run_check(context, preset, model, precision, overrides, until, target)
 
 
 @app.command()
@@ -148,6 +150,7 @@ def build(
     precision: PrecisionOption = [],  # noqa: B006
     overrides: SetOption = [],  # noqa: B006
     until: UntilOption = "",
+    target: TargetOption = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start the job and return at once.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps with argv, cache state and estimates; run nothing.")
@@ -166,13 +169,24 @@ def build(
       workbench build cpu-int8 --model ~/models/Qwen2.5-1.5B --precision int8,int4 --out ~/engines/qwen
       workbench build cpu-int4 --model org/name --set precision.group_size=64 --detach
       workbench build cpu-int8 --model ~/models/Qwen2.5-1.5B --until convert --dry-run
+      workbench build cpu-int8 --model ~/models/Qwen2.5-1.5B --target gpu-box
     """
     from workbench.cli.build import run_build
     from workbench.cli.context import running
 
     with running(as_json) as context:
         run_build(
-            context, preset, model, out, precision, overrides, until, detach=detach, dry_run=dry_run, anyway=anyway
+            context,
+            preset,
+            model,
+            out,
+            precision,
+            overrides,
+            until,
+            detach=detach,
+            dry_run=dry_run,
+            anyway=anyway,
+            target=target,
         )
 
 
@@ -215,6 +229,9 @@ app.add_typer(app_measure.app)
 app.add_typer(app_engines.app, name="engines")
 app.add_typer(app_jobs.app, name="jobs")
 app.add_typer(app_endpoint.app, name="endpoint")
+app.add_typer(app_target.app, name="target")
+app.add_typer(app_export.app, name="export")
+app.add_typer(app_serve.app, name="serve")
 
 
 def main() -> None:

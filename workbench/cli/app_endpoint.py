@@ -42,11 +42,12 @@ def endpoint_add(
     ] = False,
     no_key: Annotated[bool, typer.Option("--no-key", help="The server wants no key (the default).")] = False,
     api: Annotated[
-        str, typer.Option("--api", help="What benchmarks use: chat or completions (for plain prompts).")
+        str,
+        typer.Option("--api", help="What benchmarks use: chat, completions (for plain prompts), triton (generate)."),
     ] = "chat",
     server: Annotated[
         str,
-        typer.Option("--server", help="vllm, trtllm, triton, nim, sglang, llamacpp, openai, other; auto asks it."),
+        typer.Option("--server", help="vllm, trtllm, triton, nim, sglang, llamacpp, openai, workbench, other; auto asks it."),
     ] = "auto",
     metrics_url: Annotated[
         str,
@@ -72,6 +73,7 @@ def endpoint_add(
     \b
     Examples:
       workbench endpoint add box --url http://box:8000/v1 --model Qwen/Qwen2.5-7B-Instruct
+      workbench endpoint add triton --url http://box:8000 --model tensorrt_llm_bls --api triton
       workbench endpoint add openai --url https://api.openai.com/v1 --model gpt-4.1-mini --key-env OPENAI_API_KEY
       workbench endpoint add nim --url https://nim.lab:8443/v1 --model meta/llama-3.1-8b-instruct --key-keyring \\
         --ca-file ~/lab-ca.pem

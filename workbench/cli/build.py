@@ -57,7 +57,9 @@ def run_presets(context: Context) -> None:
     context.out.print(table)
 
 
-def _setup(context: Context, preset: Preset, model_folder: Path, *, config_only: bool = False) -> Draft:
+def _setup(
+    context: Context, preset: Preset, model_folder: Path, *, config_only: bool = False, target: str = ""
+) -> Draft:
     return open_draft(
         preset,
         model_folder,
@@ -65,6 +67,7 @@ def _setup(context: Context, preset: Preset, model_folder: Path, *, config_only:
         host=context.host,
         config_only=config_only,
         paths_with_key=lambda key: context.store.paths_with_key(key),
+        target=target,
     )
 
 
@@ -107,10 +110,18 @@ def _run(context: Context, plan: Plan) -> JobState:
 
 
 def run_check(
-    context: Context, preset: str, model: str, precision: list[str], overrides: list[str], until: str = ""
+    context: Context,
+    preset: str,
+    model: str,
+    precision: list[str],
+    overrides: list[str],
+    until: str = "",
+    target: str = "",
 ) -> None:
     chosen = _preset(context, preset, overrides)
-    setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=False), config_only=True)
+    setup = _setup(
+        context, chosen, _model_folder(context, model, chosen, may_download=False), config_only=True, target=target
+    )
     report = setup.report(precision, until=until)
     context.result(report, "\n".join(report_words(report)))
     refuse_blocked(report, planning=True)
@@ -139,9 +150,11 @@ def report_words(report: Report) -> list[str]:
         if advice.fix:
             fix = "".join(f" --set {override}" for override in advice.overrides)
             lines.append(f"  {advice.fix}" + (f"  ({fix.strip()})" if fix else ""))
-    lines += [f"not here: {a.text} [{a.arithmetic}]\n  {a.fix}" for a in report.elsewhere]
+    lines += [f"not {'there' if report.target else 'here'}: {a.text} [{a.arithmetic}]\n  {a.fix}"
+              for a in report.elsewhere]  # fmt: skip
     if not report.blocks:
-        lines.append("Can be built there." if report.elsewhere else "Can be built here.")
+        on = f"on {report.target}" if report.target else "here"
+        lines.append("Can be built there." if report.elsewhere else f"Can be built {on}.")
     return lines
 
 
@@ -157,10 +170,11 @@ def run_build(
     detach: bool,
     dry_run: bool,
     anyway: bool,
+    target: str = "",
 ) -> None:
     chosen = _preset(context, preset, overrides)
     until_kind(until)
-    setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run))
+    setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run), target=target)
     context.store.sync()
     request = setup.request(precision, until=until, out=out, digest=_digest(context, setup))
     report = check(setup.toolchain, request)

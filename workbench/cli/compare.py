@@ -13,7 +13,7 @@ from workbench.cli.bench import FAILED, STOPPED
 from workbench.cli.build import engine_of
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.cli.measuring import matrix_table, measuring, nothing_completed, report_paths
+from workbench.cli.measuring import matrix_table, measuring, nothing_completed, report_paths, scaling_view
 from workbench.cli.quality_words import quality_lines, verdict_words
 from workbench.core.artifact import read_provenance
 from workbench.core.errors import BadInputError
@@ -23,6 +23,7 @@ from workbench.core.measure.comparison import Comparison, Price
 from workbench.core.measure.figures import run_figures
 from workbench.core.measure.matrix import make_matrix
 from workbench.core.measure.quality_options import LmEvalOptions, QualityOptions, Simulated, TaskOptions
+from workbench.core.measure.scaling import scaling_of
 from workbench.jobs.burst_prompts import read_prompts
 from workbench.measure.comparing import CompareRequest, run_compare
 from workbench.measure.kept import report_of, write_report
@@ -128,11 +129,14 @@ def show_comparison(context: Context, comparison: Comparison, folder: Path) -> N
                     for row in matrix.rows
                 ],
                 "quality": comparison.quality,
+                "scaling": scaling_of(comparison).groups,
                 "answers": comparison.answers,
             }
         )
         return
     context.out.print(matrix_table(matrix))
+    for group in scaling_of(comparison).groups:
+        context.out.print(scaling_view(group))
     for line in quality_lines(comparison):
         context.out.print(line, markup=False, soft_wrap=True)
     names = {subject.id: subject.name for subject in comparison.head.subjects}

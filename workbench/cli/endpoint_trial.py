@@ -74,6 +74,11 @@ def _ask(report: _Report, client: EngineClient, spec: EndpointSpec) -> Failure |
         "sequence", f"{longest:,} tokens" if longest else "its longest is not reported", ok=True if longest else None
     )
     sampling = Sampling(max_tokens=_TOKENS)
+    if spec.api == "triton":
+        plain = _answer(client, sampling, chat=False)
+        _tell(report, "generate", plain, needed=True)
+        _metrics(report, client)
+        return plain.failure
     chat = _answer(client, sampling, chat=True)
     _tell(report, "chat", chat, needed=spec.api == "chat")
     plain = _answer(client, sampling, chat=False)

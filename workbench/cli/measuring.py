@@ -19,6 +19,7 @@ from workbench.core.measure.figures import PointFigures, Spread, point_figures
 from workbench.core.measure.load import Limits
 from workbench.core.measure.matrix import Matrix, level_words
 from workbench.core.measure.record import PointRecord, Subject
+from workbench.core.measure.scaling import ScalingGroup
 from workbench.measure.events import (
     ComparisonBegan,
     Event,
@@ -163,7 +164,9 @@ def run_table(figures: tuple[PointFigures, ...], names: dict[str, str], arrival:
     """The numbers of a run, a row a point."""
     table = Table(box=None, pad_edge=False)
     heads = ("engine", "load", "requests", "failed", "req/s", "tok/s", "tok/s a user", "TTFT p50", "p99")
-    for head in (*heads, "ITL p50", "p99", "latency p50", "KV peak"):
+    guessed = any(one.accepted_tokens is not None for one in figures)
+    more = ("accepted", "tok/pass") if guessed else ()
+    for head in (*heads, "ITL p50", "p99", "latency p50", "KV peak", *more):
         table.add_column(head, justify="left" if head in ("engine", "load") else "right", no_wrap=True)
     for one in figures:
         table.add_row(
@@ -180,8 +183,13 @@ def run_table(figures: tuple[PointFigures, ...], names: dict[str, str], arrival:
             _number(one.itl_ms.p99 if one.itl_ms else None, 2),
             _number(one.latency_ms.p50 if one.latency_ms else None, 0),
             f"{one.kv_share_peak:.0%}" if one.kv_share_peak is not None else "-",
+            *([_percent(one.acceptance_rate), _number(one.tokens_a_pass, 2)] if guessed else []),
         )
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -204,6 +212,18 @@ def matrix_table(matrix: Matrix) -> Table:
             under = "baseline" if row.is_baseline else f"{cell.ratio:.2f}x" if cell.ratio is not None else cell.reason
             cells.append(f"{shown}\n{under}")
         table.add_row(row.subject.name + ("\nbaseline" if row.is_baseline else ""), *cells)
+    return table
+
+
+def scaling_view(group: ScalingGroup) -> Table:
+    """Engines that differ in their GPUs only, held against the one on a single GPU."""
+    from workbench.core.report.scaling_table import HEADS, cells
+
+    table = Table(box=None, pad_edge=False, title=f"Scaling: {group.title}", title_justify="left")
+    for number, (title, unit, _) in enumerate(HEADS):
+        table.add_column(f"{title}\n{unit}", justify="right" if number else "left", no_wrap=not number)
+    for row in group.rows:
+        table.add_row(*("\n".join(part for part in (text, under) if part) for text, under in cells(row)))
     return table
 
 

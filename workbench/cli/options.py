@@ -22,3 +22,6 @@ SetOption = Annotated[
 UntilOption = Annotated[
     str, typer.Option("--until", help="Stop after this step: check, convert, quantize, build, verify.")
 ]
+TargetOption = Annotated[
+    str, typer.Option("--target", help="The machine that the steps run on: a name of `workbench target list`.")
+]

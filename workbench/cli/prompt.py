@@ -12,6 +12,7 @@ from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
 from workbench.core.errors import BadInputError
 from workbench.core.messages import ChatTurn, Message, Phase, Sampling, Stats, Tokens
+from workbench.core.speculative import acceptance_rate, tokens_a_pass
 from workbench.core.units import format_bytes
 from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.toolchains.running import engine_start
@@ -98,6 +99,7 @@ def answer_once(
             sys.stdout.write("\n")
             sys.stdout.flush()
         answer.raise_for_failure()
+    drafted = answer.drafted
     return {
         "answer": answer.text,
         "reason": answer.reason,
@@ -112,6 +114,9 @@ def answer_once(
         "kv_block_tokens": ready.kv_block_tokens,
         "load_seconds": ready.load_seconds,
         "memory_bytes": peak.memory,
+        "draft_tokens": drafted.draft_tokens if drafted else None,
+        "accepted_tokens": drafted.accepted_tokens if drafted else None,
+        "draft_passes": drafted.passes if drafted else None,
     }
 
 
@@ -149,9 +154,20 @@ def answer_words(answer: dict[str, Any], *, stats: bool) -> list[str]:
         f"speed    {figure('output_tok_s', '{:.1f} tokens/s')}, {answer['output_tokens']} tokens, "
         f"stopped by {answer['reason']}",
         f"KV       {blocks}",
+        *_draft_words(answer),
         *(
             [f"memory   {format_bytes(answer['memory_bytes']['process'])} resident"]
             if "process" in answer["memory_bytes"]
             else []
         ),
     ]
+
+
+def _draft_words(answer: dict[str, Any]) -> list[str]:
+    """Nothing where no guesses were checked."""
+    accepted, drafted, passes = (answer.get(key) for key in ("accepted_tokens", "draft_tokens", "draft_passes"))
+    if accepted is None:
+        return []
+    rate, mean = acceptance_rate(drafted, accepted), tokens_a_pass(accepted, passes)
+    said = f"{accepted:,} accepted" if rate is None else f"{rate:.0%} accepted ({accepted:,} of {drafted:,})"
+    return [f"guesses  {said}" + (f", {mean:.2f} tokens a pass" if mean is not None else "")]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from workbench.core.advice_base import LEVELS, Advice, Level, Rule, Situation
 from workbench.core.advice_gpu import GPU_RULES, host_memory_elsewhere, less_host_memory
+from workbench.core.advice_speculative import SPECULATIVE_RULES
 from workbench.core.precision import Precision
 from workbench.core.units import format_bytes
 
@@ -204,5 +205,6 @@ RULES: tuple[Rule, ...] = (
     _little_calibration,
     _small_model_int4,
     _no_chat_template,
+    *SPECULATIVE_RULES,
     *GPU_RULES,
 )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from workbench.core.errors import BadInputError
 from workbench.core.openai import PATHS, Api, Dialect
+from workbench.core.triton import FIELDS, generate_path
 
 ENDPOINT_FILE = "engine.json"
 ENDPOINT_SCHEMA = 1
@@ -24,7 +25,21 @@ KEYRING_SERVICE = "engine-workbench"
 KEY_VARIABLE = "WORKBENCH_ENDPOINT_KEY"
 """By which a key from the keyring reaches a host, and nothing else."""
 
-ServerKind = Literal["auto", "vllm", "trtllm", "triton", "nim", "sglang", "llamacpp", "openai", "other"]
+ServerKind = Literal[
+    "auto",
+    "vllm",
+    "trtllm",
+    "triton",
+    "triton_generate",
+    "triton_llmapi",
+    "nim",
+    "sglang",
+    "llamacpp",
+    "openai",
+    "workbench",
+    "other",
+]
+"""triton: its OpenAI front end; triton_generate and triton_llmapi: its generate API, by the model's fields."""
 KeyFrom = Literal["none", "env", "keyring"]
 
 
@@ -113,6 +128,8 @@ class EndpointSpec(_Frozen):
         return self.base_url.startswith("http:") and not self.local
 
     def url(self, api: Api) -> str:
+        if api == "triton":
+            return self.root + generate_path(self.model)
         return self.base_url + PATHS[api]
 
 
@@ -121,7 +138,7 @@ def base_url(given: str) -> str:
     off. Raises ValueError.
     """
     parts = _checked(given)
-    path = parts.path.rstrip("/")
+    path = f"{parts.path}/".partition("/v2/models/")[0].rstrip("/")  # of a path of Triton's what stands before it
     for tail in (*PATHS.values(), "/models"):
         path = path.removesuffix(tail)
     return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/") or "/v1", "", ""))
@@ -233,10 +250,13 @@ _DIALECTS: Mapping[str, Dialect] = {
     "vllm": Dialect(_MORE, ids_switch="return_token_ids", running_usage=True),
     "trtllm": Dialect(_MORE, running_usage=True),
     "triton": Dialect(_OPENAI),
+    "triton_generate": Dialect(FIELDS["triton_generate"]),
+    "triton_llmapi": Dialect(FIELDS["triton_llmapi"]),
     "nim": Dialect(_MORE),
     "sglang": Dialect(_MORE, running_usage=True),
     "llamacpp": Dialect({**_MORE, "repetition_penalty": "repeat_penalty"}),
     "openai": Dialect({**_OPENAI, "max_tokens": "max_completion_tokens"}),
+    "workbench": Dialect(_MORE, ids_switch="return_token_ids"),
     "other": Dialect(_OPENAI),
 }
 
@@ -251,9 +271,12 @@ TITLES: Mapping[str, str] = {
     "vllm": "vLLM",
     "trtllm": "trtllm-serve",
     "triton": "Triton",
+    "triton_generate": "Triton, generate",
+    "triton_llmapi": "Triton, generate of llmapi",
     "nim": "NIM",
     "sglang": "SGLang",
     "llamacpp": "llama.cpp",
     "openai": "OpenAI",
+    "workbench": "Engine Workbench",
     "other": "OpenAI-compatible server",
 }

@@ -26,6 +26,7 @@ _BY_OWNER: Mapping[str, ServerKind] = {
     "llamacpp": "llamacpp",
     "tensorrt_llm": "trtllm",
     "triton inference server": "triton",
+    "engine-workbench": "workbench",
 }
 
 

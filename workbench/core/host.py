@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -75,10 +77,6 @@ class HostSpec(BaseModel):
 def read_host(cpuinfo: Path = Path("/proc/cpuinfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> HostSpec:
     """This machine, in a few milliseconds. The paths are where Linux keeps them."""
     fields = _first_processor(cpuinfo)
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    x86 = [fields.get(key, "") for key in ("vendor_id", "cpu family", "model", "stepping")]
-    arm = [fields.get(key, "") for key in ("CPU implementer", "CPU part", "CPU variant", "CPU revision")]
-    model = "/".join(part for part in (x86 if any(x86) else arm) if part)
     memory = psutil.virtual_memory()
     total, available = int(memory.total), int(memory.available)
     limit, used = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")
@@ -87,17 +85,49 @@ def read_host(cpuinfo: Path = Path("/proc/cpuinfo"), cgroup: Path = Path("/sys/f
         available = min(available, max(limit - used, 0)) if used is not None else min(available, limit)
     logical = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
+    name, model, isa = _cpu(fields)
     return HostSpec(
-        cpu_name=fields.get("model name") or platform.processor() or platform.machine() or "unknown CPU",
+        cpu_name=name or platform.processor() or platform.machine() or "unknown CPU",
         cpu_model=model,
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=logical,
         usable_cores=max(usable, 1),
-        isa=tuple(flag for flag in ISA_FLAGS if flag in flags),
+        isa=isa,
         memory_total_bytes=total,
         memory_available_bytes=available,
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
     )
+
+
+def host_of(facts: Mapping[str, Any]) -> HostSpec:
+    """Another machine, from what workers/machine.py said there. Raises ValueError, TypeError, KeyError for rubbish."""
+    name, model, isa = _cpu(_fields(str(facts["cpuinfo"])))
+    total, available = int(facts["memory_total_bytes"]), int(facts["memory_available_bytes"] or 0)
+    limit = str(facts.get("memory_limit") or "")
+    if limit.isdigit() and int(limit) < total:
+        total = int(limit)
+        used = str(facts.get("memory_used") or "")
+        available = min(available, max(total - int(used), 0) if used.isdigit() else total)
+    return HostSpec(
+        cpu_name=name or str(facts.get("processor") or "unknown CPU"),
+        cpu_model=model,
+        physical_cores=facts.get("physical_cores"),
+        logical_cores=int(facts["logical_cores"]),
+        usable_cores=max(int(facts["usable_cores"]), 1),
+        isa=isa,
+        memory_total_bytes=total,
+        memory_available_bytes=available,
+        os=str(facts.get("os") or ""),
+    )
+
+
+def _cpu(fields: Mapping[str, str]) -> tuple[str, str, tuple[str, ...]]:
+    """Name (empty: not said), model and instruction sets by the fields of a processor."""
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    x86 = [fields.get(key, "") for key in ("vendor_id", "cpu family", "model", "stepping")]
+    arm = [fields.get(key, "") for key in ("CPU implementer", "CPU part", "CPU variant", "CPU revision")]
+    model = "/".join(part for part in (x86 if any(x86) else arm) if part)
+    return fields.get("model name", ""), model, tuple(flag for flag in ISA_FLAGS if flag in flags)
 
 
 def _first_processor(path: Path) -> dict[str, str]:
@@ -107,8 +137,12 @@ def _first_processor(path: Path) -> dict[str, str]:
             head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
     except OSError:
         return {}
+    return _fields(head.split("\n\n", 1)[0])
+
+
+def _fields(text: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for line in head.split("\n\n", 1)[0].splitlines():
+    for line in text.splitlines():
         key, colon, value = line.partition(":")
         if colon:
             fields[key.strip()] = value.strip()

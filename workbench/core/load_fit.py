@@ -25,10 +25,14 @@ class LoadNeed(BaseModel):
     runtime: Range
     weights_read: Range | None = None
     """Weights as they are read, where they are quantized after that: gone again before there is a KV pool."""
+    draft: Range | None = None
+    """Weights and KV pool of the engine that guesses for it; None: none does."""
 
     @property
     def total(self) -> Range:
         held, read = self.weights + self.kv_pool, self.weights_read
+        if self.draft is not None:
+            held = held + self.draft
         if read is not None:
             held = held.model_copy(update={"low": max(held.low, read.low), "high": max(held.high, read.high)})
         return held + self.runtime
@@ -36,15 +40,19 @@ class LoadNeed(BaseModel):
     def words(self) -> str:
         """`weights 138 MiB, KV cache 1 GiB, runtime 102 MiB to 512 MiB`."""
         read = f" ({self.weights_read} until they are quantized)" if self.weights_read is not None else ""
-        return f"weights {self.weights}{read}, KV cache {self.kv_pool}, runtime {self.runtime}"
+        draft = f", draft {self.draft}" if self.draft is not None else ""
+        return f"weights {self.weights}{read}, KV cache {self.kv_pool}{draft}, runtime {self.runtime}"
 
 
-def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu: bool) -> LoadNeed:
+def load_need(
+    provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu: bool, draft: Provenance | None = None
+) -> LoadNeed:
     """What the engine of `provenance`, loaded with `preset`'s [runtime], takes on one device.
 
     Weights are the engine's own files (an upper bound of what is resident where they are mapped, all of it on a GPU),
     shared over its ranks; those that it refers to, as they are loaded, where it has none. A KV pool that is a share of
-    what is free needs no room of its own: it takes what is left. An endpoint takes nothing here.
+    what is free needs no room of its own: it takes what is left. An endpoint takes nothing here. `draft`: the engine
+    that guesses for it, which gets a KV pool of as many blocks.
     """
     if provenance.toolchain == "endpoint":
         none = Range.bytes(0, formula="nothing of this machine", source="its server runs elsewhere")
@@ -71,7 +79,17 @@ def load_need(provenance: Provenance, preset: Preset, free_bytes: int, *, on_gpu
         kv_pool=Range.bytes(pool, formula=how, source="preset"),
         runtime=runtime_bytes("gpu" if on_gpu else "cpu"),
         weights_read=weights_read,
+        draft=None if draft is None else _draft_need(draft, pool, per_block),
     )
+
+
+def _draft_need(draft: Provenance, pool_bytes: int, block_bytes: int | None) -> Range:
+    """Weights of a draft, and a KV pool of as many blocks as the engine's."""
+    files = [entry.bytes for entry in draft.files if entry.path.endswith(_WEIGHT_FILES)]
+    weights, own = sum(files or [draft.size_bytes]), _reported(draft, "kv_block_bytes")
+    pool = pool_bytes // block_bytes * own if block_bytes and own else pool_bytes
+    how = f"{format_bytes(weights)} of weights, {format_bytes(pool)} for as many KV blocks as the engine"
+    return Range.bytes(weights + pool, formula=how, source="the draft's folder")
 
 
 def _referred(provenance: Provenance) -> tuple[Range | None, Range | None]:

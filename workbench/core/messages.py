@@ -136,6 +136,19 @@ class Usage(BaseModel):
     output_tokens: int
 
 
+class Drafted(BaseModel):
+    """What speculative decoding did for one answer; None is "not reported"."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    draft_tokens: int | None = None
+    """Tokens that were guessed and checked."""
+    accepted_tokens: int | None = None
+    """Of these, those that the engine kept."""
+    passes: int | None = None
+    """Passes of the engine in which it checked guesses, or could have; each brings one token of its own."""
+
+
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 
@@ -152,6 +165,8 @@ class Finished(Message):
     """Token counts of all its responses in order, where they were guessed while it ran and are known by now."""
     count_source: Literal["engine ids", "server usage"] | None = None
     """Where the counts are from; None: the ids."""
+    drafted: Drafted | None = None
+    """With speculative decoding, as far as it is reported."""
 
 
 class Counted(Message):
@@ -189,6 +204,12 @@ class Stats(Message):
     generated_tokens: int | None = None
     """Tokens generated since the engine was loaded."""
     iteration_ms: float | None = None
+    draft_tokens: int | None = None
+    """Tokens that speculative decoding guessed and the engine checked, since it was loaded."""
+    accepted_tokens: int | None = None
+    """Of these, those that the engine kept, since it was loaded."""
+    draft_passes: int | None = None
+    """Passes of a request in which guesses were checked, or could have been, since the engine was loaded."""
     memory_bytes: dict[str, int] = Field(default_factory=dict)
     """Split as far as reported: `weights`, `kv_pool`, `process` ..."""
 

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from workbench.core.messages import ChatTurn, FinishReason, Sampling, Usage
+from workbench.core.triton import generate_body, plain_prompt, read_generated
 
-Api = Literal["chat", "completions"]
+Api = Literal["chat", "completions", "triton"]
+"""triton: its generate API, which takes a prompt alone; see core/triton.py."""
 
 PATHS: Mapping[Api, str] = {"chat": "/chat/completions", "completions": "/completions"}
-"""Below the base URL."""
+"""Of OpenAI's, below the base URL."""
 MAX_EVENT_BYTES = 8 * 2**20
 _DONE = b"[DONE]"
 
@@ -48,11 +50,16 @@ def request_body(
     token_ids: bool = True,
     usage: bool = True,
 ) -> dict[str, Any]:
-    """The body of a request. `messages` go with chat, `prompt` or `ids` with completions.
+    """The body of a request. `messages` go with chat, `prompt` or `ids` with completions, text with triton.
 
     Settings that the dialect does not name are left out: `left_out` says which. Raises ValueError for the wrong kind
     of prompt.
     """
+    if api == "triton":
+        if ids is not None or (prompt is None) == (messages is None):
+            raise ValueError("Triton's generate takes a text, and no token ids")
+        text = prompt if prompt is not None else plain_prompt(messages or ())
+        return generate_body(dialect.fields, _set_values(sampling), text, stream=stream)
     body: dict[str, Any] = {"model": model}
     if api == "chat":
         if messages is None:
@@ -185,6 +192,10 @@ class Delta(NamedTuple):
     """Tokens that the log-probs name; one entry a token."""
     finish: str = ""
     """The server's own word: `stop`, `length` ..."""
+    tokens: int = 0
+    """That came with it, as the server counts them; 0: not reported."""
+    input_tokens: int | None = None
+    """Of the prompt, where they are told apart from usage."""
     usage: Usage | None = None
     cached_tokens: int | None = None
     """Prompt tokens that came from the prefix cache, as usage reports them."""
@@ -195,7 +206,7 @@ class Delta(NamedTuple):
     @property
     def says(self) -> bool:
         """Whether it carries text or a token: such a response counts for TTFT."""
-        return bool(self.text or self.thought or self.ids or self.logprob_tokens)
+        return bool(self.text or self.thought or self.ids or self.logprob_tokens or self.tokens)
 
 
 _NOTHING = Delta()
@@ -217,6 +228,10 @@ def read_object(data: Mapping[str, Any]) -> Delta:
     error = data.get("error")
     if error:
         return _NOTHING._replace(error=error_words(data) or "an error without words")
+    generated = read_generated(data)
+    if generated is not None:
+        text, tokens, given = generated
+        return Delta(text, tokens=tokens, input_tokens=given, model=_text_of(data, "model_name"))
     usage = data.get("usage")
     counted, cached = _usage(usage) if isinstance(usage, dict) else (None, None)
     model = data.get("model")
@@ -251,6 +266,11 @@ def read_object(data: Mapping[str, Any]) -> Delta:
         cached_tokens=cached,
         model=model,
     )
+
+
+def _text_of(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _usage(usage: Mapping[str, Any]) -> tuple[Usage | None, int | None]:
@@ -324,8 +344,8 @@ class TokenCounter:
             return 0
         if delta.ids:
             tokens, self.by_ids = len(delta.ids), True
-        elif delta.logprob_tokens:
-            tokens, self.by_ids = delta.logprob_tokens, True
+        elif delta.logprob_tokens or delta.tokens:
+            tokens, self.by_ids = delta.logprob_tokens or delta.tokens, True
         elif running is not None and running >= self._said:
             tokens = running - self._said
         else:
@@ -333,6 +353,8 @@ class TokenCounter:
         self._said = max(self._said + tokens, running or 0)
         self.counts.append(tokens)
         self.total += tokens
+        if delta.input_tokens is not None:
+            self.usage = Usage(input_tokens=delta.input_tokens, output_tokens=self.total)
         self._texts.append(len(delta.text) + len(delta.thought))
         return tokens
 

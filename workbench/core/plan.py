@@ -112,6 +112,10 @@ class Plan(_Frozen):
     source_files: tuple[FileMark, ...] = ()
     anyway: bool = False
     """Estimates may object: the person said to build all the same."""
+    target: str = ""
+    """The target that the steps run on; empty: this machine."""
+    machine: dict[str, Any] = Field(default_factory=dict)
+    """That target's machine, as the provenance of what is made there tells it (fields of artifact.Machine)."""
     steps: tuple[Step, ...]
 
     @model_validator(mode="after")

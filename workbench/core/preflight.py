@@ -21,6 +21,7 @@ from workbench.core.plan import Step
 from workbench.core.precision import Precision
 from workbench.core.preflight_gpu import gpu_engine
 from workbench.core.preset import Preset
+from workbench.core.speculative import draft_precision
 from workbench.core.units import Range
 
 DEFAULT_KV_BYTES = 2**30
@@ -68,17 +69,19 @@ def cpu_engine(preset: Preset, model: ModelSpec, precision: Precision, host: Hos
     available = host.memory_available_bytes or host.memory_total_bytes
     pool = kv_pool_bytes(preset, model, int(available - weights.high - runtime.high - activations.high))
     pool_range = Range.bytes(pool, formula="the preset's [runtime]", source="preset")
-    parts = (
+    parts: tuple[MemoryPart, ...] = (
         MemoryPart(name="weights", bytes=weights),
         MemoryPart(name="KV pool", bytes=pool_range),
         MemoryPart(name="activations", bytes=activations),
         MemoryPart(name="runtime", bytes=runtime),
     )
+    draft = _draft(preset, model, precision, pool)
+    parts += (MemoryPart(name="draft", bytes=draft),) if draft is not None else ()
     length = sequence_tokens(preset, model)
     return EngineEstimate(
         precision=precision.value,
         parts=parts,
-        total=weights + pool_range + activations + runtime,
+        total=sum((part.bytes for part in parts[1:]), parts[0].bytes),
         memory_bytes=host.memory_total_bytes,
         kv_bytes_per_token=kv_bytes_per_token(model, kv),
         kv_bytes_per_sequence=kv_bytes_per_sequence(model, kv, length),
@@ -86,6 +89,17 @@ def cpu_engine(preset: Preset, model: ModelSpec, precision: Precision, host: Hos
         kv_pool_bytes=pool,
         capacity=kv_capacity(model, kv, pool, length),
     )
+
+
+def _draft(preset: Preset, model: ModelSpec, precision: Precision, pool_bytes: int) -> Range | None:
+    """Weights and KV pool of the same model at the draft's precision; None where there is no such draft. One that is
+    a folder is known when it is loaded.
+    """
+    name = draft_precision(preset.speculative)
+    if not name or name == precision.value:
+        return None
+    # It gets a KV pool of as many blocks as the engine, and its KV heads are the same.
+    return weight_bytes(model, name) + Range.bytes(pool_bytes, formula="a KV pool of as many blocks", source="preset")
 
 
 def engine_estimates(

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Strict, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, Strict, field_validator, model_validator
 
 from workbench.core.errors import BadInputError
 from workbench.core.gpu import find_gpu
 from workbench.core.precision import KvPrecision, Precision, ToolchainName
+from workbench.core.preset_base import CONFLICT as CONFLICT
+from workbench.core.preset_base import PresetTable, conflict, preset_field, preset_table
+from workbench.core.preset_speculative import SpeculativeMode as SpeculativeMode
+from workbench.core.preset_speculative import SpeculativeTable as SpeculativeTable
 
 SCHEMA_VERSION = 1
 
@@ -33,73 +36,53 @@ _Precision = Annotated[Precision, Strict(False)]
 _KvPrecision = Annotated[KvPrecision, Strict(False)]
 
 
-def _field(
-    default: Any, title: str, text: str, *, unit: str = "", rare: bool = False, kind: str = "", **limits: Any
-) -> Any:
-    """A field with what a form needs: title, help, unit ("" for none), limits. `...` as default: required.
-
-    `rare`: few people change it, so a form shows it among others of its kind. `kind` "path": a file or folder.
-    """
-    extra: dict[str, Any] = {"unit": unit, "rare": rare, "kind": kind}
-    return Field(default, title=title, description=text, json_schema_extra=extra, **limits)
-
-
-class _Table(BaseModel):
-    # An optional field's default is None, so that leaving its key out of the file says the same.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def _table(kind: Callable[[], Any], title: str, text: str) -> Any:
-    return Field(default_factory=kind, title=title, description=text, json_schema_extra={"unit": ""})
-
-
-class ModelTable(_Table):
+class ModelTable(PresetTable):
     """[model]"""
 
-    trust_remote_code: bool = _field(
+    trust_remote_code: bool = preset_field(
         False,
         "Trust the model's code",
         "Run Python files that come with the model folder. Off unless asked for.",
     )
-    converter: Converter = _field(
+    converter: Converter = preset_field(
         "auto",
         "Converter",
         "What makes a TensorRT-LLM checkpoint whose weights are only copied: modelopt needs neither a GPU nor "
         "TensorRT-LLM; tensorrt_llm is that package's own converter, which knows more models and reads GPTQ folders. "
         "auto: modelopt where it knows the model. Quantized precisions are made by ModelOpt.",
     )
-    revision: str | None = _field(
+    revision: str | None = preset_field(
         None, "Revision", "Branch, tag or commit to download when the model is given by name.", max_length=200
     )
 
 
-class PrecisionTable(_Table):
+class PrecisionTable(PresetTable):
     """[precision]"""
 
-    weights: _Precision = _field(..., "Weights", "Precision of weights and activations.")
-    kv_cache: _KvPrecision = _field(
+    weights: _Precision = preset_field(..., "Weights", "Precision of weights and activations.")
+    kv_cache: _KvPrecision = preset_field(
         KvPrecision.AUTO, "KV cache", "Precision of the KV cache; auto leaves it to the toolchain."
     )
-    group_size: GroupSize = _field(
+    group_size: GroupSize = preset_field(
         "auto",
         "Group size",
         "Weights that share one scale in 4-bit precisions; -1 is a whole channel. auto takes the largest "
         "size that divides the model's channels.",
         unit="weights",
     )
-    symmetric: Symmetric = _field(
+    symmetric: Symmetric = preset_field(
         "auto",
         "Symmetric",
         "Scales without zero points: faster, less exact. auto: symmetric at 8 bits, where it costs nothing, and "
         "with zero points at 4 bits, where small models answer nonsense without them.",
     )
-    method: Method = _field(
+    method: Method = preset_field(
         "rtn",
         "Method",
         "How int4 is made: rtn rounds to nearest, awq scales salient channels first, gptq corrects errors "
         "column by column. Precisions with a method in their name ignore it.",
     )
-    ratio: float = _field(
+    ratio: float = preset_field(
         1.0,
         "Share at 4 bits",
         "Share of layers at int4; the others, the most sensitive, get int8.",
@@ -107,7 +90,7 @@ class PrecisionTable(_Table):
         le=1.0,
         rare=True,
     )
-    effective_bits: float | None = _field(
+    effective_bits: float | None = preset_field(
         None,
         "Effective bits",
         "Mixed precision: each layer keeps 16 bits or gets the precision named by weights, whichever it bears, so that "
@@ -117,17 +100,17 @@ class PrecisionTable(_Table):
         le=16.0,
         rare=True,
     )
-    data_aware: bool = _field(
+    data_aware: bool = preset_field(
         False,
         "Data-aware",
         "Choose scales and sensitive layers by running calibration text through the model.",
     )
 
 
-class CalibrationTable(_Table):
+class CalibrationTable(PresetTable):
     """[calibration]"""
 
-    file: str | None = _field(
+    file: str | None = preset_field(
         None,
         "File",
         "Text, JSONL or Parquet file or folder; relative to the preset's own folder. None: the shipped set.",
@@ -135,27 +118,29 @@ class CalibrationTable(_Table):
         max_length=4096,
         kind="path",
     )
-    field: str = _field("text", "Field", "Column or key that holds the text.", min_length=1, max_length=200, rare=True)
-    samples: int = _field(512, "Samples", "How many samples to run.", unit="samples", ge=1, le=100_000)
-    length: int = _field(512, "Length", "Tokens of a sample.", unit="tokens", ge=8, le=131_072)
-    batch_size: int = _field(1, "Batch size", "Samples run at once.", unit="samples", ge=1, le=1024)
-    seed: int = _field(0, "Seed", "Seed of the sample order.", ge=0, le=2**31 - 1, rare=True)
+    field: str = preset_field(
+        "text", "Field", "Column or key that holds the text.", min_length=1, max_length=200, rare=True
+    )
+    samples: int = preset_field(512, "Samples", "How many samples to run.", unit="samples", ge=1, le=100_000)
+    length: int = preset_field(512, "Length", "Tokens of a sample.", unit="tokens", ge=8, le=131_072)
+    batch_size: int = preset_field(1, "Batch size", "Samples run at once.", unit="samples", ge=1, le=1024)
+    seed: int = preset_field(0, "Seed", "Seed of the sample order.", ge=0, le=2**31 - 1, rare=True)
 
 
-class ParallelTable(_Table):
+class ParallelTable(PresetTable):
     """[parallel]"""
 
-    tp: int = _field(1, "Tensor parallel", "GPUs that share every layer.", unit="GPUs", ge=1, le=64)
-    pp: int = _field(1, "Pipeline parallel", "Groups of layers, one after the other.", unit="GPUs", ge=1, le=64)
+    tp: int = preset_field(1, "Tensor parallel", "GPUs that share every layer.", unit="GPUs", ge=1, le=64)
+    pp: int = preset_field(1, "Pipeline parallel", "Groups of layers, one after the other.", unit="GPUs", ge=1, le=64)
 
 
-class LimitsTable(_Table):
+class LimitsTable(PresetTable):
     """[limits]"""
 
-    max_batch_size: int = _field(
+    max_batch_size: int = preset_field(
         16, "Batch limit", "Most requests that are processed at once.", unit="requests", ge=1, le=8192
     )
-    max_input_len: int | None = _field(
+    max_input_len: int | None = preset_field(
         None,
         "Input limit",
         "Longest prompt. None: as long as a sequence may be.",
@@ -163,7 +148,7 @@ class LimitsTable(_Table):
         ge=1,
         le=16_777_216,
     )
-    max_seq_len: int | None = _field(
+    max_seq_len: int | None = preset_field(
         None,
         "Sequence limit",
         "Prompt and answer together. None: the model's own.",
@@ -171,7 +156,7 @@ class LimitsTable(_Table):
         ge=2,
         le=16_777_216,
     )
-    max_num_tokens: int | None = _field(
+    max_num_tokens: int | None = preset_field(
         None,
         "Token limit",
         "Most tokens of one iteration that the engine is built for. None: the toolchain's default.",
@@ -179,14 +164,14 @@ class LimitsTable(_Table):
         ge=1,
         le=1_048_576,
     )
-    max_beam_width: int = _field(
+    max_beam_width: int = preset_field(
         1, "Beam limit", "Most beams of a request; 1 is no beam search.", ge=1, le=64, rare=True
     )
 
     @model_validator(mode="after")
     def _input_fits_sequence(self) -> LimitsTable:
         if self.max_input_len and self.max_seq_len and self.max_input_len > self.max_seq_len:
-            raise _conflict(
+            raise conflict(
                 "max_input_len",
                 f"limits.max_input_len ({self.max_input_len}) is above limits.max_seq_len "
                 f"({self.max_seq_len}), which counts prompt and answer together",
@@ -194,13 +179,13 @@ class LimitsTable(_Table):
         return self
 
 
-class RuntimeTable(_Table):
+class RuntimeTable(PresetTable):
     """[runtime]"""
 
-    kv_cache_gib: float | None = _field(
+    kv_cache_gib: float | None = preset_field(
         None, "KV cache size", "Memory of the KV cache.", unit="GiB", gt=0.0, le=16_384.0
     )
-    kv_fraction: float | None = _field(
+    kv_fraction: float | None = preset_field(
         None,
         "KV cache share",
         "Share of the memory that is free after loading.",
@@ -208,7 +193,7 @@ class RuntimeTable(_Table):
         gt=0.0,
         le=1.0,
     )
-    kv_blocks: int | None = _field(
+    kv_blocks: int | None = preset_field(
         None,
         "KV cache blocks",
         "Number of KV blocks, for exact experiments.",
@@ -217,20 +202,20 @@ class RuntimeTable(_Table):
         le=100_000_000,
         rare=True,
     )
-    scheduler_policy: SchedulerPolicy = _field(
+    scheduler_policy: SchedulerPolicy = preset_field(
         "auto",
         "Scheduler policy",
         "guaranteed_no_evict starts a request only when it is sure to finish; max_utilization starts more "
         "and may pause some, which costs tail latency; static_batch waits for a whole batch. auto: the "
         "toolchain's default.",
     )
-    chunked_prefill: bool = _field(
+    chunked_prefill: bool = preset_field(
         True, "Chunked prefill", "Split long prompts over iterations, so that running answers do not stall."
     )
-    prefix_caching: bool = _field(
+    prefix_caching: bool = preset_field(
         False, "Block reuse", "Keep KV blocks of past prompts for requests that begin with the same tokens."
     )
-    host_cache_gib: float | None = _field(
+    host_cache_gib: float | None = preset_field(
         None,
         "Host cache",
         "Host memory for KV blocks that leave the GPU and may come back. None: none.",
@@ -239,7 +224,7 @@ class RuntimeTable(_Table):
         le=16_384.0,
         rare=True,
     )
-    max_num_batched_tokens: int | None = _field(
+    max_num_batched_tokens: int | None = preset_field(
         None,
         "Tokens per pass",
         "Most tokens that the scheduler puts into one pass of the engine. None: the toolchain's default.",
@@ -254,15 +239,15 @@ class RuntimeTable(_Table):
         names = [name for name in ("kv_cache_gib", "kv_fraction", "kv_blocks") if getattr(self, name) is not None]
         if len(names) > 1:
             said = " and ".join(f"runtime.{name}" for name in names)
-            raise _conflict(names[-1], f"{said} all size the KV cache; keep one (an override of none clears one)")
+            raise conflict(names[-1], f"{said} all size the KV cache; keep one (an override of none clears one)")
         return self
 
 
-class VerifyTable(_Table):
+class VerifyTable(PresetTable):
     """[verify]"""
 
-    enabled: bool = _field(True, "Verify", "Compare the engine's tokens with the source model's after the build.")
-    min_agreement: float | None = _field(
+    enabled: bool = preset_field(True, "Verify", "Compare the engine's tokens with the source model's after the build.")
+    min_agreement: float | None = preset_field(
         None,
         "Least agreement",
         "Share of positions with the source model's greedy token below which verify fails. None: by its precision.",
@@ -270,7 +255,7 @@ class VerifyTable(_Table):
         ge=0.0,
         le=1.0,
     )
-    max_kl: float | None = _field(
+    max_kl: float | None = preset_field(
         None,
         "Largest KL divergence",
         "Mean divergence from the source model's next-token distribution above which verify fails. "
@@ -279,12 +264,12 @@ class VerifyTable(_Table):
         ge=0.0,
         le=100.0,
     )
-    prompts: list[str] | None = _field(
+    prompts: list[str] | None = preset_field(
         None, "Prompts", "Prompts to compare on. None: those that are shipped.", min_length=1, max_length=1000
     )
 
 
-class BuildTable(_Table):
+class BuildTable(PresetTable):
     """[build]"""
 
     flags: dict[str, FlagValue] = Field(
@@ -306,29 +291,32 @@ class VerifyLimits:
     """Mean KL divergence source || variant, in nats."""
 
 
-class Preset(_Table):
+class Preset(PresetTable):
     """How to make an engine, for any model: what a preset file says."""
 
-    title: str = _field(..., "Title", "Name for people.", min_length=1, max_length=120)
-    goal: Goal = _field(..., "Goal", "What the preset is good for.")
-    description: str = _field("", "Description", "When to take it, in a sentence or two.", max_length=4000)
-    toolchain: ToolchainName = _field(..., "Toolchain", "What converts, builds and runs.")
-    gpu: str | None = _field(
+    title: str = preset_field(..., "Title", "Name for people.", min_length=1, max_length=120)
+    goal: Goal = preset_field(..., "Goal", "What the preset is good for.")
+    description: str = preset_field("", "Description", "When to take it, in a sentence or two.", max_length=4000)
+    toolchain: ToolchainName = preset_field(..., "Toolchain", "What converts, builds and runs.")
+    gpu: str | None = preset_field(
         None,
         "GPU",
         "GPU that the preset is meant for, by its name in the catalogue. None: any.",
         max_length=100,
     )
-    model: ModelTable = _table(ModelTable, "Model", "How the model folder is read.")
+    model: ModelTable = preset_table(ModelTable, "Model", "How the model folder is read.")
     precision: PrecisionTable = Field(
         title="Precision", description="What the numbers are stored in.", json_schema_extra={"unit": ""}
     )
-    calibration: CalibrationTable = _table(CalibrationTable, "Calibration", "Text for data-aware quantization.")
-    parallel: ParallelTable = _table(ParallelTable, "Parallel", "How many GPUs share the model.")
-    limits: LimitsTable = _table(LimitsTable, "Limits", "What the engine is built for.")
-    runtime: RuntimeTable = _table(RuntimeTable, "Runtime", "How the engine is run.")
-    verify: VerifyTable = _table(VerifyTable, "Verify", "When the engine counts as good.")
-    build: BuildTable = _table(BuildTable, "Build", "Flags of the toolchain.")
+    calibration: CalibrationTable = preset_table(CalibrationTable, "Calibration", "Text for data-aware quantization.")
+    parallel: ParallelTable = preset_table(ParallelTable, "Parallel", "How many GPUs share the model.")
+    limits: LimitsTable = preset_table(LimitsTable, "Limits", "What the engine is built for.")
+    runtime: RuntimeTable = preset_table(RuntimeTable, "Runtime", "How the engine is run.")
+    speculative: SpeculativeTable = preset_table(
+        SpeculativeTable, "Speculative decoding", "Tokens that are guessed, then checked by the engine."
+    )
+    verify: VerifyTable = preset_table(VerifyTable, "Verify", "When the engine counts as good.")
+    build: BuildTable = preset_table(BuildTable, "Build", "Flags of the toolchain.")
 
     _id: str = PrivateAttr(default="")
     _source: Path | None = PrivateAttr(default=None)
@@ -341,7 +329,7 @@ class Preset(_Table):
         try:
             return find_gpu(value).name
         except BadInputError as error:
-            raise _conflict("", f"gpu: {error.what.rstrip('.')}") from error
+            raise conflict("", f"gpu: {error.what.rstrip('.')}") from error
 
     @property
     def id(self) -> str:
@@ -426,14 +414,6 @@ class Preset(_Table):
         """Settings that were chosen and do nothing at this precision, such as `precision.method`."""
         chosen, used = self.precision.model_dump(), self.effective_precision.model_dump()
         return tuple(f"precision.{name}" for name in chosen if chosen[name] != used[name])
-
-
-CONFLICT = "preset_conflict"
-
-
-def _conflict(key: str, message: str) -> PydanticCustomError:
-    """A rule among values: the message is shown as it is, `key` names the one whose line is given."""
-    return PydanticCustomError(CONFLICT, "{message}", {"message": message, "key": key})
 
 
 class Migration:

@@ -1,7 +1,7 @@
 """What a server's `/metrics` says of its KV cache and its queue: Prometheus text, or the JSON of trtllm-serve.
 
-Names are those of vLLM, SGLang, TensorRT-LLM, Triton's TensorRT-LLM backend, NIM, llama.cpp and TGI. What a server does
-not report stays None; other metrics are passed over.
+Names are those of vLLM, SGLang, TensorRT-LLM, Triton's TensorRT-LLM backend, NIM, llama.cpp, TGI and our own. What a
+server does not report stays None; other metrics are passed over.
 """
 
 from __future__ import annotations
@@ -250,6 +250,11 @@ def _triton(table: _Table, source: str) -> ServerState:
     )
 
 
+def _triton_front(table: _Table, source: str) -> ServerState:
+    """Of a Triton without the C++ backend: what waits in its own queue."""
+    return ServerState(source, requests_queued=table.total("pending_request_count"))
+
+
 def _trtllm(table: _Table, source: str) -> ServerState:
     used, total = table.total("kv_cache_used_blocks"), table.total("kv_cache_max_blocks")
     return ServerState(
@@ -277,9 +282,11 @@ _SERVERS = (
     ("sglang", "sglang_", "", _sglang),
     ("llamacpp", "llamacpp:", "", _llamacpp),
     ("triton", "nv_trt_llm_", "", _triton),
+    ("triton", "nv_inference_", "", _triton_front),
     ("trtllm", "trtllm_", "", _trtllm),
     ("trtllm", "trtllm:", "", _trtllm),
     ("tgi", "tgi_", "", _tgi),
+    ("workbench", "workbench_", "", _vllm),  # vLLM's names behind our own prefix
     ("nim", "", "num_request", _vllm),  # vLLM's names without their prefix
     ("nim", "", "gpu_cache_usage_perc", _vllm),
 )

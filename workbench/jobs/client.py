@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import workbench
-from workbench.core.errors import BadInputError, StepFailedError
+from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.job import JobState, reset_for_retry
 from workbench.core.plan import Plan
+from workbench.jobs.detach import lock_file, start_apart
 from workbench.jobs.folder import EventTail, JobFolder, create, job_ids, last_log_line
 
 
@@ -42,7 +38,7 @@ def _supervise(folder: JobFolder, *, fresh: bool) -> None:
     """Start the supervisor with the job's lock already held: there is no moment at which nobody holds it."""
     lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _lock(lock):
+        if not lock_file(lock):
             raise BadInputError(
                 f"Job {folder.id} is being run already.",
                 fix=f"`workbench jobs log -f {folder.id}` follows it.",
@@ -50,37 +46,11 @@ def _supervise(folder: JobFolder, *, fresh: bool) -> None:
             )
         if not fresh:
             folder.write_state(reset_for_retry(folder.raw_state()))
-        package = str(Path(workbench.__file__).parent.parent)
-        paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        starter = subprocess.run(
-            [sys.executable, "-m", "workbench.jobs.supervisor", str(folder.path), str(lock)],
-            pass_fds=(lock,),
-            cwd=folder.path,  # `-m` looks in the working folder first, and the person's may hold anything
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-            check=False,
+        start_apart(
+            "workbench.jobs.supervisor", [str(folder.path), str(lock)], [lock], folder.path, "The job's supervisor"
         )
-        if starter.returncode != 0:
-            lines = starter.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise StepFailedError(
-                "The job's supervisor could not be started.", evidence=lines[-1] if lines else "", code="not-started"
-            )
     finally:
         os.close(lock)
-
-
-def _lock(handle: int) -> bool:
-    """Take the supervisor's lock. A reader may hold it for an instant to see whether it is free."""
-    for _ in range(40):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.025)
-    return False
 
 
 def cancel(folder: JobFolder) -> bool:

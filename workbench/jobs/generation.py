@@ -11,7 +11,7 @@ from workbench.core import metrics
 from workbench.core.answer import CountSource
 from workbench.core.errors import BadInputError, Failure, StepFailedError
 from workbench.core.figures import Figures
-from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
+from workbench.core.messages import Drafted, Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
 from workbench.jobs.came import Came, News
 
@@ -47,6 +47,8 @@ class Answer(Figures):
     """Every response's time and token count."""
     count_source: CountSource | None = "engine ids"
     """Where the token counts are from; None: nothing counted them, and a response is taken for one token."""
+    drafted: Drafted | None = None
+    """What speculative decoding did for it; None: not reported."""
 
     @property
     def output_tokens(self) -> int:
@@ -82,6 +84,7 @@ class Generation:
         self._changed = threading.Condition()
         self._done = threading.Event()
         self._callbacks: list[Callable[[], None]] = []
+        self._on_news: Callable[[], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -121,6 +124,16 @@ class Generation:
                 self._callbacks.append(callback)
                 return
         callback()
+
+    def when_news(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called after each response and at the end, from the listening thread; here and now besides
+        if something has come already. There is one such callback a request; it must be quick and must not raise.
+        """
+        with self._changed:
+            self._on_news = callback
+            come = len(self._came) > 0 or self._done.is_set()
+        if come:
+            callback()
 
     def abort(self) -> None:
         """Ask the host to stop it; it ends with reason `abort`. Nothing happens when it is done already."""
@@ -188,6 +201,7 @@ class Generation:
             t0_s=self.t0_s,
             chunks=came.chunks(),
             count_source=end.count_source or ("engine ids" if came.ids or not came.tokens else None),
+            drafted=end.drafted,
         )
 
     # What the client's reader does
@@ -217,8 +231,11 @@ class Generation:
                     return False
                 self._came.add(event, now_s)
             self._changed.notify_all()
+            on_news = self._on_news
         if ended:
             self._tell()
+        if on_news is not None:
+            on_news()
         return True
 
     def fail(self, failure: Failure) -> None:
@@ -230,7 +247,10 @@ class Generation:
             self._end = Finished(request=self.request, reason="error", message=failure.what)
             self._done.set()
             self._changed.notify_all()
+            on_news = self._on_news
         self._tell()
+        if on_news is not None:
+            on_news()
 
     def _tell(self) -> None:
         """Outside the lock, since a callback may ask this request for what came."""

@@ -316,7 +316,6 @@ class StepRunner:
         assert self.step.output is not None
         self._phase("checksums", max(self.state.phase_of, 1), max(self.state.phase_of, 1))
         files = hash_files(partial, self._tick)
-        host = read_host()
         plan = self.job.plan
         seal(
             partial,
@@ -333,12 +332,7 @@ class StepRunner:
                 preset_id=plan.preset_id,
                 preset=plan.preset,
                 model=plan.model,
-                machine=Machine(
-                    cpu=host.cpu_name,
-                    cpu_identity=host.cpu_identity,
-                    memory_bytes=host.memory_total_bytes,
-                    os=host.os,
-                ),
+                machine=_machine_of(plan),
                 steps=(*self._lineage(inputs), self._step_record(inputs)),
                 files=files,
             ),
@@ -363,3 +357,13 @@ class StepRunner:
     def _write_record(self, inputs: dict[str, str]) -> None:
         record = Record(key=self.step.key, created_at=time.time(), step=self._step_record(inputs))
         write_json(self._record_path(inputs), record, durable=True)
+
+
+def _machine_of(plan: Plan) -> Machine:
+    """What the steps run on: the plan's target, else this machine."""
+    if plan.machine:
+        return Machine.model_validate(plan.machine)
+    host = read_host()
+    return Machine(
+        cpu=host.cpu_name, cpu_identity=host.cpu_identity, memory_bytes=host.memory_total_bytes, os=host.os
+    )

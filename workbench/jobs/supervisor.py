@@ -7,7 +7,6 @@ its own selector, so that a cancel is heard at any moment, and it is the only wr
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import selectors
@@ -24,14 +23,13 @@ from workbench.core.home import Home
 from workbench.core.job import JobState, StepState
 from workbench.core.messages import Message
 from workbench.core.plan import Plan, Step
+from workbench.jobs.detach import go_apart
 from workbench.jobs.folder import JobFolder
 from workbench.jobs.lanes import Lane, lanes_in_order
 from workbench.jobs.sealing import explain_os_error
 from workbench.jobs.steps import StepRunner, guards_of
-from workbench.jobs.worker import kill_orphans
 
 _STATE_SECONDS = 0.2
-_PR_SET_CHILD_SUBREAPER = 36
 _RESERVE = "reserve"
 """A file whose room is given up when the disk is full, so that the job can still say how it ended."""
 _RESERVE_BYTES = 256 * 1024
@@ -245,46 +243,11 @@ def _own_fault(error: BaseException, folder: JobFolder) -> Failure:
     )
 
 
-def _adopt_orphans() -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _keep(supervisor_pid: int) -> None:
-    """The keeper: waits for the supervisor and ends whatever it leaves, should it be killed.
-
-    A killed supervisor takes its worker along (death signal), but not the worker's own children. They come to this
-    process, which does nothing else. It holds the job's lock too, so the job is not seen as interrupted, and cannot be
-    retried, before all of its processes are gone.
-    """
-    while True:
-        with contextlib.suppress(InterruptedError):
-            if os.waitpid(supervisor_pid, 0)[0] == supervisor_pid:
-                break
-    kill_orphans()
-
-
 def main(argv: list[str]) -> int:
     """Detach, then run the job whose lock is inherited as an open file."""
     folder, lock = JobFolder(Path(argv[0]).resolve()), int(argv[1])
-    if os.fork():
-        return 0  # the starter waits for this process only, and never has the supervisor as its child
-    os.setsid()
-    os.set_inheritable(lock, False)
-    os.chdir(folder.path)
-    null = os.open(os.devnull, os.O_RDWR)
-    log = os.open(folder.supervisor_log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    _adopt_orphans()
-    supervisor_pid = os.fork()
-    if supervisor_pid:
-        _keep(supervisor_pid)
+    if not go_apart(folder.path, lock, folder.supervisor_log_path):
         return 0
-    # Orphans of a worker come to this process instead of init, so that none can get away.
-    _adopt_orphans()
     supervisor = Supervisor(folder, Home(folder.path.parent.parent).lanes)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.ask_to_cancel())

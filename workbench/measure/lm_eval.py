@@ -71,6 +71,13 @@ def harness_argv(
                 fix="Serve the model under another name, or move the file.",
                 code="bad-name",
             )
+    if endpoint.api == "triton":
+        raise BadInputError(
+            "lm-evaluation-harness does not speak Triton's generate API.",
+            evidence=endpoint.url("triton"),
+            fix="Measure the engine itself, or an endpoint with an OpenAI-compatible API.",
+            code="wrong-api",
+        )
     chat = endpoint.api == "chat"
     url = endpoint.chat_url if chat else endpoint.completions_url
     arguments = {

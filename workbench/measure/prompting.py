@@ -165,7 +165,9 @@ def room_for(home: Home, subjects: Sequence[Subject]) -> Room:
                 return Room(f"What is free of GPU {unknown[0].index} is not reported.", None)
             each = [gpu.memory_bytes - (gpu.memory_used_bytes or 0) for gpu in gpus]
             free[device] = min(each) if each else int(psutil.virtual_memory().available)
-        low = load_need(start.provenance, start.preset, free[device], on_gpu=start.on_gpu).total.low
+        low = load_need(
+            start.provenance, start.preset, free[device], on_gpu=start.on_gpu, draft=start.draft_provenance
+        ).total.low
         need[device] = need.get(device, 0.0) + low
     if not need:
         return Room("", True)

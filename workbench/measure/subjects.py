@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workbench.core.artifact import Provenance, read_provenance
+from workbench.core.deploy.facts import read_engine_facts
 from workbench.core.errors import WorkbenchError
 from workbench.core.home import Home
 from workbench.core.measure.applied import not_applied, reported_settings
@@ -86,10 +88,22 @@ def describe(home: Home, asked: Asked, subject_id: str) -> tuple[Subject, Engine
         tokenizer=tokenizer_digest(_tokenizer_folder(asked.path, provenance)),
         url=_endpoint_url(asked.path) if is_endpoint else "",
         overrides=asked.overrides,
+        **_gpus_of(asked.path, provenance),
         size_bytes=_model_bytes(provenance) if refers else provenance.size_bytes,
         build_s=None if refers else provenance.build_seconds,
     )
     return subject, start
+
+
+def _gpus_of(path: Path, provenance: Provenance) -> dict[str, Any]:
+    """GPUs and how they share the engine, as far as its folder says."""
+    if provenance.toolchain == "endpoint":
+        return {}
+    try:
+        facts = read_engine_facts(path, allow_missing=True)
+    except WorkbenchError:
+        return {}  # loading it will say what is wrong
+    return {"gpus": facts.gpus, "shape": facts.shape if facts.world_size > 1 else ""}
 
 
 def start_of(home: Home, subject: Subject) -> EngineStart:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.core.messages import Ready, Stats
+from workbench.telemetry.drafts import DraftRates
 from workbench.telemetry.series import Series
 
 _BLOCKS = ("kv_blocks_used", "kv_blocks_free", "kv_blocks_reused", "kv_blocks_total", "kv_blocks_reused_since_load")
@@ -76,6 +77,7 @@ class EngineTrack:
         self._busy_s = 0.0
         self._open = False
         self._flowing = False
+        self._drafts = DraftRates()
 
     # Writing
 
@@ -102,6 +104,7 @@ class EngineTrack:
             tokens = sum(self._tokens.values())
             row["generation_tok_s"] = self._rate("generation", stats.generated_tokens, at, MOST_GENERATION_TOK_S)
             row["prefill_tok_s"] = self._rate("prefill", stats.context_tokens, at, MOST_PREFILL_TOK_S)
+            row |= self._drafts.take(stats, at)
             if was_open or self._open or sum(self._tokens.values()) > tokens:
                 since = at - (self.attached_at if before is None else before)
                 # After a pause the first line tells of one interval of work, not of the pause.
@@ -150,6 +153,11 @@ class EngineTrack:
         """What it reported that cannot be, oldest first."""
         with self._lock:
             return tuple(self._notes)
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it reports guesses of speculative decoding."""
+        return "acceptance" in self.series.names or "tokens_a_pass" in self.series.names
 
     @property
     def kv_used_share(self) -> float | None:

@@ -35,7 +35,13 @@ def plan_again(
         )
     preset = apply_overrides(preset_from_data(plan.preset, name=plan.title, preset_id=plan.preset_id), overrides)
     draft = open_draft(
-        preset, Path(plan.model.path), home=home, host=host, environ=environ, paths_with_key=paths_with_key
+        preset,
+        Path(plan.model.path),
+        home=home,
+        host=host,
+        environ=environ,
+        paths_with_key=paths_with_key,
+        target=plan.target,
     )
     changed = {item.partition("=")[0].strip() for item in overrides}
     variants = tuple(dict.fromkeys(step.variant for step in plan.steps if step.variant))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from workbench.core.advice import Advice
 from workbench.core.artifact import Provenance
@@ -17,7 +17,12 @@ from workbench.core.model import ModelSpec
 from workbench.core.plan import Step, StepKind
 from workbench.core.preset import Preset
 from workbench.core.preset_check import shown_argv
-from workbench.toolchains.places import Place, place_of, worker_argv
+from workbench.core.target import Target
+from workbench.toolchains.code import package_root
+from workbench.toolchains.places import Place, place_of, relay_argv, worker_argv
+
+if TYPE_CHECKING:
+    from workbench.toolchains.elsewhere import BuildPlace
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Package:
 
     name: str
     required: bool = True
+    for_builds: bool = False
+    """Engines run without it."""
     newest: tuple[int, ...] = ()
     """First parts of the newest version that works, such as (1, 2) for 1.2.x; empty: any."""
     oldest: tuple[int, ...] = ()
@@ -57,6 +64,8 @@ class Environment:
     """Whether a person asked for it by an environment variable."""
     made: bool = False
     """Whether the workbench made it for the toolchain."""
+    target: Target | None = None
+    """The other machine that it is on, where workers go through a relay; the prefix is then the interpreter there."""
 
     @property
     def usable(self) -> bool:
@@ -67,23 +76,28 @@ class Environment:
         """What makes it unusable, in words; empty when it is usable."""
         if self.usable:
             return ""
-        return f"{' '.join(shown_argv(self.prefix))} {self.problem or 'lacks ' + ', '.join(self.missing)}"
+        there = f" on target {self.target.name}" if self.target is not None else ""
+        return f"{' '.join(shown_argv(self.prefix))}{there} {self.problem or 'lacks ' + ', '.join(self.missing)}"
 
     @property
     def place(self) -> Place:
-        """Where the interpreter runs, told by the prefix's program."""
-        return place_of(self.prefix)
+        """Where the interpreter runs, told by its target or the prefix's program."""
+        return "remote" if self.target is not None else place_of(self.prefix)
 
     def argv(
         self, module: str, *, paths: Sequence[Path] = (), variables: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """Argv of a worker program. `paths` are made visible in a container; `variables` reach the worker anywhere."""
+        if self.target is not None:
+            given = dict(variables or {})
+            return relay_argv(self.target, self.prefix[-1], module, variables=given, code=self.worker_path)
         given = {**self.env(), **(variables or {})}
         code = (Path(self.worker_path),) if self.worker_path else ()
         return worker_argv(self.prefix, module, variables=given, paths=(*paths, *code))
 
     def env(self) -> dict[str, str]:
-        return {"PYTHONPATH": self.worker_path}
+        """Variables of what `argv` starts here."""
+        return {"PYTHONPATH": str(package_root()) if self.target is not None else self.worker_path}
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,8 @@ class BuildRequest:
     """Whether they are in this machine."""
     planned_for: str = ""
     """The GPUs in words."""
+    place: BuildPlace | None = None
+    """The target that the steps run on; None: this machine."""
     until: StepKind | None = None
     out: Path | None = None
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: ()
@@ -117,7 +133,10 @@ class EngineRequest:
     provenance: Provenance
     environment: Environment
     preset: Preset
-    """What the engine was built with, runtime overrides applied; [runtime], [limits] and the KV precision count."""
+    """What the engine was built with, runtime overrides applied; [runtime], [speculative], [limits] and the KV
+    precision count."""
+    draft: Path | None = None
+    """The folder of the engine that guesses for it; None: there is none."""
 
 
 Device = Literal["cpu", "gpu", "elsewhere"]

@@ -19,9 +19,12 @@ from workbench.core.preset_check import shown_argv
 from workbench.core.units import format_bytes
 from workbench.toolchains import all_names, get, names
 from workbench.toolchains.base import Environment, Toolchain
+from workbench.toolchains.elsewhere import look_summary, look_words
 from workbench.toolchains.environments import Wanted, find_environments, probe_worker
+from workbench.toolchains.looks import last_look
 from workbench.toolchains.pytorch.toolchain import is_cpu_build
 from workbench.toolchains.surroundings import cuda_toolkit, cuda_version, mpi_report, network_report, offline_words
+from workbench.toolchains.targets import list_targets
 
 _LOW_DISK_BYTES = 5 * 2**30
 _PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
@@ -53,8 +56,32 @@ def machine_report(
         "mpi": mpi_report(environ),
         "network": network_report(environ, reach=imports),
         "disk": _disk(home),
+        "targets": targets_report(home),
         "toolchains": [row for name in all_names() for row in _toolchain(get(name), home, environ, imports, say)],
     }
+
+
+def targets_report(home: Home) -> list[dict[str, Any]]:
+    """Targets with what the last look at each found; nothing is asked now."""
+    found = list_targets(home)
+    rows = []
+    for target in found.targets:
+        look = last_look(home, target)
+        rows.append(
+            {
+                "name": target.name,
+                "what": target.words,
+                "folder": target.folder,
+                "looked_at": look.at if look is not None else None,
+                "summary": look_summary(target, look),
+                "problems": [f.model_dump() for f in look.problems(target)] if look is not None else [],
+                "details": look_words(target, look)[1:] if look is not None else [],
+            }
+        )
+    for name, failure in found.broken:
+        rows.append({"name": name, "what": "", "folder": "", "looked_at": None, "summary": failure.what,
+                     "problems": [failure.model_dump()], "details": []})  # fmt: skip
+    return rows
 
 
 def gpu_report() -> dict[str, Any]:
@@ -147,6 +174,11 @@ def report_words(report: Mapping[str, Any], problems: Sequence[Mapping[str, str]
     lines += surroundings_words(report)
     for toolchain in report["toolchains"]:
         lines += _toolchain_words(toolchain, gpus)
+    for target in report["targets"]:
+        words = target["problems"][0]["what"] if target["problems"] else target["summary"]
+        if target["looked_at"] is None and not target["problems"]:
+            words = f"never looked at: {words}"
+        lines.append(f"target  {target['name']} ({target['what'] or 'cannot be read'}): {words}")
     store = report["store"]
     lines.append(f"store   {store['artifacts']} artefacts, {store['jobs']} jobs")
     lines += [f"problem: {p['what']}\n  fix: {p['fix']}" for p in problems] or ["No problems found."]

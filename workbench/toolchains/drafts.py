@@ -18,6 +18,7 @@ from workbench.core.preset import Preset
 from workbench.core.preset_fields import overrides_between
 from workbench.toolchains import get
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+from workbench.toolchains.elsewhere import BuildPlace, environments_at, open_place
 from workbench.toolchains.environments import best_environment
 from workbench.toolchains.planner import (
     Digests,
@@ -47,6 +48,8 @@ class Draft:
     environment: Environment
     detected: tuple[GpuSpec, ...] | None = None
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: ()
+    place: BuildPlace | None = None
+    """The target that it is planned for, whose interpreter `environment` is; None: this machine."""
 
     def request(
         self, precisions: Sequence[str] = (), *, until: str = "", out: Path | None = None, digest: str = ""
@@ -64,6 +67,7 @@ class Draft:
             digest=digest,
             paths_with_key=self.paths_with_key if digest else lambda key: (),
             detected=self.detected,
+            place=self.place,
         )
 
     def report(self, precisions: Sequence[str] = (), *, until: str = "", digest: str = "") -> Report:
@@ -100,10 +104,20 @@ def open_draft(
     environ: Mapping[str, str] = os.environ,
     config_only: bool = False,
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
+    target: str = "",
 ) -> Draft:
-    """Read the model folder and find the toolchain's interpreter. Raises BadInputError, BlockedError."""
+    """Read the model folder and find the toolchain's interpreter, on the target of that name where one is given.
+
+    Raises BadInputError, BlockedError.
+    """
     toolchain = get(preset.toolchain)
     model = open_model(model_folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
+    if target:
+        place = open_place(home, target)
+        environment = environments_at(toolchain, home, place)
+        return Draft(
+            home, place.host, preset, model, toolchain, environment, paths_with_key=paths_with_key, place=place
+        )
     environment = best_environment(toolchain, home, environ)
     return Draft(home, host, preset, model, toolchain, environment, paths_with_key=paths_with_key)
 
@@ -127,7 +141,13 @@ def known_digest(draft: Draft, known: Callable[[FileStamp], str | None]) -> str:
 
 
 def build_command(
-    name: str, preset: Preset, saved: Preset | None, model: str, precisions: Sequence[str] = (), until: str = ""
+    name: str,
+    preset: Preset,
+    saved: Preset | None,
+    model: str,
+    precisions: Sequence[str] = (),
+    until: str = "",
+    target: str = "",
 ) -> tuple[str, ...]:
     """The argv of the command line that builds the same.
 
@@ -138,6 +158,8 @@ def build_command(
         argv += ["--precision", ",".join(precisions)]
     if until:
         argv += ["--until", until]
+    if target:
+        argv += ["--target", target]
     for item in overrides_between(saved, preset) if saved is not None else ():
         argv += ["--set", item]
     return tuple(argv)

@@ -62,7 +62,7 @@ def find_environments(toolchain: Wanted, home: Home, environ: Mapping[str, str])
     candidates: list[tuple[str, str]] = []
     found = []
     if prefix := _named_prefix(toolchain.name, environ):
-        found.append(_look_elsewhere(toolchain, prefix, home))
+        found.append(look_at_prefix(toolchain, prefix, home, f"named by {prefix_variable_of(toolchain.name)}"))
     if named := environ.get(variable_of(toolchain.name)):
         # Absolute, since workers start in other folders than this one.
         python = shutil.which(named) or named
@@ -97,6 +97,18 @@ def _best(wanted: Wanted, home: Home, environ: Mapping[str, str]) -> Environment
     return next((environment for environment in found if environment.usable), found[0])
 
 
+def engine_environment(toolchain: Wanted, home: Home, environ: Mapping[str, str]) -> Environment:
+    """The first that is usable, else the first that lacks only what builds need: it runs engines all the same.
+
+    Raises BlockedError.
+    """
+    found = find_environments(toolchain, home, environ)
+    for_builds = {package.name for package in toolchain.packages if package.for_builds}
+    runs = (environment for environment in found if not environment.problem and for_builds >= {*environment.missing})
+    usable = next((environment for environment in found if environment.usable), None) or next(runs, None)
+    return usable or choose_environment(toolchain, home, environ)
+
+
 def choose_environment(toolchain: Wanted, home: Home, environ: Mapping[str, str]) -> Environment:
     """The first usable environment. Raises BlockedError that says what the preferred one lacks."""
     found = _best(toolchain, home, environ)
@@ -125,9 +137,8 @@ def _named_prefix(name: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> Environment:
+def look_at_prefix(toolchain: Wanted, prefix: tuple[str, ...], home: Home, origin: str) -> Environment:
     """Ask an interpreter in a container or on another machine; its answer is kept for a while."""
-    origin = f"named by {prefix_variable_of(toolchain.name)}"
     environment = Environment(toolchain.name, prefix, origin, named=True)
     try:
         environment = replace(environment, worker_path=str(staged_root(home)))
@@ -149,7 +160,7 @@ def _look_elsewhere(toolchain: Wanted, prefix: tuple[str, ...], home: Home) -> E
         if "python" not in Path(prefix[-1]).name:
             text += f"; a prefix ends with the interpreter, such as python3, and this one with {prefix[-1]}"
         return replace(environment, problem=f"could not be asked: {text}")
-    return _judged(toolchain, environment, versions)
+    return judged(toolchain, environment, versions)
 
 
 def _not_seen(folder: Path) -> str:
@@ -159,6 +170,12 @@ def _not_seen(folder: Path) -> str:
     )
 
 
+def look_at_python(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
+    """Ask an interpreter of this machine, whose name or path is given."""
+    found = shutil.which(python) or python
+    return replace(_look(toolchain, str(Path(found).absolute()), origin, home), named=True)
+
+
 def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
     named = origin.startswith("named by")
     made = origin.startswith("made by")
@@ -166,16 +183,17 @@ def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environmen
         toolchain.name, (python,), origin, worker_path=str(package_root()), named=named, made=made
     )
     if python == sys.executable:
-        return _judged(toolchain, environment, installed_versions(toolchain.packages))
+        return judged(toolchain, environment, installed_versions(toolchain.packages))
     try:
         environment = replace(environment, worker_path=str(staged_root(home)))
         versions = _probe(python, environment, toolchain.packages, home)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return replace(environment, problem=f"could not be asked: {_first_line(error)}")
-    return _judged(toolchain, environment, versions)
+    return judged(toolchain, environment, versions)
 
 
-def _judged(toolchain: Wanted, environment: Environment, versions: Mapping[str, str]) -> Environment:
+def judged(toolchain: Wanted, environment: Environment, versions: Mapping[str, str]) -> Environment:
+    """The environment with these versions, and what is missing or wrong among them."""
     missing = tuple(p.name for p in toolchain.packages if p.required and p.name not in versions)
     problems = [_version_problem(p, versions[p.name]) for p in toolchain.packages if p.name in versions]
     problem = "; ".join(text for text in problems if text)

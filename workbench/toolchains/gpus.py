@@ -96,22 +96,24 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
-def plan_gpus(preset: Preset, detected: Sequence[GpuSpec]) -> PlannedGpus:
+def plan_gpus(preset: Preset, detected: Sequence[GpuSpec], where: str = "this machine") -> PlannedGpus:
     """The GPUs for the preset's parallel sizes.
 
-    Enough of this machine's own count first, of the preset's kind if it names one; else the catalogue's.
+    Enough of the machine's own count first, of the preset's kind if it names one; else the catalogue's. `where` is
+    the machine that they were detected in.
     """
     count = preset.gpus
     own_kind = [gpu for gpu in detected if gpu.name == preset.gpu]
     chosen = own_kind if len(own_kind) >= count else _same_kind(detected, count)
     if len(chosen) >= count:
         gpus = tuple(chosen[:count])
-        where = ", ".join(str(gpu.index) for gpu in gpus)
+        numbers = ", ".join(str(gpu.index) for gpu in gpus)
         meant = f"; the preset is meant for {preset.gpu}" if preset.gpu and gpus[0].name != preset.gpu else ""
-        return PlannedGpus(gpus, True, f"planned for {_count(gpus)} (GPU {where} of this machine{meant})")
+        return PlannedGpus(gpus, True, f"planned for {_count(gpus)} (GPU {numbers} of {where}{meant})")
     spec = detected[0] if detected and not preset.gpu else find_gpu(preset.gpu or DEFAULT_GPU)
     gpus = (spec,) * count
-    here = f"{len(detected)} x {detected[0].name} here" if detected else "not present here"
+    there = "here" if where == "this machine" else f"on {where}"
+    here = f"{len(detected)} x {detected[0].name} {there}" if detected else f"not present {there}"
     return PlannedGpus(gpus, False, f"planned for {_count(gpus)} ({here})")
 
 

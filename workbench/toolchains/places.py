@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+
+from workbench.core.target import Target
 
 Place = Literal["here", "container", "remote"]
 
@@ -53,6 +56,27 @@ def worker_argv(
     # Without a terminal a question for a password would hang for ever.
     asks = () if any("BatchMode" in word for word in prefix) else ("-o", "BatchMode=yes")
     return (prefix[0], *asks, *prefix[1:-1], *(shlex.quote(word) for word in own))
+
+
+def relay_argv(target: Target, python: str, module: str, *, variables: Mapping[str, str], code: str) -> tuple[str, ...]:
+    """What runs a worker on another machine: the relay, here, which speaks for it as if it were the worker.
+
+    `python`: the interpreter there; `variables` reach the worker; `code`: the folder of the workers' files here.
+    """
+    given = {name: value for name, value in variables.items() if name != "PYTHONPATH"}
+    options: list[str] = []
+    if target.kind == "slurm" and "CUDA_VISIBLE_DEVICES" in given:
+        # The scheduler says which GPUs they are; it is told how many, and a worker of the CPU sees none.
+        count = len([word for word in given["CUDA_VISIBLE_DEVICES"].split(",") if word])
+        options += ["--gpus", str(count)]
+        if count:
+            del given["CUDA_VISIBLE_DEVICES"]
+    options += [word for name, value in sorted(given.items()) for word in ("--env", f"{name}={value}")]
+    if module.rpartition(".")[2] == "host":
+        options.append("--host")
+    told = target.model_dump_json(exclude_defaults=True)
+    own = (sys.executable, "-m", "workbench.remote.relay", "--target", told)
+    return (*own, "--module", module, "--python", python, *options, "--code", code)
 
 
 def _in_container(

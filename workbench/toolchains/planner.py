@@ -21,7 +21,9 @@ from workbench.core.plan import STEP_KINDS, FileMark, Plan, PlanModel, Step, Ste
 from workbench.core.precision import Precision
 from workbench.core.preflight import Preflight, preflight
 from workbench.core.preset import Preset
+from workbench.core.speculative import draft_precision
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
+from workbench.toolchains.elsewhere import BuildPlace, room_there, steps_at
 from workbench.toolchains.gpus import PlannedGpus, detected_gpus, plan_gpus
 
 
@@ -50,6 +52,8 @@ class Report(BaseModel):
     """Those that the engine is planned for; empty: it runs on the CPU."""
     planned_for: str = ""
     """The GPUs in words: "planned for 8 x H200 (not present here)"."""
+    target: str = ""
+    """The target that the steps would run on; empty: this machine."""
     elsewhere: tuple[Advice, ...] = ()
     """What keeps the build from running here and now, while it can be planned: GPUs or weights that are elsewhere."""
 
@@ -61,11 +65,14 @@ class Report(BaseModel):
 
 def chosen_precisions(preset: Preset, asked: Sequence[str]) -> tuple[str, ...]:
     """Precisions of a build: those asked for (each may be a comma-separated list), in order and once each, else the
-    preset's. Raises BadInputError when something was asked for that names none."""
+    preset's, and that of the draft that guesses for them. Raises BadInputError when something was asked for that names
+    none."""
     names = tuple(dict.fromkeys(part.strip().lower() for item in asked for part in item.split(",") if part.strip()))
     if asked and not names:
         raise BadInputError("--precision names no precision.", evidence=repr(asked[0]), code="no-such-precision")
-    return names or (preset.precision.weights.value,)
+    chosen = names or (preset.precision.weights.value,)
+    draft = draft_precision(preset.speculative)
+    return tuple(dict.fromkeys((*chosen, draft))) if draft else chosen
 
 
 def until_kind(asked: str) -> StepKind | None:
@@ -93,15 +100,20 @@ def make_request(
     digest: str = "",
     paths_with_key: Callable[[str], tuple[str, ...]] = lambda key: (),
     detected: tuple[GpuSpec, ...] | None = None,
+    place: BuildPlace | None = None,
 ) -> BuildRequest:
     """A request with its GPUs chosen, whose output folder has one spelling, links followed: jobs guard folders by
     their path.
 
-    `detected`: this machine's GPUs; None asks the driver, where the toolchain uses any.
+    `detected`: this machine's GPUs; None asks the driver, where the toolchain uses any. `place`: the target that it
+    is planned for, with host and GPUs of its own.
     """
+    if place is not None:
+        host, detected = place.host, place.gpus
     planned = PlannedGpus((), False, "")
     if preset.toolchain == "tensorrt_llm":
-        planned = plan_gpus(preset, detected_gpus() if detected is None else detected)
+        where = place.words if place is not None else "this machine"
+        planned = plan_gpus(preset, detected_gpus() if detected is None else detected, where)
     return BuildRequest(
         preset=preset,
         model=model,
@@ -116,12 +128,13 @@ def make_request(
         until=until,
         out=expanded(out).resolve() if out is not None else None,
         paths_with_key=paths_with_key,
+        place=place,
     )
 
 
 def check(toolchain: Toolchain, request: BuildRequest) -> Report:
     """Plan, estimates and advice without reading a weight. Raises BadInputError, BlockedError."""
-    steps = tuple(toolchain.steps(request))
+    steps = _steps(toolchain, request)
     precisions = tuple(Precision(name) for name in request.precisions)
     states = step_states(steps) if request.model_digest else {}
     to_do = tuple(step for step in steps if states.get(step.id) != "reused")
@@ -141,13 +154,16 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         elsewhere=elsewhere,
     )
     found = (*toolchain.advice(request), *advise(situation))
+    if request.place is not None:
+        needed = numbers.disk.high + (0 if request.place.target.shared else request.model.weight_bytes)
+        found = (*found, *room_there(request.place, needed, Path(request.model.path)))
     found = tuple(sorted(found, key=lambda advice: LEVELS.index(advice.level)))
     lacking = _lacking(toolchain, request)
     if elsewhere:
         gpus = Advice(
             code="no-gpu",
             level="block",
-            text="The GPUs that this build is planned for are not in this machine.",
+            text=f"The GPUs that this build is planned for are not in {_where(request)}.",
             arithmetic=request.planned_for,
             fix="Build on the machine that has them. `--until convert` and `--until quantize` run here on the CPU.",
         )
@@ -167,6 +183,7 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
         advice=found,
         gpus=request.gpus,
         planned_for=request.planned_for,
+        target=request.place.target.name if request.place is not None else "",
         elsewhere=lacking,
     )
 
@@ -198,12 +215,23 @@ def _lacking(toolchain: Toolchain, request: BuildRequest) -> tuple[Advice, ...]:
                 Advice(
                     code="no-environment",
                     level="block",
-                    text=f"No interpreter here holds {wanted.title}.",
+                    text=f"No interpreter {'here' if request.place is None else 'there'} holds {wanted.title}.",
                     arithmetic=environment.lacks,
-                    fix=wanted.install_hint,
+                    fix=wanted.install_hint if request.place is None else _install_there(request.place, wanted.name),
                 )
             )
     return tuple(lacking)
+
+
+def _where(request: BuildRequest) -> str:
+    return request.place.words if request.place is not None else "this machine"
+
+
+def _install_there(place: BuildPlace, part: str) -> str:
+    return (
+        f"Install its packages there, or name the interpreter that has them: workbench target change "
+        f"{place.target.name} --python {part}=/path/to/python; then `workbench target test {place.target.name}`."
+    )
 
 
 def digest_of(model: ModelSpec, digests: Digests) -> str:
@@ -234,8 +262,14 @@ def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = Fa
         ),
         source_files=tuple(marks),
         anyway=anyway,
-        steps=tuple(toolchain.steps(request)),
+        target=request.place.target.name if request.place is not None else "",
+        machine=request.place.machine if request.place is not None else {},
+        steps=_steps(toolchain, request),
     )
+
+
+def _steps(toolchain: Toolchain, request: BuildRequest) -> tuple[Step, ...]:
+    return tuple(steps_at(toolchain.steps(request), request.place.target if request.place is not None else None))
 
 
 def refuse_blocked(report: Report, *, anyway: bool = False, planning: bool = False) -> None:

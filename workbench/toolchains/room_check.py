@@ -33,7 +33,7 @@ def refuse_without_room(
     else:
         free, device = int(psutil.virtual_memory().available), "host memory"
     free += given_back_bytes
-    need = load_need(start.provenance, start.preset, free, on_gpu=start.on_gpu)
+    need = load_need(start.provenance, start.preset, free, on_gpu=start.on_gpu, draft=start.draft_provenance)
     refuse_load(start.name, need, free, device, loaded)
 
 

@@ -13,11 +13,12 @@ from workbench.core.preset import Preset, apply_overrides, preset_from_data
 from workbench.core.preset_check import clean, is_free, known_keys
 from workbench.toolchains import get
 from workbench.toolchains.base import EngineRequest, HostStart
-from workbench.toolchains.environments import choose_environment
+from workbench.toolchains.environments import engine_environment
+from workbench.toolchains.speculation import find_draft, settled
 
-RUNTIME_TABLES = ("runtime.", "limits.", "precision.kv_cache")
+RUNTIME_TABLES = ("runtime.", "speculative.", "limits.", "precision.kv_cache")
 """What of a preset can still be chosen when a built engine is loaded."""
-_AT_LOAD = "only runtime.*, limits.* and precision.kv_cache can be changed at load"
+_AT_LOAD = "only runtime.*, speculative.*, limits.* and precision.kv_cache can be changed at load"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class EngineStart:
     toolchain_title: str
     runtime_settings: frozenset[str]
     """Fields of [runtime] that its host takes."""
+    draft: Path | None = None
+    """The engine that guesses for it; None: none does."""
+    draft_provenance: Provenance | None = None
 
     @property
     def name(self) -> str:
@@ -47,22 +51,40 @@ class EngineStart:
 
 def engine_start(home: Home, path: Path, overrides: Sequence[str], environ: Mapping[str, str]) -> EngineStart:
     """How to start the host of an engine folder; overrides (`runtime.kv_fraction=0.5`) may change runtime settings
-    only. Raises BadInputError.
+    only. Raises BadInputError, BlockedError.
     """
     provenance = read_provenance(path)
     toolchain = get(provenance.toolchain)
+    built = preset_from_data(provenance.preset, name=f"preset of {path.name}")
+    preset = settled(runtime_preset(built, overrides), built, provenance)
+    draft = find_draft(home, path, provenance, preset)
+    environment = engine_environment(toolchain, home, environ)
+    start = toolchain.host(EngineRequest(path, provenance, environment, preset, draft))
+    return EngineStart(
+        path,
+        provenance,
+        built,
+        preset,
+        start,
+        toolchain.title,
+        toolchain.runtime_settings,
+        draft,
+        None if draft is None else read_provenance(draft),
+    )
+
+
+def runtime_preset(built: Preset, overrides: Sequence[str]) -> Preset:
+    """The preset that an engine was built with, `key=value` items over it. Raises BadInputError for keys that cannot be
+    chosen when it is loaded.
+    """
     for override in overrides:
         _check_runtime(override.partition("=")[0].strip())
-    built = preset_from_data(provenance.preset, name=f"preset of {path.name}")
-    preset = apply_overrides(built, list(overrides))
-    environment = choose_environment(toolchain, home, environ)
-    start = toolchain.host(EngineRequest(path, provenance, environment, preset))
-    return EngineStart(path, provenance, built, preset, start, toolchain.title, toolchain.runtime_settings)
+    return apply_overrides(built, list(overrides))
 
 
 def _check_runtime(key: str) -> None:
     """Raises BadInputError for a key that cannot be chosen when an engine is loaded."""
-    if key.startswith(RUNTIME_TABLES) or key in ("runtime", "limits"):
+    if key.startswith(RUNTIME_TABLES) or key in ("runtime", "speculative", "limits"):
         return  # what is wrong with it, the preset says
     path = tuple(key.split("."))
     if path not in known_keys() and not is_free(path):

@@ -116,6 +116,8 @@ class Events(QObject):
     """Engine folders (a sequence of Path): go to Benchmark with them."""
     compare_with = Signal(object)
     """Folders of engines, the baseline first: go to Compare with them."""
+    deploy_with = Signal(str)
+    """An engine's folder: go to Deploy with it."""
 
 
 @dataclass

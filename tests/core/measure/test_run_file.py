@@ -20,7 +20,8 @@ FULL = PointRecord(
     requests=(
         RequestRecord(0, 0.0, 0.0, (Chunk(0.1, 1), Chunk(0.12, 1)), "length", 0.14, 0, 12, 2, 2, "server usage"),
         RequestRecord(1, 0.5, 0.500123, (Chunk(0.6, 0), Chunk(0.7, 3)), "stop", 0.8, 7, warmup=True),
-        RequestRecord(2, 1.0, 1.0, (), "timeout", 61.0, wanted_tokens=4, error="no end within 60 s", malformed=2),
+        RequestRecord(2, 1.0, 1.0, (), "timeout", 61.0, wanted_tokens=4, error="no end within 60 s", malformed=2,
+                      draft_tokens=9, accepted_tokens=4, draft_passes=3),
     ),
     samples=(Sample(t_s=0.5, kv_blocks_used=3, kv_blocks_total=10, power_w=71.5),),
     client=ClientHealth(cpu_share=0.97, bottleneck=True, words="its loop was late"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from workbench.core.measure.figure_notes import figure_notes
 from workbench.core.measure.load import Limits
 from workbench.core.measure.record import ClientHealth, PointEnd, PointRecord, RequestRecord, RunRecord, Sample
 from workbench.core.measure.request_figures import NONE, Floats, RequestFigures, Timed, figures_of, timed
+from workbench.core.speculative import acceptance_rate, tokens_a_pass
 
 P999_FROM = 1_000
 """Values that a p99.9 needs."""
@@ -121,6 +123,15 @@ class PointFigures(_Frozen):
     sm_mean_mhz: float | None = None
     samples: int = 0
 
+    draft_tokens: int | None = None
+    """Guesses of speculative decoding that were checked, of the completed requests; None: not reported."""
+    accepted_tokens: int | None = None
+    draft_passes: int | None = None
+    acceptance_rate: float | None = None
+    """Accepted / drafted tokens, 0 to 1."""
+    tokens_a_pass: float | None = None
+    """1 + accepted tokens / passes: what one pass of the engine brought a request."""
+
     client: ClientHealth = ClientHealth()
     """The worst of the repeats."""
     count_sources: tuple[CountSource, ...] = ()
@@ -197,6 +208,7 @@ def pooled_figures(
         tok_per_j=output_rate / power if output_rate is not None and power else None,
         client=_worst_client([point.client for point in points]),
         count_sources=tuple(sorted({request.count_source for request in done if request.count_source})),
+        **_drafts(done),
         output_held=all(f.tokens == request.wanted_tokens for f, request in zip(each, done, strict=True))
         if fixed_output and done
         else None,
@@ -318,6 +330,24 @@ class _Part:
             itl_p50_ms=_median(f.itl_ms for f in self.each),
             latency_p50_ms=_median(f.latency_ms for f in self.each),
         )
+
+
+def _drafts(done: Sequence[RequestRecord]) -> dict[str, Any]:
+    """Of the answers that tell of guesses: short ones may have had none."""
+    drafted, accepted, passes = (
+        [value for request in done if (value := getattr(request, name)) is not None]
+        for name in ("draft_tokens", "accepted_tokens", "draft_passes")
+    )
+    if not accepted:
+        return {}
+    guesses = sum(drafted) if drafted else None
+    return {
+        "draft_tokens": guesses,
+        "accepted_tokens": sum(accepted),
+        "draft_passes": sum(passes) if passes else None,
+        "acceptance_rate": acceptance_rate(guesses, sum(accepted)),
+        "tokens_a_pass": tokens_a_pass(sum(accepted), sum(passes)),
+    }
 
 
 def _rate(amount: float, duration_s: float) -> float | None:

@@ -13,6 +13,7 @@ from workbench.core.measure.matrix_values import (
     Facts,
     Value,
     cost_value,
+    draft_value,
     held_value,
     point_value,
     quality_value,
@@ -213,6 +214,30 @@ def _columns(comparison: Comparison, levels: tuple[float, ...]) -> list[tuple[Co
             )
         )
     found += [
+        (
+            Column(
+                "acceptance",
+                "Accepted",
+                "% of guesses",
+                "higher",
+                "Guesses of speculative decoding that the engine kept, of those it checked, over all levels.",
+                0.01,
+                0,
+            ),
+            lambda f: draft_value(f, "rate"),
+        ),
+        (
+            Column(
+                "tokens_a_pass",
+                "Tokens a pass",
+                "with guesses",
+                "higher",
+                "1 + guesses kept / passes of a request in which guesses were checked, over all levels.",
+                1.0,
+                2,
+            ),
+            lambda f: draft_value(f, "length"),
+        ),
         (
             Column(
                 "perplexity",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from workbench.core.measure.comparison import Price
 from workbench.core.measure.cost import per_million
@@ -12,6 +13,7 @@ from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.figures import PointFigures
 from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import Subject
+from workbench.core.speculative import acceptance_rate, tokens_a_pass
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,20 @@ def throughput(figures: PointFigures) -> float | None:
     """Output tokens a second at a level, as every part of a comparison gives it: the median of its repeats."""
     repeats = [one.output_tok_s for one in figures.repeats if one.output_tok_s is not None]
     return _standing(repeats, figures.output_tok_s)
+
+
+def draft_value(facts: Facts, kind: Literal["rate", "length"]) -> Value:
+    """Speculative decoding over all levels: the share of guesses kept, or the tokens a pass brought."""
+    found = [one for one in facts.levels.values() if one.accepted_tokens is not None]
+    if not found:
+        return None, _unmeasured(facts) or ("no guesses" if facts.levels else "not measured"), (), None
+    accepted = sum(one.accepted_tokens or 0 for one in found)
+    if kind == "rate":
+        value = acceptance_rate(sum(one.draft_tokens or 0 for one in found), accepted)
+    else:
+        passes = sum(one.draft_passes or 0 for one in found)
+        value = tokens_a_pass(accepted, passes)
+    return value, "" if value is not None else "not reported", (), None
 
 
 def quality_value(facts: Facts, name: str) -> Value:

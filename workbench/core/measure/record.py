@@ -51,6 +51,12 @@ class RequestRecord:
     """In words, with `end` error or timeout."""
     malformed: int = 0
     """Events of its stream that were not of the protocol and were passed over: tokens may be missing."""
+    draft_tokens: int | None = None
+    """Guesses of speculative decoding that were checked; None: not reported."""
+    accepted_tokens: int | None = None
+    """Of these, those that were kept."""
+    draft_passes: int | None = None
+    """Passes in which guesses were checked, or could have been."""
 
     @property
     def completed(self) -> bool:
@@ -167,6 +173,10 @@ class Subject(_Frozen):
     """Digest of its tokenizer's vocabulary; empty: not known."""
     url: str = ""
     """Of an endpoint."""
+    gpus: int | None = None
+    """GPUs that it runs on; 0: the CPU; None: not reported."""
+    shape: str = ""
+    """How they share it: `tp 2 x pp 1`; empty for one process."""
     overrides: tuple[str, ...] = ()
     simulated: bool = False
     """Quality of a precision that was simulated; no engine of it exists."""

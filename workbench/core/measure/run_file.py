@@ -64,6 +64,9 @@ class _RequestRow(BaseModel):
     warmup: bool = False
     error: str = ""
     malformed: int = 0
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    draft_passes: int | None = None
 
 
 class _PointFile(BaseModel):
@@ -255,6 +258,9 @@ def _to_row(request: RequestRecord) -> _RequestRow:
         warmup=request.warmup,
         error=request.error,
         malformed=request.malformed,
+        draft_tokens=request.draft_tokens,
+        accepted_tokens=request.accepted_tokens,
+        draft_passes=request.draft_passes,
     )
 
 
@@ -278,6 +284,9 @@ def _from_row(row: _RequestRow) -> RequestRecord:
         warmup=row.warmup,
         error=row.error,
         malformed=row.malformed,
+        draft_tokens=row.draft_tokens,
+        accepted_tokens=row.accepted_tokens,
+        draft_passes=row.draft_passes,
     )
 
 

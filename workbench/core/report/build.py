@@ -12,6 +12,7 @@ from workbench.core.measure.figures import run_figures
 from workbench.core.measure.matrix import make_matrix
 from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import RunHead, RunRecord, Subject
+from workbench.core.measure.scaling import scaling_of
 from workbench.core.report.against import findings, with_intervals
 from workbench.core.report.definitions import DEFINITIONS
 from workbench.core.report.foreign import ForeignResult, distinct_names, taken_in, with_row
@@ -26,6 +27,7 @@ from workbench.core.report.model import (
     Variant,
 )
 from workbench.core.report.points import points_of
+from workbench.core.report.scaling_table import sentences
 from workbench.core.report.statements import statements_of
 from workbench.core.report.words import load_kind
 
@@ -127,7 +129,9 @@ def _report(
     figures = run_figures(comparison.run) if comparison.run is not None else ()
     points = points_of(comparison, figures, runs)
     matrix = with_intervals(_matrix(comparison), comparison, rates=intervals)
-    told = [*statements, *findings(matrix, comparison), *statements_of(comparison, runs, figures)]
+    scaling = scaling_of(comparison).groups
+    told = [*statements, *findings(matrix, comparison), *sentences(scaling)]
+    told += statements_of(comparison, runs, figures)
     names = distinct_names(foreign, [variant.name for variant in variants])
     taken = [
         taken_in(result, f"x{number}", len(variants) + number - 1, name=name)
@@ -149,6 +153,7 @@ def _report(
         matrix=matrix,
         points=(*points, *(point for _, more, _ in taken for point in more)),
         quality=comparison.quality,
+        scaling=scaling,
         settings=_settings(head.subjects),
         statements=tuple(told),
         runs=runs,

@@ -21,6 +21,9 @@ DEFINITIONS: dict[str, str] = {
     "far as it is written, or not comparable.",
     "Interval": "95 %: by bootstrap over requests, prompts or repeats, or from the standard error.",
     "KV capacity": "Tokens that the engine's KV cache holds: blocks times tokens a block, as the engine reports them.",
+    "Accepted": "Guesses of speculative decoding that the engine kept / guesses that it checked.",
+    "Tokens a pass": "1 + guesses kept / passes of a request in which guesses were checked; 1 without speculative "
+    "decoding.",
     "Perplexity": "exp of the mean negative log-likelihood a token on a fixed text. Less is better.",
     "Bits per byte": "Mean negative log2-likelihood a byte of the text: comparable between tokenizers.",
     "Agreement": "Share of positions where the greedy token equals the baseline's, on the baseline's own prefix.",

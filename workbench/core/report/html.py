@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from workbench.core.data import resource
-from workbench.core.report import tables, words
+from workbench.core.measure.scaling import ScalingRow
+from workbench.core.report import scaling_table, tables, words
 from workbench.core.report.charts import charts
 from workbench.core.report.fit import fit_to_page
 from workbench.core.report.marks import Theme, colours, is_filled, shape_of, tone_of
@@ -48,6 +49,12 @@ def write_html(report: Report) -> str:
             for row, simulated in zip(quality_rows, _simulated(report, quality_rows), strict=True)
         ],
         quality_text=_quality_text(report),
+        scaling_columns=[
+            {"title": title, "unit": unit, "definition": told} for title, unit, told in scaling_table.HEADS
+        ],
+        scaling=[
+            {"title": group.title, "rows": [_scaling_row(row, views) for row in group.rows]} for group in report.scaling
+        ],
         worst=[
             {
                 "variant": views[row.variant.id],
@@ -182,6 +189,10 @@ def _config(run: RunInfo) -> str:
 def _simulated(report: Report, rows: tuple[tables.Row, ...]) -> list[bool]:
     kinds = {record.subject: record.kind for record in report.quality}
     return [kinds.get(row.variant.id) == "simulated" for row in rows]
+
+
+def _scaling_row(row: ScalingRow, views: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"variant": views[row.subject], "cells": scaling_table.cells(row)[1:]}
 
 
 def _quality_text(report: Report) -> str:

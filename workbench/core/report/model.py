@@ -10,6 +10,7 @@ from workbench.core.measure.comparison import Price
 from workbench.core.measure.estimate import Estimate
 from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import Environment, Subject
+from workbench.core.measure.scaling import ScalingGroup
 
 REPORT_SCHEMA = 1
 
@@ -124,6 +125,10 @@ class Point(_Frozen):
     utilisation_mean_percent: float | None = None
     temperature_peak_c: float | None = None
     sm_mean_mhz: float | None = None
+    draft_acceptance_share: float | None = None
+    """Speculative decoding: guesses kept, of those that were checked, 0 to 1."""
+    tokens_a_pass: float | None = None
+    """Speculative decoding: what one pass of the engine brought a request, 1 or more."""
     cost_per_million_output_tokens: float | None = None
     """In the report's currency."""
     on_pareto_front: bool | None = None
@@ -249,6 +254,8 @@ class Report(_Frozen):
     points: tuple[Point, ...] = ()
     quality: tuple[QualityRecord, ...] = ()
     """`subject` and `baseline` are ids of variants."""
+    scaling: tuple[ScalingGroup, ...] = ()
+    """Engines that differ in their GPUs only; `subject` is the id of a variant."""
     settings: tuple[SettingRow, ...] = ()
     statements: tuple[Statement, ...] = ()
     runs: tuple[RunInfo, ...] = ()

@@ -74,6 +74,8 @@ def _point(figures: PointFigures, unit: str, run_id: str, price: Price | None, o
         utilisation_mean_percent=figures.utilisation_mean_percent,
         temperature_peak_c=figures.temperature_peak_c,
         sm_mean_mhz=figures.sm_mean_mhz,
+        draft_acceptance_share=figures.acceptance_rate,
+        tokens_a_pass=figures.tokens_a_pass,
         cost_per_million_output_tokens=per_million(price.per_hour, figures.output_tok_s) if price is not None else None,
         on_pareto_front=on_front,
         count_source=", ".join(figures.count_sources),

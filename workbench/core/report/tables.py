@@ -105,6 +105,12 @@ _POINT_COLUMNS: tuple[_PointColumn, ...] = (
         lambda p: Text(words.share(p.kv_share_peak, 0)),
         lambda p: p.kv_share_peak is not None,
     ),
+    _PointColumn(
+        Head("Accepted", "of guesses", DEFINITIONS["Accepted"]),
+        lambda p: Text(words.share(p.draft_acceptance_share, 0)),
+        lambda p: p.draft_acceptance_share is not None,
+    ),
+    _plain("Tokens", "a pass", "tokens_a_pass", "Tokens a pass", 2),
     _plain("Power", "W", "power_mean_w", digits=0),
     _plain("Tokens", "a joule", "output_tokens_per_joule", "Output tokens a joule"),
     _plain("Cost", "a M tokens", "cost_per_million_output_tokens", "Cost", 2),

@@ -15,6 +15,7 @@ from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
 from workbench.core.precision import Precision
 from workbench.core.preset import Preset
+from workbench.core.speculative import DRAFT_TOKENS, NGRAM_SIZE
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 
@@ -36,11 +37,11 @@ class OpenVino:
         Package("openvino"),
         Package("openvino-genai"),
         Package("openvino-tokenizers"),
-        Package("optimum-intel"),
-        Package("optimum"),
-        Package("nncf"),
-        Package("transformers"),
-        Package("torch"),
+        Package("optimum-intel", for_builds=True),
+        Package("optimum", for_builds=True),
+        Package("nncf", for_builds=True),
+        Package("transformers", for_builds=True),
+        Package("torch", for_builds=True),
         Package("pydantic"),
         Package("psutil"),
         Package("torchvision", required=False),
@@ -116,17 +117,29 @@ class OpenVino:
             "max_num_batched_tokens": runtime.max_num_batched_tokens,
             "dynamic_split_fuse": runtime.chunked_prefill,
             "prefix_caching": runtime.prefix_caching,
+            "speculative": _speculative(request.preset),
         }
+        inputs = {"engine": str(request.engine)}
+        if request.draft is not None:
+            inputs["draft"] = str(request.draft)
         return HostStart(
             argv=request.environment.argv(f"{_WORKERS}host"),
             env=request.environment.env(),
             spec=StepSpec(
                 worker="openvino.host",
                 settings={key: value for key, value in settings.items() if value is not None},
-                inputs={"engine": str(request.engine)},
+                inputs=inputs,
             ),
             device="cpu",
         )
+
+
+def _speculative(preset: Preset) -> dict[str, Any] | None:
+    table = preset.speculative
+    if table.mode == "none":
+        return None
+    made = {"mode": table.mode, "draft_tokens": table.draft_tokens or DRAFT_TOKENS}
+    return made | ({"ngram_size": table.ngram_size or NGRAM_SIZE} if table.mode == "prompt_lookup" else {})
 
 
 def _kv_precision(preset: Preset) -> str | None:

@@ -72,7 +72,7 @@ class PyTorch:
         """What is known to be slow, or not to be there."""
         flags = read_flags(request.preset.build.flags)
         found = []
-        if flags["mode"] == "compiled" and _device(flags, self._gpus()) == "cpu":
+        if flags["mode"] == "compiled" and _device(flags, self._of(request)) == "cpu":
             found.append(
                 Advice(
                     code="compiled-on-cpu",
@@ -114,7 +114,7 @@ class PyTorch:
         steps = [Step(id="check", kind="check", title="Check")]
         if until in ("check", "fetch"):
             return steps
-        flags, gpus = read_flags(request.preset.build.flags), self._gpus()
+        flags, gpus = read_flags(request.preset.build.flags), self._of(request)
         refuse_quantized(request, "the baseline is the model in full precision")
         steps.append(
             Step(id="convert", kind="convert", title="Convert", none_reason="the model folder is loaded as it is")
@@ -138,6 +138,10 @@ class PyTorch:
             if until == "verify" and request.preset.verify.enabled:
                 steps.append(_verify(request, build, precision, _device(flags, gpus)))
         return steps
+
+    def _of(self, request: BuildRequest) -> tuple[GpuSpec, ...]:
+        """GPUs of the machine that the build runs on."""
+        return self._gpus() if request.place is None else request.place.gpus
 
     def host(self, request: EngineRequest) -> HostStart:
         """How to run an engine folder: what was fixed in it, the worker reads from engine.json."""

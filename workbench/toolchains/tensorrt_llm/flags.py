@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from workbench.core.errors import BadInputError
 from workbench.core.precision import KvPrecision, Precision
 from workbench.core.preset import Preset
+from workbench.core.speculative import build_mode, draft_len, draft_precision
 from workbench.toolchains.tensorrt_llm.flag_hints import FP8_ATTENTION
 from workbench.toolchains.tensorrt_llm.flag_rules import check_flags as check_flags
 from workbench.toolchains.tensorrt_llm.flag_table import (
@@ -55,6 +56,7 @@ OWN_FLAGS = {
 }
 """Flags that a preset may not set, and why."""
 
+_SPECULATIVE = ("speculative_decoding_mode", "max_draft_len")
 _LIMITS = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens", "max_beam_width")
 
 
@@ -113,15 +115,27 @@ def settings_from_preset(preset: Preset) -> dict[str, Value]:
             )
         elif name in _LIMITS:
             problems.append(_elsewhere(name, f"--{name} has its own key in a preset.", f"Write limits.{name} instead."))
+        elif name in _SPECULATIVE and preset.speculative.mode != "none":
+            problems.append(_elsewhere(name, f"--{name} follows from [speculative].", "Take it out."))
     refuse(problems)
     flags: dict[str, Value] = {name: value for name in _LIMITS if (value := getattr(preset.limits, name)) is not None}
     if preset.gpus > 1:
         # One process a rank, each on its own GPU; the default builds all ranks on the first GPU in turn.
         flags["workers"] = preset.gpus
     flags |= _attention(preset)
+    flags |= _speculation(preset)
     if preset.precision.weights is Precision.NVFP4:
         flags["gemm_plugin"] = "nvfp4"  # what trtllm-build takes for such checkpoints by itself
     return normal_flags({**flags, **asked})
+
+
+def _speculation(preset: Preset) -> dict[str, Value]:
+    """What an engine is built for; nothing for the draft that another engine of the same build gets."""
+    table = preset.speculative
+    mode = build_mode(table.mode)
+    if not mode or draft_precision(table) == preset.precision.weights.value:
+        return {}
+    return {"speculative_decoding_mode": mode, "max_draft_len": draft_len(table)}
 
 
 def _attention(preset: Preset) -> dict[str, Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.core.advice import Advice
@@ -170,9 +170,7 @@ def checkpoint_environment(environment: Environment) -> Environment:
     if own is None:
         return environment
     if not own.usable and serves(environment, MODELOPT.packages):
-        return Environment(
-            MODELOPT.name, environment.prefix, environment.origin, environment.versions, (), "", environment.worker_path
-        )
+        return replace(environment, toolchain=MODELOPT.name, missing=(), problem="", others={})
     return own
 
 

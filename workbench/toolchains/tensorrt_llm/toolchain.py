@@ -11,7 +11,6 @@ from workbench.core.advice import Advice
 from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.engine_estimate import sequence_tokens
-from workbench.core.errors import BadInputError
 from workbench.core.estimate_trtllm import gpu_step_estimate
 from workbench.core.messages import StepSpec
 from workbench.core.plan import Output, Step, StepInput, StepKind, cache_key, folder_name
@@ -20,7 +19,16 @@ from workbench.core.preset import Preset, apply_overrides
 from workbench.core.preset_schema import RuntimeTable
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.refusals import known_precision
+from workbench.toolchains.tensorrt_llm.calibration import calibration_path
 from workbench.toolchains.tensorrt_llm.flags import check_flags, settings_from_preset
+from workbench.toolchains.tensorrt_llm.heads import (
+    heads_cannot_be_made,
+    heads_folder,
+    heads_mark,
+    heads_route,
+    heads_settings,
+    takes_heads,
+)
 from workbench.toolchains.tensorrt_llm.routes import (
     COPIED,
     MODELOPT,
@@ -77,7 +85,7 @@ class _Variant:
 
     def quantizes(self, until: str) -> bool:
         """Whether the quantize step makes the checkpoint; asked to convert alone, it is made without."""
-        return until != "convert" and needs_quantizing(self.preset, self.precision)
+        return until != "convert" and not takes_heads(self.preset) and needs_quantizing(self.preset, self.precision)
 
     @property
     def plain(self) -> Precision:
@@ -88,6 +96,8 @@ class _Variant:
 
     def route(self, until: str) -> Route:
         """Who makes the checkpoint. Raises BlockedError."""
+        if takes_heads(self.preset):
+            return heads_route(self.preset, self.request.environment)
         preset, precision = self.preset, self.precision
         if not self.quantizes(until):
             precision = self.plain
@@ -150,6 +160,8 @@ class TensorRtLlm:
             if variant.quantizes(request.until or "verify"):
                 for refused in cannot_be_made(preset, request.model, variant.precision):
                     found[f"{refused.code} {variant.name}"] = refused
+            for refused in heads_cannot_be_made(preset, request.model, variant.precision):
+                found.setdefault(refused.code, refused)
             problems = check_flags(
                 settings_from_preset(preset),
                 capability,
@@ -210,7 +222,9 @@ def _steps_of(variant: _Variant, until: str) -> list[Step]:
     several = len(request.precisions) > 1
     out = request.out / name if several and request.out is not None else request.out
     route, quantizes = variant.route(until), variant.quantizes(until)
-    if not quantizes:
+    if takes_heads(variant.preset):
+        convert = _heads(variant, out if until in ("convert", "quantize") else None)
+    elif not quantizes:
         convert = _convert(variant, route, out if until in ("convert", "quantize") else None)
     else:
         convert = _none(variant, "convert", "quantize loads the model folder itself and writes the checkpoint")
@@ -231,6 +245,24 @@ def _steps_of(variant: _Variant, until: str) -> list[Step]:
     if until in ("build", "verify"):
         steps.append(_build(variant, checkpoint, out))
     return steps
+
+
+def _heads(variant: _Variant, out: Path | None) -> Step:
+    """The model and the heads that guess for it as one checkpoint, by the script in TensorRT-LLM's examples."""
+    request, folder = variant.request, heads_folder(variant.preset)
+    fields = _step(
+        variant,
+        "convert",
+        "trtllm.heads",
+        request.environment,
+        heads_settings(variant.preset, variant.name),
+        (StepInput(role="model", path=str(request.model.path)), StepInput(role="heads", path=str(folder))),
+        {"model": request.model_digest, "heads": heads_mark(folder)},
+        _CONVERT,
+        lanes=_lanes(request, 1) if request.gpus_present else ("cpu",),
+    )
+    note = heads_route(variant.preset, request.environment).why
+    return Step(**fields, note=note, output=_output(variant, "checkpoint", "checkpoints", fields["key"], out))
 
 
 def _none(variant: _Variant, kind: StepKind, reason: str) -> Step:
@@ -356,7 +388,7 @@ def _quantize(variant: _Variant, route: Route, out: Path | None) -> Step:
     facts: dict[str, Any] = {"model": request.model_digest}
     key_settings = dict(settings)
     if preset.needs_calibration or chosen.effective_bits is not None:
-        path = _calibration_path(preset)
+        path = calibration_path(preset)
         key_settings["calibration"] = settings["calibration"] = preset.calibration.model_dump(exclude={"file"})
         # Only for a report of how much of it the calibration text holds, so no part of the key.
         settings["evaluation"] = str(resource("verify_prompts.json"))
@@ -390,18 +422,6 @@ def _lanes(request: BuildRequest, count: int) -> tuple[str, ...]:
     """Lanes of the first `count` planned GPUs, by their place in this machine where they are in it."""
     indexes = [place if gpu.index is None else gpu.index for place, gpu in enumerate(request.gpus)]
     return tuple(f"gpu:{index}" for index in sorted(indexes[:count])) or ("gpu:0",)
-
-
-def _calibration_path(preset: Preset) -> Path:
-    path = preset.calibration_path or _shipped_calibration()
-    if not path.exists():
-        raise BadInputError(
-            "The calibration file is not there.",
-            evidence=str(path),
-            fix="Mend calibration.file in the preset, or leave it out to use the shipped text.",
-            code="no-calibration",
-        )
-    return path
 
 
 def _verify(variant: _Variant, route: Route, checkpoint: Step) -> Step:
@@ -471,8 +491,3 @@ def _build(variant: _Variant, checkpoint: Step, out: Path | None) -> Step:
         workers=workers,
     )
     return Step(**fields, output=_output(variant, "engine", "engines", fields["key"], out))
-
-
-def _shipped_calibration() -> Path:
-    path = resource("calibration_512.jsonl")
-    return path if path.exists() else resource("calibration.jsonl")

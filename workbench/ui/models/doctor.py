@@ -29,11 +29,13 @@ from workbench.toolchains.doctor import (
     remark,
     report_words,
 )
+from workbench.toolchains.looks import look_at
 from workbench.toolchains.surroundings import offline_words
+from workbench.toolchains.targets import find_target
 
 State = Literal["ok", "warn", "err", "none"]
 """`none`: it is not here, and nothing needs it."""
-GROUPS = ("GPU and driver", "Toolchains", "Around them", "Memory and disk", "Store")
+GROUPS = ("GPU and driver", "Toolchains", "Other machines", "Around them", "Memory and disk", "Store")
 _TIGHT_MEMORY = 0.1
 
 
@@ -63,6 +65,8 @@ class DoctorRow:
     details: tuple[str, ...] = ()
     toolchain: str = ""
     """Name of the toolchain or part that the row is about; empty for other rows."""
+    target: str = ""
+    """Name of the target that the row is about; empty for other rows."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
     rows = (
         *_gpus(report["gpus"]),
         *_toolchains(report["toolchains"], report["gpus"]),
+        *_targets(report["targets"]),
         *_surroundings(report),
         *_machine(report, problems),
         *_store(report),
@@ -139,6 +144,29 @@ def _toolchains(found: list[dict[str, Any]], gpus: Mapping[str, Any]) -> Iterato
                 continue  # the workbench's own interpreter, of which nobody thought
             state: State = "ok" if row["usable"] else "err" if meant else "none"
             yield _environment(toolchain, row, packages, state, gpus)
+
+
+def _targets(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
+    for row in found:
+        problem = row["problems"][0] if row["problems"] else None
+        never = row["looked_at"] is None
+        when = "" if never else f"looked at {time.strftime('%d %b %H:%M', time.localtime(row['looked_at']))}"
+        yield DoctorRow(
+            "Other machines",
+            row["name"],
+            "warn" if problem else "none" if never else "ok",
+            problem["what"] if problem else "never looked at" if never else row["summary"],
+            place=row["what"],
+            what=problem["evidence"] if problem else "",
+            fix=problem["fix"] if problem else "",
+            details=tuple(text for text in (row["folder"], when, *map(str.strip, row["details"])) if text),
+            target=row["name"] if row["what"] else "",
+        )
+
+
+def look_at_target(home: Home, name: str) -> None:
+    """Ask a target now; what it found is kept and is in the next report. Raises BadInputError."""
+    look_at(home, find_target(home, name))
 
 
 def _packages_of(toolchain: Mapping[str, Any]) -> tuple[Package, ...]:
@@ -201,7 +229,7 @@ def _package(package: Package, row: Mapping[str, Any], *, meant: bool) -> Packag
 
 
 def _surroundings(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
-    group, gpu = GROUPS[2], bool(report["gpus"]["found"])
+    group, gpu = GROUPS[3], bool(report["gpus"]["found"])
     toolkit, mpi, network = report["cuda_toolkit"], report["mpi"], report["network"]
     yield DoctorRow(
         group,
@@ -241,7 +269,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
     free, total = host["memory_available_bytes"], host["memory_total_bytes"]
     tight = free is not None and free < _TIGHT_MEMORY * total
     yield DoctorRow(
-        GROUPS[3],
+        GROUPS[4],
         "Host memory",
         "warn" if tight else "ok",
         f"{format_bytes(free) if free is not None else 'not reported'} free of {format_bytes(total)}",
@@ -250,7 +278,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
     )
     low = next((p for p in problems if p["what"].startswith("Only ") and disk["path"] in p["what"]), None)
     yield DoctorRow(
-        GROUPS[3],
+        GROUPS[4],
         "Disk",
         "err" if low else "ok",
         f"{format_bytes(disk['free_bytes'])} free of {format_bytes(disk['total_bytes'])}",
@@ -260,7 +288,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
     )
     isa = ", ".join(host["isa"]) or "not reported"
     yield DoctorRow(
-        GROUPS[3],
+        GROUPS[4],
         "CPU",
         "ok",
         f"{host['cpu_name']}, {host['usable_cores']} cores",
@@ -271,7 +299,7 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
 def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     store = report["store"]
     yield DoctorRow(
-        GROUPS[4],
+        GROUPS[5],
         "Store",
         "warn" if store["notice"] else "ok",
         f"{store['artifacts']} artefacts, {store['jobs']} jobs",
@@ -281,7 +309,7 @@ def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     for problem in store_problems(store):
         lost = problem["what"].endswith("lost files.")
         yield DoctorRow(
-            GROUPS[4],
+            GROUPS[5],
             "Artefact" if lost else "Job",
             "err" if lost else "warn",
             problem["what"],

@@ -22,6 +22,7 @@ from workbench.store.store import Store
 from workbench.toolchains import get
 from workbench.toolchains.base import Environment
 from workbench.toolchains.drafts import Draft, build_command, known_digest, tool_commands
+from workbench.toolchains.elsewhere import BuildPlace, environments_at, open_place
 from workbench.toolchains.environments import best_environment
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.planner import Report, step_states
@@ -43,6 +44,8 @@ class Question:
     """Empty: the preset's own."""
     until: str = ""
     """The last step; empty: all of them."""
+    target: str = ""
+    """The target that it is to run on; empty: this machine."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Preflights:
         self._home = home
         self._lock = threading.Lock()
         self._environments: dict[str, tuple[float, Environment]] = {}
+        self._places: dict[str, tuple[float, BuildPlace, Environment]] = {}
         self._gpus: tuple[float, tuple[GpuSpec, ...]] | None = None
 
     def answer(self, question: Question) -> Answer:
@@ -119,6 +123,9 @@ class Preflights:
         toolchain = get(preset.toolchain)
         folder = Path(question.model)
         model = open_model(folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
+        if question.target:
+            place, environment = self._there(question.target, preset.toolchain)
+            return Draft(self._home, place.host, preset, model, toolchain, environment, place=place)
         return Draft(
             self._home,
             read_host(),
@@ -175,11 +182,28 @@ class Preflights:
                 saved = find_preset(name, [self._home.presets, *gallery_folders()])
                 if saved.source != preset.source:
                     continue
-                argv = build_command(name, preset, saved, model, question.precisions, question.until)
+                argv = build_command(name, preset, saved, model, question.precisions, question.until, question.target)
                 if max(map(len, argv)) > LONGEST_ARGUMENT:
                     return None, "A value is too long for a command line. Save as preset first."
                 return Command("The whole build", argv), ""
         return None, "The preset's file is gone or cannot be read. Save as preset to have a command."
+
+    def _there(self, target: str, name: str) -> tuple[BuildPlace, Environment]:
+        """A target by its last look, and the toolchain's interpreter there."""
+        key = f"{target} {name}"
+        with self._lock:
+            kept = self._places.get(key)
+        if kept is None or time.monotonic() - kept[0] > _FRESH_S:
+            place = open_place(self._home, target, ask=False)
+            kept = time.monotonic(), place, environments_at(get(name), self._home, place)
+            with self._lock:
+                self._places[key] = kept
+        return kept[1], kept[2]
+
+    def forget_targets(self) -> None:
+        """Read targets anew when the next question comes: they may have been changed."""
+        with self._lock:
+            self._places.clear()
 
     def _environment(self, name: str) -> Environment:
         with self._lock:

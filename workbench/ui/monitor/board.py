@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from workbench.telemetry.tracks import GpuTrack, Readings
 from workbench.ui.monitor.axis import TimeAxis, Window
+from workbench.ui.monitor.drafts_panel import DraftsPanel
 from workbench.ui.monitor.engines import Story, stories
 from workbench.ui.monitor.gpu_panel import CpuPanel, GpuPanel
 from workbench.ui.monitor.kv_panel import KvPanel
@@ -102,7 +103,10 @@ class Board(QWidget):
             tracks[("memory", "")] = None
         named = list(zip(story_keys(engines), engines, strict=True))
         for name, story in named:
-            tracks[("tokens", name)] = tracks[("kv", name)] = story
+            tracks[("tokens", name)] = story
+            if story.drafts:
+                tracks[("drafts", name)] = story
+            tracks[("kv", name)] = story
         for gpu in gpus:
             tracks[("gpu", gpu.uuid)] = gpu
         if not gpus:
@@ -111,7 +115,7 @@ class Board(QWidget):
             tracks[("requests", name)] = story
         for key, panel in self._panels.items():
             track = tracks.get(key)
-            if isinstance(track, Story) and isinstance(panel, TokensPanel | KvPanel | RequestsPanel):
+            if isinstance(track, Story) and isinstance(panel, TokensPanel | DraftsPanel | KvPanel | RequestsPanel):
                 panel.story = track
             elif isinstance(track, GpuTrack) and isinstance(panel, GpuPanel):
                 panel.gpu = track
@@ -153,8 +157,8 @@ class Board(QWidget):
     def _make(self, key: tuple[str, str], track: object, title: str, *, small: bool) -> Panel:
         kind, axis = key[0], self.axis
         if isinstance(track, Story):
-            made: dict[str, type[TokensPanel] | type[KvPanel] | type[RequestsPanel]] = {
-                "tokens": TokensPanel, "kv": KvPanel, "requests": RequestsPanel,
+            made: dict[str, type[TokensPanel] | type[DraftsPanel] | type[KvPanel] | type[RequestsPanel]] = {
+                "tokens": TokensPanel, "drafts": DraftsPanel, "kv": KvPanel, "requests": RequestsPanel,
             }  # fmt: skip
             return made[kind](axis, title, track)
         if isinstance(track, GpuTrack):
@@ -169,7 +173,10 @@ class Board(QWidget):
     def _title(kind: str, track: object, many: tuple[bool, bool]) -> str:
         several_gpus, several_engines = many
         if isinstance(track, Story):
-            words = {"tokens": "Tokens per second", "kv": "KV-cache blocks", "requests": "Requests"}[kind]
+            words = {
+                "tokens": "Tokens per second", "drafts": "Speculative decoding", "kv": "KV-cache blocks",
+                "requests": "Requests",
+            }[kind]  # fmt: skip
             return f"{words} · {track.name}" if several_engines else words
         if isinstance(track, GpuTrack):
             mig = track.newest.mig if track.newest is not None else None

@@ -31,6 +31,11 @@ class Story:
         return self.last.name
 
     @property
+    def drafts(self) -> bool:
+        """Whether any load reported guesses of speculative decoding."""
+        return any(track.drafts for track in self.tracks)
+
+    @property
     def by(self) -> str:
         """Who reports its values."""
         return self.last.toolchain or self.last.name

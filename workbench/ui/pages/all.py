@@ -62,6 +62,12 @@ def _benchmark(session: Session) -> Page:
     return BenchmarkPage(session)
 
 
+def _deploy(session: Session) -> Page:
+    from workbench.ui.pages.deploy import DeployPage
+
+    return DeployPage(session)
+
+
 def _doctor(session: Session) -> Page:
     from workbench.ui.pages.doctor import DoctorPage
 
@@ -73,6 +79,7 @@ def import_pages() -> None:
     import workbench.ui.pages.benchmark
     import workbench.ui.pages.builder.page
     import workbench.ui.pages.compare.page
+    import workbench.ui.pages.deploy
     import workbench.ui.pages.doctor
     import workbench.ui.pages.engines
     import workbench.ui.pages.jobs
@@ -86,5 +93,6 @@ PAGES: tuple[PageKind, ...] = (
     LaterPage("playground", "Playground", "playground", _playground),
     LaterPage("compare", "Compare", "compare", _compare, with_monitor=False),
     LaterPage("benchmark", "Benchmark", "benchmark", _benchmark, with_monitor=False),
+    LaterPage("deploy", "Deploy", "deploy", _deploy, with_monitor=False),
     LaterPage("doctor", "Doctor", "doctor", _doctor),
 )

@@ -17,6 +17,7 @@ PART_COLOURS = {
     "KV pool": "s_kvfree",
     "activations": "s_act",
     "runtime": "s_unsplit",
+    "draft": "s_pre",
     "others": "s_other",
 }
 _HEIGHT = 18

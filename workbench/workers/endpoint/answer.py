@@ -107,6 +107,10 @@ class Answer:
             raise RequestError(f"{server.title} takes no {' and no '.join(lost)}; leave it out")
         api: Api = "chat" if command.messages is not None else "completions"
         ids = command.ids
+        if server.spec.api == "triton":
+            api = "triton"
+            if ids is not None or (command.messages is not None and len(command.messages) > 1):
+                raise RequestError("Triton's generate takes one text: no conversation and no token ids")
         return api, request_body(
             api,
             server.spec.model,
@@ -156,7 +160,8 @@ class Answer:
             for payload in reader.end():
                 self._take(payload)
         self._malformed += reader.too_long
-        if self._failure is None and not reader.done and not self._finish:
+        whole = self._server.spec.api == "triton" and self._first_s is not None  # its streams end with their body
+        if self._failure is None and not reader.done and not self._finish and not whole:
             self._failure = dropped(url)
         elif self._failure is None and self._first_s is None and self._malformed:
             self._failure = Failure(

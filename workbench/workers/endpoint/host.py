@@ -242,7 +242,7 @@ async def _run(reader: CommandReader, server: Server, channel: Channel, began_s:
             kv_blocks_total=server.state.kv_blocks_total,
             kv_block_tokens=server.state.kv_block_tokens,
             load_seconds=time.monotonic() - began_s,
-            chat_template=True,
+            chat_template=server.spec.api != "triton",
             sampling=sampling_names(server),
             settings=server.applied(),
         )

@@ -114,6 +114,8 @@ class Scoring:
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any] | str:
         """The first choice of a completion, or why there is none."""
+        if self._server.spec.api == "triton":
+            return "Triton's generate tells no log-probabilities of a prompt"
         url = self._server.spec.completions_url
         body = {"model": self._server.spec.model, "temperature": 0, **body}
         try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -28,6 +28,7 @@ from workbench.core.endpoint_words import masked, network_failure, no_such_model
 from workbench.core.errors import Failure, WorkbenchError
 from workbench.core.openai import Dialect
 from workbench.core.server_metrics import MetricsError, ServerState, read_metrics
+from workbench.core.triton import form_of, longest_sequence, metrics_places
 from workbench.workers.protocol import Channel, WorkerError
 
 _METRICS_PLACES = ("/metrics", "/prometheus/metrics", "/v1/metrics")
@@ -128,9 +129,13 @@ class Server:
         scheme = urlsplit(self.spec.base_url).scheme
         if not self.spec.local and scheme in getproxies() and not proxy_bypass(host):
             self.say("goes by the proxy that the environment names; benchmarks go straight to the server")
-        await self._ask_models()
-        self.channel.phase("looking for its metrics", 2, 2)
-        await self._ask_version()
+        if self.spec.api == "triton":
+            await self._ask_triton()
+            self.channel.phase("looking for its metrics", 2, 2)
+        else:
+            await self._ask_models()
+            self.channel.phase("looking for its metrics", 2, 2)
+            await self._ask_version()
         if self.kind in ("auto", "other"):
             self.kind = await self._kind_by_metadata()
         await self._find_metrics()
@@ -168,6 +173,41 @@ class Server:
         if self.kind == "auto":
             self.kind = models.server
 
+    async def _ask_triton(self) -> None:
+        """What the model takes, by its metadata. Raises WorkerError when it is not there or takes no text."""
+        url = f"{self.spec.root}/v2/models/{quote(self.spec.model, safe='')}"
+        try:
+            timeout = httpx.Timeout(_MODELS_S, connect=self.spec.connect_timeout_s)
+            response = await self.client.get(url, timeout=timeout)
+        except (httpx.HTTPError, OSError) as error:
+            raise _error(self.network_failure(error, url, waited_s=_MODELS_S)) from error
+        data = _json(response.content)
+        if response.status_code in (400, 404) and isinstance(data, dict) and "error" in data:
+            raise _error(no_such_model(self.spec.model, await self._triton_models(), url))
+        if not response.is_success:
+            raise _error(self.status_failure(response, response.content, url))
+        form = form_of(data)
+        if form is None:
+            raise WorkerError(
+                f"{self.spec.model} takes no text",
+                code="endpoint-not-generate",
+                cause=f"{url}: it has no input text_input",
+                hint="Name the model that does, such as tensorrt_llm_bls or ensemble.",
+            )
+        self.kind = form
+        self.say(f"GET {url}: {response.status_code}, {form.removeprefix('triton_')}")
+        told = _json(await self._small(f"{self.spec.root}/v2"))
+        version = told.get("version") if isinstance(told, dict) else None
+        self.version = version if isinstance(version, str) and version.isprintable() else ""
+        config = _json(await self._small(f"{self.spec.root}/v2/models/preprocessing/config"))
+        self.models = ModelList((self.spec.model,), longest_sequence(config), form)
+
+    async def _triton_models(self) -> list[str]:
+        """Names of the models that it has; empty where it does not tell."""
+        listed = await self._post(f"{self.spec.root}/v2/repository/index", {})
+        entries = listed if isinstance(listed, list) else []
+        return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
+
     async def _ask_version(self) -> None:
         if self.kind == "openai":
             return
@@ -197,7 +237,10 @@ class Server:
             self.say("its metrics are not asked for")
             return
         given = self.spec.metrics_url
-        places = [given] if given else [f"{self.spec.root}{place}" for place in _METRICS_PLACES]
+        usual = [f"{self.spec.root}{place}" for place in _METRICS_PLACES]
+        if self.spec.api == "triton":
+            usual = list(metrics_places(self.spec.root))
+        places = [given] if given else usual
         for url in places:
             words = await self._try_metrics(url)
             if not words:

@@ -21,6 +21,7 @@ from workbench.core.messages import (
     Abort,
     Count,
     Counted,
+    Drafted,
     Finished,
     FinishReason,
     Generate,
@@ -32,6 +33,7 @@ from workbench.core.messages import (
     parse_command,
 )
 from workbench.workers.common import first_line
+from workbench.workers.hosts.drafting import DraftCount
 from workbench.workers.hosts.text import ChatTemplate, Detokenizer, StopFinder, TemplateError
 from workbench.workers.protocol import Channel, WorkerError
 
@@ -130,6 +132,7 @@ class Request:
     first_token_s: float | None = None
     output_tokens: int = 0
     handle: Any = None
+    drafted: DraftCount = field(default_factory=DraftCount)
     json_name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -173,7 +176,15 @@ class Outbox:
             self._lines.append(tokens_line(request, text, ids, logprobs, now))
         return stopped
 
-    def finished(self, request: Request, reason: FinishReason, *, timings: dict[str, float], message: str = "") -> None:
+    def finished(
+        self,
+        request: Request,
+        reason: FinishReason,
+        *,
+        timings: dict[str, float],
+        message: str = "",
+        drafted: Drafted | None = None,
+    ) -> None:
         """Queue the end of a request, after its tokens."""
         now = time.monotonic()
         clock = {"host_latency_ms": (now - request.received_s) * 1000}
@@ -189,6 +200,7 @@ class Outbox:
                 usage=request.usage,
                 timings={name: round(value, 3) for name, value in {**timings, **clock}.items()},
                 message=message,
+                drafted=drafted or request.drafted.message,
             )
         )
 

@@ -19,6 +19,7 @@ from workbench.workers.common import explain_import, first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError, available_bytes
 from workbench.workers.hosts.settings import checked_settings
 from workbench.workers.openvino.common import check_tokenizers
+from workbench.workers.openvino.drafting import DraftSettings, configure, draft_facts, pipeline_properties
 from workbench.workers.openvino.pipeline import KV_BLOCK_TOKENS, KV_PRECISIONS, standing_in
 from workbench.workers.protocol import Channel, WorkerError
 
@@ -52,6 +53,8 @@ class HostSettings(BaseModel):
     max_seq_len: int | None = Field(default=None, gt=0)
     device: str | None = None
     num_threads: int | None = Field(default=None, gt=0)
+    speculative: DraftSettings | None = None
+    """None: no guesses."""
 
 
 def host_settings(given: dict[str, Any], channel: Channel) -> HostSettings:
@@ -84,6 +87,9 @@ class Engine:
     load_seconds: float
     applied: dict[str, str] = field(default_factory=dict)
     """What is really in force, as far as the library says it."""
+    drafting: DraftSettings | None = None
+    draft_kv_bytes: int | None = None
+    """The draft's KV pool; None: there is none, or its size is not known."""
 
     @property
     def kv_pool_bytes(self) -> int:
@@ -123,7 +129,7 @@ def sampling_names() -> tuple[str, ...]:
     return tuple(name for name in Sampling.model_fields if name in own or hasattr(config, name))
 
 
-def generation_config(sampling: Sampling, max_tokens: int) -> Any:
+def generation_config(sampling: Sampling, max_tokens: int, drafting: DraftSettings | None = None) -> Any:
     """The library's configuration for one request; the model's end tokens are filled in when it is added.
 
     Settings left out are neutral (no top-k, top-p 1, no penalty) and not the model's own, so that they mean
@@ -153,11 +159,12 @@ def generation_config(sampling: Sampling, max_tokens: int) -> Any:
             setattr(config, name, value)
         except (TypeError, ValueError, OverflowError) as error:
             raise RequestError(f"the sampling setting {name} cannot be {value}") from error
+    configure(config, drafting)
     return config
 
 
-def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engine:
-    """Load the engine in `folder` and make its first tokens. Raises WorkerError."""
+def load_engine(folder: Path, settings: HostSettings, channel: Channel, draft: Path | None = None) -> Engine:
+    """Load the engine in `folder`, with the draft that guesses, and make its first tokens. Raises WorkerError."""
     started = time.monotonic()
     if not (folder / "openvino_model.xml").is_file():
         raise WorkerError(
@@ -176,10 +183,10 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
         if cache is not None:
             properties |= {"CACHE_DIR": cache, "CACHE_MODE": "OPTIMIZE_SIZE"}
         pipeline, blocks, block_bytes = _open_with_kv_pool(
-            folder, settings, device, properties, facts.get("kv_block_bytes")
+            folder, settings, device, properties, facts.get("kv_block_bytes"), draft
         )
     channel.phase("warm up", 2, 2)
-    block_tokens = _warm_up(pipeline, blocks, KV_BLOCK_TOKENS.get(device.split(".")[0].upper()))
+    block_tokens = _warm_up(pipeline, blocks, KV_BLOCK_TOKENS.get(device.split(".")[0].upper()), settings.speculative)
     model_len = config.get("max_position_embeddings")
     lengths = [n for n in (model_len, settings.max_seq_len) if isinstance(n, int) and n > 0]
     kv_tokens = blocks * block_tokens if block_tokens else None
@@ -193,7 +200,15 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel) -> Engin
         prompt_batch=None if settings.dynamic_split_fuse else settings.max_num_batched_tokens,
     )
     applied = _applied(device, settings, properties, facts, config, block_tokens, block_bytes)
-    return Engine(pipeline, limits, blocks, block_tokens, block_bytes, time.monotonic() - started, applied)
+    drafting, draft_kv = settings.speculative, None
+    if drafting is not None:
+        applied |= {"speculative": drafting.mode, "draft_tokens": str(drafting.draft_tokens)}
+        if draft is not None and drafting.mode == "draft_target":
+            applied["draft"] = draft.name
+            per_block = draft_facts(draft).get("kv_block_bytes")
+            draft_kv = blocks * per_block if isinstance(per_block, int) else None
+    seconds = time.monotonic() - started
+    return Engine(pipeline, limits, blocks, block_tokens, block_bytes, seconds, applied, drafting, draft_kv)
 
 
 def _applied(
@@ -288,7 +303,12 @@ def _compiled_blobs(folder: Path, facts: dict[str, Any]) -> Iterator[str | None]
 
 
 def _open_with_kv_pool(
-    folder: Path, settings: HostSettings, device: str, properties: dict[str, Any], block_bytes: int | None
+    folder: Path,
+    settings: HostSettings,
+    device: str,
+    properties: dict[str, Any],
+    block_bytes: int | None,
+    draft: Path | None,
 ) -> tuple[Any, int, int]:
     """The pipeline, its number of KV blocks and the bytes of one.
 
@@ -306,7 +326,7 @@ def _open_with_kv_pool(
             cause=f"{format_bytes(wanted)} wanted, {format_bytes(free)} available",
             hint="Choose a smaller KV pool (kv_cache_bytes) or close other programs.",
         )
-    pipeline = _open(folder, settings, device, properties, blocks)
+    pipeline = _open(folder, settings, device, properties, blocks, draft)
     true_bytes = _block_bytes(pipeline, blocks)
     if settings.kv_blocks is not None:
         return pipeline, blocks, true_bytes
@@ -321,11 +341,13 @@ def _open_with_kv_pool(
     if fitting != blocks:
         del pipeline
         gc.collect()
-        pipeline, blocks = _open(folder, settings, device, properties, fitting), fitting
+        pipeline, blocks = _open(folder, settings, device, properties, fitting, draft), fitting
     return pipeline, blocks, true_bytes
 
 
-def _open(folder: Path, settings: HostSettings, device: str, properties: dict[str, Any], blocks: int) -> Any:
+def _open(
+    folder: Path, settings: HostSettings, device: str, properties: dict[str, Any], blocks: int, draft: Path | None
+) -> Any:
     try:
         import openvino_genai
     except (ImportError, RuntimeError) as error:
@@ -336,10 +358,18 @@ def _open(folder: Path, settings: HostSettings, device: str, properties: dict[st
     scheduler.max_num_batched_tokens = settings.max_num_batched_tokens
     scheduler.dynamic_split_fuse = settings.dynamic_split_fuse
     scheduler.enable_prefix_caching = settings.prefix_caching
+    more = pipeline_properties(settings.speculative, draft, scheduler, device)
     try:
         with standing_in(folder) as here:
-            return openvino_genai.ContinuousBatchingPipeline(here, scheduler, device, properties)
+            return openvino_genai.ContinuousBatchingPipeline(here, scheduler, device, {**properties, **more})
     except (RuntimeError, ValueError, TypeError) as error:
+        if "Tokenizers for draft and main models are different" in str(error):
+            raise WorkerError(
+                "the draft has another tokenizer than the engine, so its guesses mean nothing to it",
+                code="bad-draft",
+                cause=f"{draft}",
+                hint="Choose a draft of the same family, or set speculative.mode to none.",
+            ) from error
         raise WorkerError(
             "OpenVINO GenAI cannot load the engine",
             code="bad-engine",
@@ -359,7 +389,7 @@ def _block_bytes(pipeline: Any, blocks: int) -> int:
     return pool // blocks
 
 
-def _warm_up(pipeline: Any, blocks: int, block_tokens: int | None) -> int | None:
+def _warm_up(pipeline: Any, blocks: int, block_tokens: int | None, drafting: DraftSettings | None = None) -> int | None:
     """Make two tokens: kernels are made on first use, and an engine that cannot generate should not become
     ready.
 
@@ -373,6 +403,7 @@ def _warm_up(pipeline: Any, blocks: int, block_tokens: int | None) -> int | None
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = 2
     config.ignore_eos = True
+    configure(config, drafting)
     used = 0
     try:
         prompt = openvino.Tensor(np.zeros((1, tokens), dtype=np.int64))

@@ -15,9 +15,11 @@ from typing import Any
 from workbench.core.messages import Ready, Sampling, Stats, StepSpec
 from workbench.workers.common import first_line, input_folder, quiet_environment
 from workbench.workers.hosts.common import CommandReader, Request, RequestError, resident_bytes
+from workbench.workers.hosts.drafting import DraftCount
 from workbench.workers.hosts.serving import EngineHost, told_limits, usable_template
 from workbench.workers.hosts.text import ChatTemplate, detokenizers
 from workbench.workers.openvino.common import PACKAGES
+from workbench.workers.openvino.drafting import count_pass
 from workbench.workers.openvino.engine import Engine, generation_config, host_settings, load_engine, sampling_names
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 
@@ -43,6 +45,7 @@ class Host(EngineHost[Engine]):
         self._max_batch_size = max_batch_size
         self._iteration_ms: float | None = None
         self._failed_steps = 0
+        self._drafted = DraftCount()
         self._running = openvino_genai.GenerationFinishReason.NONE
         self._status = openvino_genai.GenerationStatus
 
@@ -67,7 +70,7 @@ class Host(EngineHost[Engine]):
     # Requests
 
     def _own_settings(self, sampling: Sampling, most: int) -> Any:
-        return generation_config(sampling, most)
+        return generation_config(sampling, most, self._engine.drafting)
 
     def _take_in(self, request: Request) -> bool:
         self._waiting.append(request)
@@ -127,6 +130,8 @@ class Host(EngineHost[Engine]):
                 self._out_of_blocks(request, ids, logprobs)
                 return
             last = True
+        if self._engine.drafting is not None and not last:
+            count_pass(self._engine.drafting, request, len(ids), (self._drafted, request.drafted))
         self._note_tokens(request, ids)
         stopped = self._outbox.tokens(request, ids, logprobs if request.sampling.logprobs else None, last=last)
         if last:
@@ -179,6 +184,8 @@ class Host(EngineHost[Engine]):
         scheduled = int(self._pipeline.get_metrics().scheduled_requests)
         active = min(scheduled, len(self._open))
         memory = {"kv_pool": self._engine.kv_pool_bytes}
+        if self._engine.draft_kv_bytes is not None:
+            memory["draft_kv_pool"] = self._engine.draft_kv_bytes
         resident = resident_bytes()
         if resident is not None:
             memory["process"] = resident
@@ -192,6 +199,9 @@ class Host(EngineHost[Engine]):
             context_tokens=self._context_tokens,
             generated_tokens=self._generated_tokens,
             iteration_ms=self._iteration_ms,
+            draft_tokens=self._drafted.draft_tokens,
+            accepted_tokens=self._drafted.accepted_tokens,
+            draft_passes=self._drafted.passes,
             memory_bytes=memory,
         )
 
@@ -214,8 +224,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     reader = CommandReader(channel)
     folder = input_folder(spec, "engine")
     settings = host_settings(spec.settings, channel)
+    draft = input_folder(spec, "draft") if spec.inputs.get("draft") else None
     template = usable_template(folder, channel)
-    engine = load_engine(folder, settings, channel)
+    engine = load_engine(folder, settings, channel, draft)
     host = Host(channel, engine, folder, template, settings.max_batch_size)
     channel.send(
         Ready(

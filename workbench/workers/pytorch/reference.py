@@ -60,8 +60,10 @@ def open_reference(folder: Path, channel: Channel) -> Reference:
             hint="Update this program, or build the engine again with this one.",
         )
     settings = facts.get("settings")
-    _refuse_changed(Path(model["path"]), model, channel)
-    return Reference(Path(model["path"]), dict(settings) if isinstance(settings, dict) else {}, facts)
+    # Relative in a launch folder, which may stand anywhere.
+    model_folder = folder / model["path"]
+    _refuse_changed(model_folder, model, channel)
+    return Reference(model_folder, dict(settings) if isinstance(settings, dict) else {}, facts)
 
 
 def stamps_of(folder: Path) -> dict[str, dict[str, int]]:

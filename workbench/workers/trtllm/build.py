@@ -73,7 +73,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     ranks = world_size(config)
     _check_rank_files(checkpoint, config)
     flags, workers = _flags(spec.settings, channel)
-    program = _program(spec.settings.get("program") or PROGRAM)
+    program = program_argv(spec.settings.get("program") or PROGRAM)
     gpus = visible_gpus()
     if gpus and workers > len(gpus):
         channel.log(f"{workers} workers asked for, {len(gpus)} GPUs visible: trtllm-build takes the smaller", "warning")
@@ -186,16 +186,17 @@ def _argv(flags: Mapping[str, Any]) -> list[str]:
     return argv
 
 
-def _program(given: Any) -> list[str]:
-    """The argv's beginning; the program is looked for on PATH and beside this interpreter."""
+def program_argv(given: Any) -> list[str]:
+    """The argv's beginning; the program is looked for beside this interpreter, then on PATH."""
     parts = [str(part) for part in given] if isinstance(given, list | tuple) else [str(given)]
     beside = Path(sys.executable).parent / parts[0]
-    found = shutil.which(parts[0]) or (str(beside) if os.access(beside, os.X_OK) else None)
+    # Another environment's may stand on PATH.
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(parts[0])
     if found is None:
         raise WorkerError(
             f"{parts[0]} is not installed in this environment",
             code="no-trtllm-build",
-            cause=f"neither on PATH nor in {beside.parent}",
+            cause=f"neither in {beside.parent} nor on PATH",
             hint="Install tensorrt-llm 1.2 there, or choose another environment; `workbench doctor` lists them.",
         )
     return [found, *parts[1:]]
@@ -305,7 +306,7 @@ class _Run:
                     if not data:
                         break
                     heard = time.monotonic()
-                    _write_raw(data)
+                    write_raw(data)
                     self._take(decode(data), elapsed)
                 elif ended is None and process.poll() is not None:
                     ended = time.monotonic()
@@ -356,7 +357,7 @@ class _Run:
             self.channel.log(f"{format_duration(left.low)} to {format_duration(left.high)} to go")
 
 
-def _write_raw(data: bytes) -> None:
+def write_raw(data: bytes) -> None:
     """To the raw log, as it comes."""
     view = memoryview(data)
     with contextlib.suppress(OSError):

@@ -37,6 +37,7 @@ from workbench.workers.trtllm.common import (
     visible_gpus,
     without_source_lines,
 )
+from workbench.workers.trtllm.drafting import DraftSettings, built_mode, speculative_config
 
 KV_FRACTION = 0.9
 KV_FRACTION_WITH_DISPLAY = 0.8
@@ -89,6 +90,8 @@ class HostSettings(BaseModel):
     iter_stats_max_iterations: int | None = Field(default=None, gt=0)
     trust_remote_code: bool = False
     tokenizer_mode: Literal["auto", "slow"] = "auto"
+    speculative: DraftSettings | None = None
+    """None: no guesses, or (draft_target) nobody here who makes them."""
     hang_seconds: float = Field(default=HANG_SECONDS, gt=0)
     """How long nothing may be heard while TensorRT-LLM is imported and MPI starts."""
 
@@ -206,6 +209,10 @@ def applied_settings(engine: Engine) -> dict[str, str]:
         found["kv_cache_precision"] = str(quantization.get("kv_cache_quant_algo") or dtype).lower()
     if quantization.get("quant_algo"):
         found["weights_precision"] = str(quantization["quant_algo"])
+    if engine.settings.speculative is not None:
+        found["speculative"] = engine.settings.speculative.mode
+        if isinstance(draft_len := config.build.get("max_draft_len"), int):
+            found["draft_tokens"] = str(draft_len)
     if engine.loaded.scheduler_policy:
         found["scheduler"] = engine.loaded.scheduler_policy.lower()
     return found
@@ -339,7 +346,7 @@ def load_engine(folder: Path, tokenizer: Path, settings: HostSettings, channel: 
                 from tensorrt_llm._tensorrt_engine import LLM
         except (ImportError, OSError, RuntimeError, SystemError) as error:
             raise _explained("TensorRT-LLM cannot be imported", "import-failed", error, lines()) from error
-        arguments, chunked = _arguments(config, settings, gpus, channel)
+        arguments, chunked = _arguments(folder, config, settings, gpus, channel)
         channel.log(f"TensorRT-LLM {tensorrt_llm.__version__}, {config.ranks} GPU(s), {_shown(arguments)}")
         try:
             with hang_watch(channel, lines, settings.hang_seconds, loading=True):
@@ -369,7 +376,7 @@ def load_engine(folder: Path, tokenizer: Path, settings: HostSettings, channel: 
 
 
 def _arguments(
-    config: EngineConfig, settings: HostSettings, gpus: tuple[Gpu, ...], channel: Channel
+    folder: Path, config: EngineConfig, settings: HostSettings, gpus: tuple[Gpu, ...], channel: Channel
 ) -> tuple[dict[str, Any], bool]:
     """Arguments of LLM(), and whether prefill is chunked."""
     from tensorrt_llm.llmapi import (
@@ -423,6 +430,15 @@ def _arguments(
         made["extended_runtime_perf_knob_config"] = ExtendedRuntimePerfKnobConfig(**knobs)
     made |= {name: value for name in _PLAIN if (value := getattr(settings, name)) is not None}
     made |= {name: True for name in _SWITCHES if getattr(settings, name)}
+    guesses = speculative_config(config, settings.speculative, str(folder))
+    if guesses is not None:
+        # Only so are the guesses of each answer counted.
+        made |= {"speculative_config": guesses, "return_perf_metrics": True}
+    elif built_mode(config) == "draft_tokens_external":
+        channel.log(
+            "the engine takes guesses of a second one, which this host cannot give it: it runs without. Triton's "
+            "BLS model drives both"
+        )
     return made, chunked
 
 

@@ -22,10 +22,12 @@ from workbench.core.messages import Ready, Sampling, Stats, StepSpec
 from workbench.core.trtllm.log import explain_failure
 from workbench.workers.common import first_line, input_folder, quiet_environment
 from workbench.workers.hosts.common import CommandReader, Request, resident_bytes
+from workbench.workers.hosts.drafting import DraftCount
 from workbench.workers.hosts.serving import LoopHost, told_limits, usable_template
 from workbench.workers.hosts.text import ChatTemplate, detokenizers
 from workbench.workers.protocol import Channel, WorkerError, run_worker
 from workbench.workers.trtllm.common import PACKAGES, TOKENIZER_FILES
+from workbench.workers.trtllm.drafting import count_record, drafted_of
 from workbench.workers.trtllm.engine import (
     Engine,
     applied_settings,
@@ -54,6 +56,7 @@ class Host(LoopHost[Engine]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed = 0
         self._record: dict[str, Any] = {}
+        self._drafted = DraftCount()
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def warm_up(self) -> None:
@@ -159,11 +162,17 @@ class Host(LoopHost[Engine]):
         if stopped:
             if not last:
                 self._cancel(request)
-            self._outbox.finished(request, "stop", timings=_engine_timings(output))
+            self._outbox.finished(request, "stop", timings=_engine_timings(output), drafted=drafted_of(output))
         elif last:
             known = _FINISHED.get(str(reason))
             message = "" if known else f"the engine ended the answer: {reason}"
-            self._outbox.finished(request, known or "error", timings=_engine_timings(output), message=message)  # type: ignore[arg-type]
+            self._outbox.finished(
+                request,
+                known or "error",  # type: ignore[arg-type]
+                timings=_engine_timings(output),
+                message=message,
+                drafted=drafted_of(output),
+            )
         self._flush_soon()
 
     def _flush(self) -> None:
@@ -217,6 +226,7 @@ class Host(LoopHost[Engine]):
                 record = json.loads(record)
         if isinstance(record, dict):
             self._record = record
+            count_record(self._drafted, record)
             if self._engine.kv_blocks is None:
                 self._engine.note_pool(record)
 
@@ -247,6 +257,9 @@ class Host(LoopHost[Engine]):
             context_tokens=self._context_tokens,
             generated_tokens=self._generated_tokens,
             iteration_ms=record.get("iterLatencyMS"),
+            draft_tokens=self._drafted.draft_tokens,
+            accepted_tokens=self._drafted.accepted_tokens,
+            draft_passes=self._drafted.passes,
             memory_bytes=memory,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout
 
+from workbench.core.target import Target
 from workbench.core.units import format_bytes
 from workbench.ui.models.preflight import Command
 from workbench.ui.theme import mono_font
@@ -50,6 +51,13 @@ class BottomBar(QFrame):
         self.make.setAccessibleName("What to make")
         self.make.setToolTip("Where to stop")
         self.make.currentIndexChanged.connect(lambda _: make())
+        self.where = Choice()
+        self.where.addItem("This machine", "")
+        self.where.setAccessibleName("Run on")
+        self.where.setToolTip("The machine that the steps run on: `workbench target add` adds one")
+        self.where.currentIndexChanged.connect(lambda _: make())
+        self.where.hide()
+        self._target = ""
         self.several = button("Build in several precisions…", several)
         self.anyway = button("Build anyway", anyway, small=True, tip="Only an estimate objects; you may know better")
         self.build: QPushButton = button("Build", build, icon_name="play", primary=True)
@@ -83,7 +91,7 @@ class BottomBar(QFrame):
         verbs = QHBoxLayout()
         verbs.setSpacing(GAP)
         verbs.addStretch(1)
-        for one in (self.several, self.make, self.build):
+        for one in (self.several, self.make, self.where, self.build):
             verbs.addWidget(one)
         inner.addLayout(verbs)
         layout.addLayout(inner)
@@ -97,6 +105,32 @@ class BottomBar(QFrame):
 
     def set_until(self, until: str) -> None:
         self.make.setCurrentIndex(max(self.make.findData(until), 0))
+
+    @property
+    def target(self) -> str:
+        """The target that the steps are to run on; empty: this machine."""
+        return str(self.where.currentData() or "")
+
+    def set_target(self, name: str) -> None:
+        """Choose a target; one that is not known yet is chosen once it is."""
+        self._target = name
+        self.where.setCurrentIndex(max(self.where.findData(name), 0))
+
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        """The targets that there are; the chosen one stays, as long as it is among them."""
+        chosen = self.target or self._target
+        blocked = self.where.blockSignals(True)
+        before = self.target
+        while self.where.count() > 1:
+            self.where.removeItem(1)
+        for target in targets:
+            self.where.addItem(f"On {target.name}", target.name)
+            self.where.setItemData(self.where.count() - 1, target.words, Qt.ItemDataRole.ToolTipRole)
+        self.where.setCurrentIndex(max(self.where.findData(chosen), 0))
+        self.where.blockSignals(blocked)
+        self.where.setVisible(bool(targets))
+        if self.target != before:
+            self.where.currentIndexChanged.emit(self.where.currentIndex())
 
     def show_commands(self, commands: Sequence[Command], why_none: str = "") -> None:
         """The command line that builds the same, and the tools that it runs."""

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from workbench.core.advice import Advice
 from workbench.core.errors import BadInputError
 from workbench.core.preset import Preset
+from workbench.toolchains.targets import list_targets
 from workbench.ui.models.preflight import Answer, Preflights, Question
 from workbench.ui.models.preflight_asker import Asker
 from workbench.ui.pages.base import Page
@@ -113,7 +114,9 @@ class BuildPage(Page):
     def question(self) -> Question | None:
         """What stands in the form; None while a value is wrong."""
         preset = self.chosen.now
-        return Question(preset, self.model.model, until=self.bottom.until) if preset is not None else None
+        if preset is None:
+            return None
+        return Question(preset, self.model.model, until=self.bottom.until, target=self.bottom.target)
 
     def _model_changed(self) -> None:
         self.model.show_facts(None, waiting="Reading …" if self.model.model else "")
@@ -237,16 +240,22 @@ class BuildPage(Page):
 
     def opened(self) -> None:
         self.chosen.read_gallery()
+        self._preflights.forget_targets()
+        home = self.session.home
+        self.session.tasks.run(lambda: list_targets(home), lambda found: self.bottom.set_targets(found.targets))
 
     def state(self) -> dict[str, Any]:
         recent, gallery = tuple(self.model.recent), self.gallery.state()
-        return Remembered(self.chosen.state, self.model.model, recent, self.bottom.until, gallery).to_state()
+        kept = (recent, self.bottom.until, gallery, self.bottom.target)
+        return Remembered(self.chosen.state, self.model.model, *kept).to_state()
 
     def restore(self, state: dict[str, Any]) -> None:
         kept = Remembered.from_state(state)
         self.chosen.restore(kept.form)
         if kept.until is not None:
             self.bottom.set_until(kept.until)
+        if kept.target:
+            self.bottom.set_target(kept.target)
         if kept.recent is not None:
             self.model.set_recent(list(kept.recent))
         if kept.model:

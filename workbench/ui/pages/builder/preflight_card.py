@@ -24,6 +24,7 @@ _PART_TITLES = {
     "KV pool": "KV pool",
     "activations": "Activations",
     "runtime": "Runtime",
+    "draft": "Draft, with its KV pool",
     "others": "Other programs",
 }
 
@@ -115,9 +116,9 @@ class PreflightCard(QFrame):
             hard = any(not block.estimate_only for block in report.blocks)
             self._chips("cannot be built" if hard else "would not fit", "err")
         elif report.elsewhere:
-            self._chips("not on this machine", "warn")
+            self._chips(f"not on {report.target}" if report.target else "not on this machine", "warn")
         else:
-            self._chips("can be built", "ok")
+            self._chips(f"can be built on {report.target}" if report.target else "can be built", "ok")
         count = len(report.advice) + len(report.elsewhere) - len(blocks)
         self.look_at.setVisible(count > 0)
         set_chip(

@@ -43,10 +43,11 @@ class Remembered:
     recent: tuple[str, ...] | None = None
     until: str | None = None
     gallery: Mapping[str, Any] | None = None
+    target: str | None = None
 
     def to_state(self) -> dict[str, Any]:
         """JSON values."""
-        kept = {"model": self.model, "until": self.until, "gallery": self.gallery}
+        kept = {"model": self.model, "until": self.until, "gallery": self.gallery, "target": self.target}
         state: dict[str, Any] = {key: value for key, value in kept.items() if value is not None}
         if self.recent is not None:
             state["recent"] = list(self.recent)
@@ -70,6 +71,7 @@ class Remembered:
             tuple(one for one in recent if isinstance(one, str)) if isinstance(recent, list) else None,
             _text(state.get("until")),
             gallery if isinstance(gallery, dict) else None,
+            _text(state.get("target")),
         )
 
 

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitte
 from workbench.core.errors import Failure
 from workbench.jobs.folder import JobFolder
 from workbench.toolchains.make_environment import can_make
-from workbench.ui.models.doctor import DoctorRow, DoctorRows, read_doctor
+from workbench.ui.models.doctor import DoctorRow, DoctorRows, look_at_target, read_doctor
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.doctor.making import MakeEnvironment
 from workbench.ui.pages.doctor.pane import DoctorPane
@@ -39,11 +39,16 @@ class DoctorPage(Page):
             tip="Import every toolchain's packages: takes seconds to minutes",
         )  # fmt: skip
         self.import_words = label("", "hint", wrap=True)
+        self.test_button = button(
+            "Test", self.test_target, icon_name="play", small=True, name="Test this target",
+            tip="Log in and look: interpreters, GPUs, disk",
+        )  # fmt: skip
+        self.testing = self._left(self.test_button)
         self.importing = column(self.import_words, self._left(self.import_button), gap=GAP)
         self.making = MakeEnvironment(session, self.check, self._show_making)
         self.log = LogPanel(session)
         self.log_words = label("", "name")
-        self.pane = DoctorPane(column(self.making, self.importing, gap=GAP))
+        self.pane = DoctorPane(column(self.making, self.importing, self.testing, gap=GAP))
         self._lay_out()
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._choose())
         actions = session.actions
@@ -213,10 +218,31 @@ class DoctorPage(Page):
         chosen = self.table.chosen()
         self.pane.show_row(chosen)
         self.importing.setVisible(chosen is not None and bool(chosen.packages))
+        self.testing.setVisible(chosen is not None and bool(chosen.target))
         makes = chosen is not None and can_make(chosen.toolchain) and chosen.state != "ok"
         self.making.setVisible(makes or bool(self.making.job))
         if chosen is not None and makes:
             self.making.show_for(chosen.toolchain)
+
+    def test_target(self) -> None:
+        """Look at the chosen target now, and then at everything again."""
+        chosen = self.table.chosen()
+        if chosen is None or not chosen.target or self._looking:
+            return
+        self._looking = True
+        self.test_button.setEnabled(False)
+        self.say_subtitle(f"looking at {chosen.target} …")
+        home, name = self.session.home, chosen.target
+        self.session.tasks.run(lambda: look_at_target(home, name), lambda _: self._tested(), self._test_failed)
+
+    def _tested(self) -> None:
+        self._looking = False
+        self.test_button.setEnabled(True)
+        self.check()
+
+    def _test_failed(self, failure: Failure) -> None:
+        self._tested()
+        self.session.notices.fail(failure)
 
     def copy_report(self) -> None:
         """The whole report as text, as `workbench doctor` prints it."""

@@ -25,9 +25,12 @@ class EngineChoice(ListDialog):
 
     chosen = Signal(object)
 
-    def __init__(self, session: Session, parent: QWidget | None = None, verb: str = "Add") -> None:
+    def __init__(
+        self, session: Session, parent: QWidget | None = None, verb: str = "Add", *, any_engine: bool = False
+    ) -> None:
+        """`any_engine`: those that do not run here can be chosen too."""
         super().__init__("Engines and endpoints", "engine-choice", _SIZE, parent)
-        self._session, self._verb = session, verb
+        self._session, self._verb, self._any = session, verb, any_engine
         self._taken: frozenset[Path] = frozenset()
         self._most = 6
         self._complete = False
@@ -67,7 +70,9 @@ class EngineChoice(ListDialog):
         return tuple(one for one in found if not self._against(one))
 
     def _against(self, one: EngineRow) -> str:
-        return "It is chosen already." if one.path in self._taken else reason_against(one)
+        if one.path in self._taken:
+            return "It is chosen already."
+        return "" if self._any else reason_against(one)
 
     # -- what is there
 

@@ -104,6 +104,7 @@ class EnginesPage(Page):
             ("prompt", "Load this engine in the playground", self.prompt, "playground"),
             ("compare", "Compare the chosen engines", self.compare, "compare"),
             ("bench", "Benchmark the chosen engines", self.bench, "benchmark"),
+            ("deploy", "Deploy this engine", self.deploy, "deploy"),
             ("rebuild", "Rebuild this engine", self.rebuild, "refresh"),
             ("reveal", "Reveal this engine's folder", self.reveal, "folder"),
             ("delete", "Move this engine to the trash", self.ask_delete, "trash"),
@@ -116,12 +117,13 @@ class EnginesPage(Page):
         self.prompt_button = button("Load in playground", self.prompt, icon_name="playground", primary=True)
         self.compare_button = button("Compare", self.compare, icon_name="compare")
         self.bench_button = button("Benchmark", self.bench, icon_name="benchmark")
+        self.deploy_button = button("Deploy", self.deploy, icon_name="deploy", tip="Serve it, or export it")
         self.rebuild_button = button("Rebuild", self.rebuild, icon_name="refresh")
         self.reveal_button = button("Reveal", self.reveal, icon_name="folder", tip="Open the engine's folder")
         self.delete_button = icon_button("trash", "Move to the trash", self.ask_delete, flat=False)
         return [
-            self.prompt_button, self.compare_button, self.bench_button, self.rebuild_button, self.reveal_button,
-            self.delete_button,
+            self.prompt_button, self.compare_button, self.bench_button, self.deploy_button, self.rebuild_button,
+            self.reveal_button, self.delete_button,
         ]  # fmt: skip
 
     def _copy_button(self) -> QPushButton:
@@ -281,6 +283,9 @@ class EnginesPage(Page):
             "Open Benchmark with the chosen engines" if can_run else "Not all of them run here" if rows else ""
         )
         self.session.actions["engines.bench"].setEnabled(can_run)
+        whole = one is not None and not one.missing
+        self.deploy_button.setEnabled(whole)
+        self.session.actions["engines.deploy"].setEnabled(whole)
         again = one is not None and bool(one.preset_id)
         self.rebuild_button.setEnabled(again)
         self.session.actions["engines.rebuild"].setEnabled(again)
@@ -350,6 +355,13 @@ class EnginesPage(Page):
             # The page first: it is made when it is first shown, and hears nothing before.
             self.session.events.show_page.emit("benchmark")
             self.session.events.bench_with.emit(tuple(row.path for row in rows))
+
+    def deploy(self) -> None:
+        """Open Deploy with it: one that does not run here can still be exported."""
+        if (row := self._one()) is not None and not row.missing:
+            # The page first: it is made when it is first shown, and hears nothing before.
+            self.session.events.show_page.emit("deploy")
+            self.session.events.deploy_with.emit(str(row.path))
 
     def rebuild(self) -> None:
         """Go to Build with the preset and the model that it was built from."""

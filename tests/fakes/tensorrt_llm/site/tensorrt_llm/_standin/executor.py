@@ -43,6 +43,8 @@ class Work:
     blocks: int = 0
     reused: int = 0
     aborted: bool = False
+    drafted: int = 0
+    accepted: int = 0
     random: random.Random = field(default_factory=random.Random)
 
     def next_token(self) -> int | None:
@@ -61,11 +63,14 @@ class Executor:
     def __init__(
         self, *, blocks: int, block_tokens: int, max_batch_size: int, max_num_tokens: int, max_seq_len: int,
         policy: str, chunked: bool, reuse: bool, records: int, world_size: int,
+        draft_len: int = 0,
     ) -> None:  # fmt: skip
         self.total, self.block_tokens = blocks, block_tokens
         self.max_batch_size, self.max_num_tokens, self.max_seq_len = max_batch_size, max_num_tokens, max_seq_len
         self.policy, self.chunked, self.reuse = policy, chunked, reuse
         self.world_size = world_size
+        self.draft_len = draft_len
+        self._guesses = {"drafted": 0, "accepted": 0, "requests": 0}
         self.stats: deque[dict[str, Any]] = deque(maxlen=records)
         self.changed = threading.Condition()
         self._queued: deque[Work] = deque()
@@ -211,12 +216,31 @@ class Executor:
         self._record(began, started, waited, completed, context_tokens, context, generation, paused)
 
     def _advance(self, work: Work) -> int:
-        """One token, or the end; 1 when the request is done."""
+        """One token, or the end; 1 when the request is done. With guesses, a pass after the first brings up to two
+        accepted ones as well.
+        """
+        room = work.params.max_tokens - work.made - 1
+        guessed = min(self.draft_len, room) if work.made else 0
+        if guessed > 0:
+            accepted = []
+            for _ in range(min(guessed, 2)):
+                token = work.next_token()
+                if token is None:
+                    break
+                accepted.append(token)
+                work.made += 1
+            work.drafted += guessed
+            work.accepted += len(accepted)
+            self._guesses["drafted"] += guessed
+            self._guesses["accepted"] += len(accepted)
+            self._guesses["requests"] += 1
+        else:
+            accepted = []
         token = work.next_token()
         now = time.monotonic()
         work.first_token_s, work.last_token_s = work.first_token_s or now, now
         work.made += 1
-        new = [] if token is None else [token]
+        new = [*accepted, *([] if token is None else [token])]
         reason = "stop" if token is None else "length" if work.made >= work.params.max_tokens else None
         if reason is not None:
             self._active.remove(work)
@@ -271,6 +295,21 @@ class Executor:
                     "avgNumDecodedTokensPerIter": 1.0,
                 },
                 "staticBatchingStats": None,
-                "specDecodingStats": None,
+                "specDecodingStats": self._spec_stats(),
             }
         )
+
+    def _spec_stats(self) -> dict[str, Any] | None:
+        """Of this iteration; null for an engine that was built for none."""
+        if not self.draft_len:
+            return None
+        found, self._guesses = self._guesses, {"drafted": 0, "accepted": 0, "requests": 0}
+        requests = found["requests"]
+        return {
+            "numDraftTokens": found["drafted"],
+            "numAcceptedTokens": found["accepted"],
+            "numRequestsWithDraftTokens": requests,
+            "acceptanceLength": (found["accepted"] + requests) / requests if requests else 0.0,
+            "iterLatencyMS": 0.0,
+            "draftOverhead": 0.0,
+        }

@@ -23,8 +23,11 @@ from tensorrt_llm._standin.failures import SHOWN, fail_at
 from tensorrt_llm._standin.log import Log
 from tensorrt_llm.llmapi import (
     BatchingType,
+    EagleDecodingConfig,
     ExtendedRuntimePerfKnobConfig,
     KvCacheConfig,
+    LookaheadDecodingConfig,
+    MedusaDecodingConfig,
     SamplingParams,
     SchedulerConfig,
 )
@@ -50,7 +53,9 @@ TYPES: dict[str, type] = {
     "extended_runtime_perf_knob_config": ExtendedRuntimePerfKnobConfig,
     "batching_type": BatchingType,
 }
-NOT_STOOD_IN_FOR = ("speculative_config", "batched_logits_processor", "guided_decoding_backend", "enable_lora",
+MODES = {4: MedusaDecodingConfig, 8: LookaheadDecodingConfig, 32: EagleDecodingConfig}
+"""build_config.speculative_decoding_mode -> what the executor must be told to run it."""
+NOT_STOOD_IN_FOR = ("batched_logits_processor", "guided_decoding_backend", "enable_lora",
                     "lora_config", "peft_cache_config", "cache_transceiver_config")  # fmt: skip
 
 
@@ -225,7 +230,11 @@ def _perf_metrics(work: Work) -> SimpleNamespace:
             num_reused_blocks=work.reused,
             num_missed_blocks=0,
         ),
-        speculative_decoding=SimpleNamespace(acceptance_rate=0.0, total_accepted_draft_tokens=0, total_draft_tokens=0),
+        speculative_decoding=SimpleNamespace(
+            acceptance_rate=work.accepted / work.drafted if work.drafted else 0.0,
+            total_accepted_draft_tokens=work.accepted,
+            total_draft_tokens=work.drafted,
+        ),
     )
 
 
@@ -303,6 +312,7 @@ class LLM:
             if shutil.which("mpirun") is None:
                 raise RuntimeError("stand-in: MPI_Comm_spawn found no launcher to start ranks with")
             log.python(f"start MpiSession with {self._ranks} workers")
+        draft_len = self._speculation(build, kwargs.get("speculative_config"))
         kv = kwargs.get("kv_cache_config") or KvCacheConfig()
         if kv.dtype != "auto":
             raise ValueError(f"KvCacheConfig.dtype {kv.dtype} is refused for the TensorRT backend")
@@ -331,7 +341,7 @@ class LLM:
             log.python("max_batch_size or max_num_tokens is above the engine's and is clamped to it", "W")
         per_block = int(build["plugin_config"]["tokens_per_block"])
         blocks = self._blocks(kv, pretrained, per_block)
-        shown = {"maxNumSequences": batch, "maxBatchSize": batch, "maxBeamWidth": 1, "maxDraftLen": 0}
+        shown = {"maxNumSequences": batch, "maxBatchSize": batch, "maxBeamWidth": 1, "maxDraftLen": draft_len}
         for name, value in {**shown, "maxSequenceLen": self._max_seq_len, "maxNumTokens": tokens}.items():
             log.runtime(f"TRTGptModel {name}: {value}")
         log.runtime(f"Capacity Scheduler Policy: {scheduler.capacity_scheduler_policy.value}")
@@ -357,11 +367,37 @@ class LLM:
             reuse=kv.enable_block_reuse,
             records=int(kwargs.get("iter_stats_max_iterations") or 1000),
             world_size=self._ranks,
+            draft_len=draft_len,
         )
         self._stats = IterationResult(self._executor)
         self._number = 0
         self._vocabulary = int(pretrained["vocab_size"])
         log.python("get signal from executor worker")
+
+    @staticmethod
+    def _speculation(build: dict[str, Any], given: Any) -> int:
+        """Draft tokens of a pass; 0 without guesses, or where another engine would make them."""
+        mode = int(build["speculative_decoding_mode"])
+        wanted = MODES.get(mode)
+        if given is not None and not isinstance(given, tuple(MODES.values())):
+            raise ValueError(f"Unrecognized speculative config type {type(given)}")
+        if wanted is None:
+            if given is not None:
+                raise RuntimeError("stand-in: the engine was not built for speculative decoding")
+            return 0
+        if not isinstance(given, wanted):
+            raise RuntimeError(f"stand-in: the engine's speculative mode {mode} wants {wanted.__name__}")
+        room = int(build["max_draft_len"])
+        if isinstance(given, LookaheadDecodingConfig):
+            if given.resource() > room:
+                raise RuntimeError(f"stand-in: lookahead needs {given.resource()} draft tokens, the engine has {room}")
+            return given.resource()
+        assert given.max_draft_len, "max_draft_len"
+        if isinstance(given, EagleDecodingConfig):
+            assert given.speculative_model_dir is not None, "Path to EAGLE3 weights must be specified."
+        if given.max_draft_len > room:
+            raise RuntimeError(f"stand-in: max_draft_len {given.max_draft_len} is above the engine's {room}")
+        return given.max_draft_len
 
     @staticmethod
     def _config(folder: Path) -> dict[str, Any]:

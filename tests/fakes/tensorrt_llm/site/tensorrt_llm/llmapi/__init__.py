@@ -68,6 +68,39 @@ class ExtendedRuntimePerfKnobConfig(_Strict):
     cuda_graph_cache_size: int = 0
 
 
+class _Decoding(_Strict):
+    """`decoding_type` is the class's own and no argument, as in 1.2."""
+
+    max_draft_len: int | None = Field(default=None, gt=0)
+
+
+class LookaheadDecodingConfig(_Decoding):
+    max_window_size: int = Field(default=4, gt=0)
+    max_ngram_size: int = Field(default=3, gt=0)
+    max_verification_set_size: int = Field(default=4, gt=0)
+
+    def resource(self) -> int:
+        """Most draft tokens, by the executor's formula."""
+        w, n, v = self.max_window_size, self.max_ngram_size, self.max_verification_set_size
+        return (0 if n == 1 else n - 2) + (w - 1 + v) * (n - 1)
+
+
+class MedusaDecodingConfig(_Decoding):
+    medusa_choices: list[list[int]] | None = None
+    num_medusa_heads: int | None = None
+
+
+class EagleDecodingConfig(_Decoding):
+    eagle_choices: list[list[int]] | None = None
+    greedy_sampling: bool | None = True
+    posterior_threshold: float | None = None
+    use_dynamic_tree: bool | None = False
+    dynamic_tree_max_topK: int | None = None
+    num_eagle_layers: int | None = None
+    max_non_leaves_per_layer: int | None = None
+    speculative_model_dir: str | None = None
+
+
 SAMPLING: dict[str, Any] = {
     "end_id": None, "pad_id": None, "max_tokens": 32, "bad": None, "bad_token_ids": None, "stop": None,
     "stop_token_ids": None, "include_stop_str_in_output": False, "embedding_bias": None, "logits_processor": None,

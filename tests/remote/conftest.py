@@ -1,0 +1,33 @@
+"""A real sshd, and what a relay needs, for the tests of other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.sshd import Sshd, missing
+from tests.remote.relays import processes_below, wait_until, worker_code
+from workbench.core.home import Home
+
+
+@pytest.fixture
+def code(home: Home, tmp_path: Path) -> Path:
+    return worker_code(home, tmp_path / "code")
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    if missing():
+        pytest.skip(f"not on this machine: {', '.join(missing())}")
+    server = Sshd(tmp_path / "sshd")
+    try:
+        yield server
+    finally:
+        server.stop()
+        # A run outlives its connection, so what a test leaves behind would outlive the tests.
+        left = processes_below(str(server.folder))
+        for process in left:
+            process.kill()
+        wait_until(lambda: not processes_below(str(server.folder)))

@@ -1,0 +1,481 @@
+"""The Deploy page: a real server, started, asked and stopped; ended ones; exports that are checked and written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from tests.fakes.file_keyring import VARIABLE as KEYRING_FILE
+from tests.fakes.file_keyring import FileKeyring
+from tests.fakes.interpreter import VARIABLE, make_engine_folder, make_interpreter
+from tests.fakes.openai_server import Behaviour, serving
+from tests.fakes.plans import ROOT
+from tests.fakes.trtllm_engines import make_trtllm_engine
+from tests.ui.conftest import OpenWindow
+from tests.ui.deploy_faces import MODEL, failed_server, make_server, reading_at
+from workbench.core.deploy.export import Check, Export, TextFile
+from workbench.core.home import Home
+from workbench.core.serving import ServeLimits
+from workbench.serve import client
+from workbench.serve.folder import ServingFolder
+from workbench.serve.readings import line_of
+from workbench.toolchains.endpoint.folder import add_endpoint, new_spec
+from workbench.ui.models.exporting import view_of
+from workbench.ui.models.serving import curl_text, endpoint_of, openai_text, read_server, read_servers
+from workbench.ui.pages.all import PAGES
+from workbench.ui.pages.deploy.launch_form import LaunchForm
+from workbench.ui.pages.deploy.left import LAUNCH, SERVE, TRITON
+from workbench.ui.pages.deploy.page import DeployPage
+from workbench.ui.pages.deploy.serve_form import NETWORK, ServeForm
+from workbench.ui.pages.deploy.triton_form import TritonForm
+from workbench.ui.pages.engines import EnginesPage
+from workbench.ui.plots.run_plot import RunFrame, RunPlot, Series
+from workbench.ui.window import Window
+
+WAIT_MS = 30_000
+
+
+@pytest.fixture
+def window(open_window: OpenWindow) -> Window:
+    return open_window(*(kind for kind in PAGES if kind.name == "deploy"))
+
+
+@pytest.fixture
+def page(window: Window, qtbot: QtBot) -> DeployPage:
+    made = window.page("deploy")
+    assert isinstance(made, DeployPage)
+    window.show_page("deploy")
+    return made
+
+
+def calm(qtbot: QtBot, page: DeployPage) -> None:
+    qtbot.waitUntil(lambda: not page.busy and not page.session.tasks.busy, timeout=WAIT_MS)
+
+
+def take(qtbot: QtBot, page: DeployPage, engine: Path, way: str = SERVE) -> None:
+    page.left.choose_way(way)
+    page.take_path(str(engine))
+    qtbot.waitUntil(lambda: page.engine is not None, timeout=WAIT_MS)
+    calm(qtbot, page)
+
+
+# -- what the forms say
+
+
+def known_flags(file: str, command: str) -> set[str]:
+    """Flags of a command, as its function declares them."""
+    source = (ROOT / "workbench" / "cli" / file).read_text("utf-8")
+    body = source.partition(f'@app.command("{command}")')[2].partition("@app.command(")[0]
+    return set(re.findall(r"[\"/](--[a-z-]+)", body))
+
+
+def flags_of(command: tuple[str, ...]) -> set[str]:
+    return {word for word in command if word.startswith("--")}
+
+
+@pytest.fixture
+def serve_form(qtbot: QtBot) -> ServeForm:
+    made = ServeForm()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_the_command_of_a_server_has_the_command_lines_words_for_all_that_was_changed(
+    serve_form: ServeForm, tmp_path: Path
+) -> None:
+    from workbench.ui.models.deploying import DeployEngine
+
+    form = serve_form
+    assert form.values().limits == ServeLimits() and form.values().key.kind == "none"
+    for name, text in (("body_bytes", "2"), ("active", "8"), ("queue", "9"), ("queue_s", "3"), ("connections", "70"),
+                       ("request_s", "50"), ("drain_s", "4")):  # fmt: skip
+        form.limits[name].set_text(text)
+    form.port.set_text("8123")
+    form.model.set_text("mine")
+    form.address.buttons[1].click()
+    form.key.buttons[3].click()
+    form.entry.set_text("box")
+    form.new_entry.switch.setChecked(True)
+    values = form.values()
+    assert values.limits.body_bytes == 2_000_000 and values.limits.active == 8 and values.limits.drain_s == 4
+    assert (values.host, values.key.kind, values.key.name, values.key.new) == (NETWORK, "keyring", "box", True)
+    command = values.command(DeployEngine(tmp_path, "tiny"))
+    assert flags_of(command) == {
+        "--port", "--host", "--model", "--api-key-keyring", "--new-key", "--max-active", "--queue", "--queue-seconds",
+        "--body-mb", "--connections", "--request-seconds", "--drain-seconds", "--detach",
+    }  # fmt: skip
+    assert flags_of(command) <= known_flags("app_serve.py", "start")
+
+
+def test_a_server_that_others_reach_has_a_key(serve_form: ServeForm) -> None:
+    serve_form.address.buttons[1].click()
+    assert serve_form.key.value == "new" and not serve_form.key.buttons[0].isEnabled()
+    serve_form.address.buttons[0].click()
+    assert serve_form.key.value == "none" and serve_form.key.buttons[0].isEnabled()
+    serve_form.restore({"host": NETWORK, "key": "none"})
+    assert serve_form.values().key.kind == "new"
+
+
+@pytest.mark.parametrize(("field", "text"), [("port", "70000"), ("port", "a"), ("active", "0"), ("body_bytes", "x")])
+def test_what_is_wrong_with_a_server_is_said_at_its_field(serve_form: ServeForm, field: str, text: str) -> None:
+    made = serve_form.port if field == "port" else serve_form.limits[field]
+    made.set_text(text)
+    with pytest.raises(ValueError):
+        serve_form.values()
+    assert made.problem.text() and made.edit.property("wrong") is True
+
+
+def test_the_commands_of_the_exports_have_the_command_lines_words(qtbot: QtBot, tmp_path: Path) -> None:
+    triton, launch = TritonForm(), LaunchForm()
+    for form in (triton, launch):
+        qtbot.addWidget(form)
+    assert triton.command(tmp_path, "out") == ("workbench", "export", "triton", str(tmp_path), "--out", "out")
+    assert launch.command(tmp_path, "out") == ("workbench", "export", "launch", str(tmp_path), "--out", "out")
+    for field in triton._fields().values():
+        field.set_text("3")
+    for switch in triton._switches().values():
+        switch.switch.setChecked(False)
+    triton.form.choose("llmapi")
+    triton.scheduler.choose("max_utilization")
+    for name, field in launch._fields().items():
+        field.set_text("1" if name in ("port", "nodes", "gpus_per_node") else "a")
+    said = flags_of(triton.command(tmp_path))
+    assert said <= known_flags("app_export.py", "triton") and len(said) == 20
+    said = flags_of(launch.command(tmp_path))
+    assert said <= known_flags("app_export.py", "launch") and len(said) == 12
+
+
+# -- servers that ended
+
+
+def test_ended_servers_are_listed_with_what_they_did(page: DeployPage, app_home: Home, qtbot: QtBot) -> None:
+    assert page.servers_stack.currentIndex() in (0, 1)
+    path = make_server(app_home)
+    failed = failed_server(app_home)
+    qtbot.waitUntil(lambda: len(page.table.servers.rows) == 2 and page.pane.view is not None, timeout=WAIT_MS)
+    page.table.pick(path)
+    qtbot.waitUntil(lambda: page.pane.view is not None and page.pane.view.row.path == path, timeout=WAIT_MS)
+    pane = page.pane
+    assert pane.state_chip.text() == "stopped" and "was up" in pane.said.full and "engine host" in pane.said.full
+    assert pane.percentiles.cells["ttft", "p99"].text() == "131.5"
+    assert pane.percentiles.cells["latency", "p50"].text() == "1\u202f450"
+    assert pane.counts.values["completed"].text() == "120"
+    assert pane.view is not None
+    assert [(count, status) for status, _, count in pane.view.refusals()] == [
+        (40, "429"), (2, "401"), (1, "413"), (1, "gone"),
+    ]  # fmt: skip
+    assert "wrong or no key" in {line[2].text() for line in pane.refused._lines}
+    assert "the queue is full" in pane.problems.text()
+    assert len(pane.plots["tokens"].frame.times) == 60 and not pane.stop.isVisible() and pane.remove.isVisible()
+    assert not pane.bench.isEnabled() and not pane.snippets.isEnabled()
+    page.table.pick(failed)
+    qtbot.waitUntil(lambda: pane.state_chip.text() == "failed", timeout=WAIT_MS)
+    assert pane.failure_box.isVisible() and "signal 9" in pane._failure.evidence.toPlainText()
+
+
+def test_a_server_that_died_without_a_word_is_lost_and_can_be_forgotten(
+    page: DeployPage, app_home: Home, qtbot: QtBot
+) -> None:
+    path = make_server(app_home, status="ready", ended_at=None)
+    qtbot.waitUntil(lambda: page.pane.view is not None, timeout=WAIT_MS)
+    assert page.pane.state_chip.text() == "lost" and "gone" in page.pane._failure.what.text()
+    assert page.pane.view is not None and not page.pane.view.row.running
+    page.verbs._remove(page.pane.view.row)
+    qtbot.waitUntil(lambda: not page.table.servers.rows, timeout=WAIT_MS)
+    assert not path.exists() and page.servers_stack.currentWidget() is page.empty
+
+
+def test_what_is_not_reported_is_a_gap_and_never_zero(app_home: Home) -> None:
+    path = make_server(app_home, seconds=10)
+    folder = ServingFolder(path)
+    at = folder.state().ended_at
+    assert at is not None
+    lines = [reading_at(at - 9 + n, n, kv_share=None if n < 6 else 0.5, output_tok_s=None) for n in range(9)]
+    folder.readings_path.write_bytes(b"".join(line_of(one) + b"\n" for one in lines))
+    frames = read_server(path).frames()
+    assert frames["kv"].series[0].values == (None,) * 6 + (50.0,) * 3
+    assert frames["tokens"].series[0].last is None
+
+
+def test_a_folder_that_cannot_be_read_is_listed_and_says_so(app_home: Home) -> None:
+    path = make_server(app_home)
+    (path / "spec.json").write_text("{")
+    (row,) = read_servers(app_home).rows
+    assert row.problem and not row.running and row.name == path.name
+
+
+def test_the_snippets_ask_the_server_and_hold_no_key(app_home: Home) -> None:
+    path = make_server(app_home)
+    (row,) = read_servers(app_home).rows
+    words = shlex.split(curl_text(row))
+    assert words[:3] == ["curl", "-N", "http://127.0.0.1:8000/v1/chat/completions"]
+    assert json.loads(words[words.index("-d") + 1])["model"] == MODEL and "Authorization" not in curl_text(row)
+    assert "Bearer $WORKBENCH_API_KEY" in curl_text(row, made_here=True)
+    for keyed in (False, True):
+        text = openai_text(row, made_here=keyed)
+        compile(text, "snippet", "exec")
+        assert ('os.environ["WORKBENCH_API_KEY"]' in text) is keyed
+    assert path.is_dir()
+
+
+def test_a_server_becomes_an_endpoint_once_and_never_with_a_key_that_is_kept_nowhere(app_home: Home) -> None:
+    make_server(app_home)
+    (row,) = read_servers(app_home.make()).rows
+    first = endpoint_of(app_home, row)
+    assert endpoint_of(app_home, row) == first and first.name == f"served-{MODEL}"
+    from workbench.core.endpoint import read_endpoint
+    from workbench.core.errors import BadInputError
+
+    assert read_endpoint(first).key.source == "none"
+    with pytest.raises(BadInputError, match="kept nowhere"):
+        endpoint_of(app_home, row, has_key=True)
+    second = endpoint_of(app_home, row, "box", has_key=True)
+    assert second != first and read_endpoint(second).key.name == "box"
+
+
+# -- a server that is started from the page
+
+
+@pytest.fixture
+def engine(app_home: Home) -> Iterator[Path]:
+    with serving(Behaviour(ttft_s=0.0, itl_s=0.001)) as behind:
+        yield add_endpoint(app_home.make(), "box", new_spec(base_url=behind.url, model="mock"))
+
+
+@pytest.fixture
+def own_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileKeyring]:
+    monkeypatch.setenv(KEYRING_FILE, str(tmp_path / "keyring.json"))
+    before = keyring.get_keyring()
+    made = FileKeyring()
+    keyring.set_keyring(made)
+    yield made
+    keyring.set_keyring(before)
+
+
+def ask(url: str, key: str = "") -> int:
+    body = json.dumps({"model": "box", "prompt": "hello", "max_tokens": 4}).encode()
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/completions", body, headers), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return int(error.code)
+
+
+@pytest.mark.slow
+def test_a_server_is_started_with_a_new_key_asked_and_drained(
+    page: DeployPage, engine: Path, own_keyring: FileKeyring, app_home: Home, qtbot: QtBot
+) -> None:
+    take(qtbot, page, engine)
+    page.serve.port.set_text("0")
+    page.serve.key.buttons[1].click()
+    assert "--new-key" in page.left.command.text()
+    qtbot.mouseClick(page.left.start, Qt.MouseButton.LeftButton)
+    pane = page.pane
+    qtbot.waitUntil(lambda: pane.view is not None and pane.view.row.state.status == "ready", timeout=WAIT_MS)
+    assert pane.view is not None
+    url, path = pane.view.row.state.url, pane.view.row.path
+    try:
+        assert page.key_box.isVisible() and page.key_box.key is not None
+        key = str(page.key_box.key)
+        assert (ask(url), ask(url, "wrong"), ask(url, key)) == (401, 401, 200)
+        qtbot.waitUntil(lambda: pane.counts.values["completed"].text() == "1", timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: ("401", "wrong or no key", 2) in pane.view.refusals(), timeout=WAIT_MS)  # type: ignore[union-attr]
+        written = b"".join(file.read_bytes() for file in path.iterdir() if file.is_file())
+        assert key.encode() not in written
+        page.key_box.copy_button.click()
+        assert QGuiApplication.clipboard().text() == key
+        page.key_box.keep_button.click()
+        qtbot.waitUntil(lambda: not page.key_box.keep_button.isEnabled(), timeout=WAIT_MS)
+        assert own_keyring.get_password("engine-workbench", "served-box") == key
+        page.key_box.close_button.click()
+        assert page.key_box.key is None and not page.key_box.field.text()
+        pane.stop.click()
+        qtbot.waitUntil(lambda: pane.state_chip.text() == "stopped", timeout=WAIT_MS)
+    finally:
+        client.stop(ServingFolder(path), now=True)
+        client.wait_ended(ServingFolder(path), 20)
+
+
+def test_a_port_that_is_taken_is_said_with_who_has_it_and_the_next_free_one(
+    page: DeployPage, engine: Path, qtbot: QtBot
+) -> None:
+    take(qtbot, page, engine)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        page.serve.port.set_text(str(port))
+        page.serve.port.changed.emit()
+        qtbot.waitUntil(page.serve.free_button.isVisible, timeout=WAIT_MS)
+        assert f"Port {port} is used by" in page.serve.port_note.text() and "pid" in page.serve.port_note.text()
+        page.start()
+        qtbot.waitUntil(page.failure_box.isVisible, timeout=WAIT_MS)
+        assert f"Port {port} is in use" in page._failure.what.text() and not page.table.servers.rows
+        page.serve.free_button.click()
+        assert int(page.serve.port.text()) > port
+        qtbot.waitUntil(lambda: not page.serve.port_note.isVisible() and not page._port_timer.isActive())
+        calm(qtbot, page)
+        assert not page.serve.port_note.isVisible()
+
+
+# -- exports
+
+
+@pytest.fixture(scope="module")
+def two_gpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_trtllm_engine(tmp_path_factory.mktemp("engines") / "tiny-fp8-tp2", "fp8", 2)
+
+
+def test_a_triton_repository_is_checked_while_it_is_asked_for_and_then_written(
+    page: DeployPage, two_gpus: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    take(qtbot, page, two_gpus, TRITON)
+    pane, form, model = page.panes[TRITON], page.triton, page.exports[TRITON]
+    qtbot.waitUntil(lambda: model.view is not None, timeout=WAIT_MS)
+    assert model.view is not None and not model.view.failed and pane.export.isEnabled()
+    assert pane.files.chosen == "model_repository/tensorrt_llm/config.pbtxt"
+    assert 'backend: "tensorrtllm"' in pane.files.text.toPlainText()
+    form.gpus_here.set_text("1")
+    form.gpus_here.changed.emit()
+    qtbot.waitUntil(lambda: model.view is not None and bool(model.view.failed), timeout=WAIT_MS)
+    first = pane.checks.rows()[0]
+    assert first.accessibleName().startswith("failed") and "2 GPUs" in first.accessibleName()
+    assert not pane.export.isEnabled() and "failed" in pane.state_chip.text()
+    form.gpus_here.set_text("2")
+    form.gpus_here.changed.emit()
+    qtbot.waitUntil(lambda: model.view is not None and not model.view.failed, timeout=WAIT_MS)
+    out = tmp_path / "out"
+    pane.folder.setText(str(out))
+    assert str(out) in page.left.command.text() and "--gpus 2" in page.left.command.text()
+    pane.export.click()
+    qtbot.waitUntil(pane.result_box.isVisible, timeout=WAIT_MS)
+    assert (out / "SHA256SUMS").is_file() and (out / "model_repository/ensemble/config.pbtxt").is_file()
+    assert pane.commands.text().startswith(f"cd {out}")
+    pane.export.click()
+    qtbot.waitUntil(pane._result_failure.isVisible, timeout=WAIT_MS)
+    assert "already" in pane._result_failure.what.text()
+
+
+def test_an_engine_without_a_rank_cannot_be_exported_and_says_which(
+    page: DeployPage, tmp_path: Path, two_gpus: Path, qtbot: QtBot
+) -> None:
+    import shutil
+
+    broken = shutil.copytree(two_gpus, tmp_path / "broken")
+    (broken / "rank1.engine").unlink()
+    for way in (TRITON, LAUNCH):
+        take(qtbot, page, broken, way)
+        qtbot.waitUntil(lambda own=way: page.exports[own].view is not None, timeout=WAIT_MS)  # type: ignore[misc]
+        view = page.exports[way].view
+        assert view is not None and any("rank" in check.name for check in view.failed)
+        assert not page.panes[way].export.isEnabled()
+
+
+def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
+    page: DeployPage, app_home: Home, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(make_interpreter(tmp_path / "python")))
+    engine = make_engine_folder(app_home.make().artifacts / "engines" / "tiny")
+    take(qtbot, page, engine, LAUNCH)
+    qtbot.waitUntil(lambda: page.exports[LAUNCH].view is not None, timeout=WAIT_MS)
+    view = page.exports[LAUNCH].view
+    assert view is not None and {"run.sh", "README.md", "engine/openvino_model.bin"} <= {f.path for f in view.files}
+    assert not page.launch.gpus_card.isVisible() and not page.launch.cluster.isVisible()
+    assert page.panes[LAUNCH].files.choose("engine/openvino_model.bin")
+    assert "Copied as it is" in page.panes[LAUNCH].files.text.toPlainText()
+    page.left.choose_way(TRITON)
+    qtbot.waitUntil(lambda: page.panes[TRITON].stack.currentIndex() == 1, timeout=WAIT_MS)
+    assert "openvino" in page.panes[TRITON]._refusal.what.text() and not page.panes[TRITON].export.isEnabled()
+    calm(qtbot, page)
+
+
+def test_an_endpoint_cannot_be_exported(page: DeployPage, engine: Path, qtbot: QtBot) -> None:
+    take(qtbot, page, engine, LAUNCH)
+    assert "runs elsewhere" in page.panes[LAUNCH].words.text() and not page.panes[LAUNCH].export.isEnabled()
+
+
+def test_an_export_says_how_its_checks_went() -> None:
+    passed, remark = Check("a", True), Check("b", False, blocks=False)
+    text = TextFile("b/run.sh", "x" * 10, executable=True)
+
+    def made(*checks: Check) -> tuple[str, str]:
+        return view_of(Export("launch", "n", (text,), (), checks)).state
+
+    assert made() == ("nothing was checked", "plain")
+    assert made(passed) == ("1 check passed", "ok")
+    assert made(passed, remark) == ("1 of 2 checks passed", "warn")
+    assert made(passed, remark, Check("c", False)) == ("1 of 3 checks failed", "err")
+
+
+# -- between pages, and between starts
+
+
+def test_engines_hands_its_chosen_engine_over(
+    open_window: OpenWindow, app_home: Home, qtbot: QtBot, two_gpus: Path
+) -> None:
+    make_engine_folder(app_home.make().artifacts / "engines" / "tiny")
+    window = open_window(*(kind for kind in PAGES if kind.name in ("engines", "deploy")))
+    engines = window.page("engines")
+    assert isinstance(engines, EnginesPage)
+    qtbot.waitUntil(lambda: bool(engines.table.current_rows()), timeout=WAIT_MS)
+    qtbot.waitUntil(engines.deploy_button.isEnabled, timeout=WAIT_MS)
+    engines.deploy_button.click()
+    page = window.page("deploy")
+    assert isinstance(page, DeployPage) and window.stack.currentWidget() is page
+    qtbot.waitUntil(lambda: page.engine is not None and page.engine.name == "tiny-int8", timeout=WAIT_MS)
+    calm(qtbot, page)
+
+
+def test_the_forms_are_as_they_were_left(page: DeployPage, engine: Path, qtbot: QtBot) -> None:
+    take(qtbot, page, engine)
+    page.serve.port.set_text("9001")
+    page.triton.kv_fraction.set_text("0.5")
+    page.launch.hosts.set_text("a,b")
+    page.left.choose_way(LAUNCH)
+    kept = json.loads(json.dumps(page.state()))
+    page.serve.port.set_text("1")
+    page.triton.restore({})
+    page.launch.restore({})
+    page.left.choose_way(SERVE)
+    page.restore(kept)
+    assert (page.serve.port.text(), page.triton.kv_fraction.text()) == ("9001", "0.5")
+    assert page.launch.hosts.text() == "a,b" and page.left.way == LAUNCH
+    page.restore({"serve": 3, "triton": [], "launch": None, "way": "no", "folders": 1, "split": "x"})
+    calm(qtbot, page)
+
+
+# -- the plot
+
+
+def test_a_plot_reads_the_moment_under_the_crosshair_and_joins_no_gap(qtbot: QtBot) -> None:
+    plot = RunPlot("Requests", "", 0)
+    qtbot.addWidget(plot)
+    plot.resize(500, 160)
+    times = (100.0, 101.0, 102.0, 110.0, 111.0)
+    series = Series("Active", "s_gen", (1.0, 2.0, None, 4.0, 5.0))
+    plot.show_frame(RunFrame(times, (series,), 111.0, 60.0))
+    plot.show()
+    assert [len(run) for run in plot._runs(plot.plot_rect, series, plot._top())] == [2, 2]
+    assert plot._top() >= 5 and plot.accessibleDescription() == "Active 5"
+    moments: list[float | None] = []
+    plot.crossed.connect(moments.append)
+    plot.crossed.connect(plot.set_cross)
+    qtbot.keyClick(plot, Qt.Key.Key_Left)
+    qtbot.keyClick(plot, Qt.Key.Key_Left)
+    qtbot.keyClick(plot, Qt.Key.Key_Escape)
+    assert moments == [110.0, 102.0, None]
+    assert not plot.grab().isNull()
