@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from _common import find_engine, finish, table  # noqa: E402
 
 from workbench.core.home import Home  # noqa: E402
-from workbench.core.messages import Sampling  # noqa: E402
+from workbench.core.messages import ChatTurn, Sampling  # noqa: E402
 from workbench.core.speculative import acceptance_rate, tokens_a_pass  # noqa: E402
 from workbench.jobs.engine import EngineClient, HostCommand  # noqa: E402
 from workbench.toolchains.running import engine_start  # noqa: E402
@@ -53,7 +53,8 @@ class Way:
     def ask(self, kind: str, tokens: int) -> None:
         """One answer of fixed length; its speed is of the time between its first and last token."""
         sampling = Sampling(max_tokens=tokens, ignore_eos=True)
-        answer = self.client.submit(prompt=PROMPTS[kind], sampling=sampling).result(600).raise_for_failure()
+        asked = (ChatTurn(role="user", content=PROMPTS[kind]),)
+        answer = self.client.submit(messages=asked, sampling=sampling).result(600).raise_for_failure()
         assert answer.output_tokens == tokens and answer.output_tok_s is not None
         self.speeds[kind].append(answer.output_tok_s)
         self.ids[kind] = answer.ids
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--engine", help="engine folder (default: the demo's)")
     parser.add_argument("--draft", default="int4", help="its draft: an engine folder, or a precision beside it")
     parser.add_argument("--draft-tokens", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     engine = find_engine(args.engine)

@@ -60,6 +60,7 @@ def test_detached_with_a_new_key_from_start_to_remove(home: Home, engine: str) -
     key, url, name = began.json["key"], began.json["state"]["url"], began.json["id"]
     ready = workbench("serve", "status", name, "--wait")
     assert ready.code == 0 and f"{name}  ready" in ready.out and key not in ready.out
+    assert "key: shown once, kept nowhere" in ready.out
     assert ask(url, {"model": "box", "prompt": "x", "max_tokens": 3})[0] == 401
     assert ask(url, {"model": "box", "prompt": "x", "max_tokens": 3}, key)[0] == 200
     listed = workbench("serve", "--json")

@@ -173,3 +173,17 @@ def test_ends_in_words(end: dict[str, Any], code: str, shown: str) -> None:
     words = explain_end({"state": "ended", "exit": end}, "Build", "box")
     assert words.code == code and shown in words.evidence and "box" in words.what and words.fix
     json.dumps(words.model_dump())
+
+
+@pytest.mark.slow
+def test_what_nobody_used_for_long_is_taken_away(far: Far, tmp_path: Path) -> None:
+    kept = tmp_path / "inputs"
+    names = [str(kept / "old"), str(kept / "new")]
+    found = far.ask("room", *names)
+    assert found["bytes"] == dict.fromkeys(names, 0) and found["free"] > 0
+    (kept / "unmarked").mkdir()
+    for name in ("old", "unmarked"):
+        os.utime(kept / name, (0, 0))
+    os.utime(kept / ".used-old", (0, 0))
+    far.prepare(str(tmp_path / "run"), request("", prune=[[str(kept), 14.0], [str(tmp_path / "nowhere"), 3.0]]))
+    assert sorted(path.name for path in kept.iterdir()) == [".used-new", "new", "unmarked"]

@@ -158,6 +158,15 @@ def test_what_a_step_made_there_is_not_sent_back_for_the_next(sshd: Sshd, code: 
     assert len(there) == 1 and there[0].stat().st_nlink == 2  # one file with two names
 
 
+def test_a_shared_folder_is_used_as_it_is(sshd: Sshd, code: Path, tmp_path: Path) -> None:
+    output = tmp_path / "made"
+    with Relay(sshd.target(shared=True), code, scripted(["write", "w", "x"], output=output)) as relay:
+        assert relay.end() == 0, relay.messages
+        assert relay.phases() == ["connect"]
+    assert (output / "w").read_text() == "x"
+    assert [path.name for path in (sshd.folder / "far").iterdir()] == ["runs"] and not runs(sshd)
+
+
 @pytest.mark.parametrize(
     ("action", "code_name", "shown"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import start, workbench
+from tests.cli.command import start
 from tests.fakes.hf_folders import write_model
 from tests.fakes.plans import scripted_plan, scripted_step
 from tests.fakes.sshd import Sshd
@@ -43,10 +43,9 @@ def test_a_build_is_cut_in_the_middle_of_convert_and_goes_on(
     assert "was cut" in log and "Connected to box again" in log and log.count("] trace (") >= 1
     provenance = read_provenance(made)
     assert not problems(made, provenance) and (made / "openvino_model.xml").is_file()
-    assert str(far) not in (made / "provenance.json").read_text()
+    steps = provenance.model_dump_json(include={"steps": {"__all__": {"inputs", "result", "settings"}}})
+    assert str(model) in steps and str(far) not in steps
     assert not partial_folders(home) and not list((far / "runs").iterdir())
-    again = workbench("build", "cpu-fp16", "--model", str(model), "--until", "convert", "--json")
-    assert json.loads(again.out)["made"][-1]["reused"], again.err
 
 
 def test_a_cancelled_job_leaves_no_process_there(sshd: Sshd, home: Home, code: Path, tmp_path: Path) -> None:

@@ -186,6 +186,27 @@ def test_what_fails_while_it_loads_is_said(home: Home, tmp_path: Path) -> None:
     assert state.url, "it listened before anything was loaded"
 
 
+@pytest.mark.slow
+def test_stopped_while_it_loads(home: Home) -> None:
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        engine = add_endpoint(home, "silent", new_spec(base_url=url, model="mock"))
+        folder = client.start(home, spec_of(home, engine))
+        until = time.monotonic() + 20
+        while not folder.state().step.startswith(("loads", "connect", "check", "load", "ask")):
+            assert time.monotonic() < until, folder.state()
+            time.sleep(0.05)
+        base = folder.state().url.removesuffix("/v1")
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            urllib.request.urlopen(f"{base}/health", timeout=10)
+        refused.value.close()
+        assert client.stop(folder)
+        ended = client.wait_ended(folder, 20)
+    assert ended.status == "stopped" and ended.failure is None and ended.ready_at is None
+
+
 def test_a_port_in_use_is_said_with_who_and_the_next_one(home: Home, engine: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -224,6 +245,11 @@ def test_addresses_that_are_not_here(home: Home, engine: Path) -> None:
         with pytest.raises(BadInputError) as caught:
             client.prepare(home, ServeRequest(engine, host=host, port=0), has_key=True)
         assert caught.value.failure.code == "bad-host"
+
+
+def test_paths_are_kept_as_another_folder_finds_them(home: Home, engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(engine.parent)
+    assert spec_of(home, Path(engine.name)).engine == str(engine)
 
 
 def test_no_engine_is_said(home: Home, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Iterator[Running]:
-    limits = ServeLimits(body_bytes=2048, connections=20, idle_s=0.4, write_s=0.4, request_s=0.5, drain_s=0.3)
+    limits = ServeLimits(body_bytes=2048, idle_s=0.6)
     with running(tmp_path, limits, tokens_per_s=400) as made:
         yield made
 
@@ -107,7 +107,7 @@ def test_connections_that_send_nothing_or_half_a_request_are_closed(strict: Runn
     half_body = strict.connect(b'POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n{"prompt')
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(read_all, (silent, half_head, half_body)))
-    assert 0.3 < time.monotonic() - began < 6
+    assert 0.5 < time.monotonic() - began < 8
     assert answers[0] == b""
     assert status_of(answers[1]) == 408
     assert status_of(answers[2]) == 403  # its host's name is looked at before its body
@@ -124,7 +124,7 @@ def test_a_client_that_sends_byte_after_byte_is_not_waited_for(strict: Running) 
             connection.send(bytes([byte]))
             if select.select([connection], [], [], 0.02)[0]:
                 break
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     assert status_of(read_all(connection)) == 408
     assert well(strict)
 
@@ -207,26 +207,28 @@ def test_requests_over_the_queue_get_429_and_the_others_their_answers_in_order(t
     assert reading.queue_wait.p90 is not None and reading.queue_wait.p90 > 50
 
 
+@pytest.mark.slow
 def test_no_more_than_the_limit_are_with_the_engine_and_the_queue_has_an_end(tmp_path: Path) -> None:
-    with running(tmp_path, ServeLimits(active=2, queue=10, queue_s=0.2), tokens_per_s=40) as server:
+    with running(tmp_path, ServeLimits(active=2, queue=10, queue_s=0.7), tokens_per_s=15) as server:
         with ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(server.ask, COMPLETIONS, {"prompt": "x", "max_tokens": 20}) for _ in range(4)]
             assert wait_for(lambda: server.call(server.door.reading).queued == 2)
-            assert server.engine_active() == 2
+            assert wait_for(lambda: server.engine_active() == 2)
             assert 'workbench_num_requests_waiting{model_name="tiny"} 2.0' in server.ask("/metrics")[2].decode()
             statuses = sorted(each.result()[0] for each in asked)
     assert statuses == [200, 200, 429, 429]
 
 
-def test_connections_over_the_limit_get_503_at_once(strict: Running) -> None:
-    held = [strict.connect() for _ in range(20)]
-    assert wait_for(lambda: strict.call(strict.door.reading).connections == 20)
-    answer = read_all(strict.connect(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"))
-    assert status_of(answer) == 503 and b"retry-after" in answer
-    for connection in held:
-        connection.close()
-    assert wait_for(lambda: strict.call(strict.door.reading).connections == 0)
-    assert well(strict)
+def test_connections_over_the_limit_get_503_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, ServeLimits(connections=20), tokens_per_s=400) as server:
+        held = [server.connect() for _ in range(20)]
+        assert wait_for(lambda: server.call(server.door.reading).connections == 20)
+        answer = read_all(server.connect(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"))
+        assert status_of(answer) == 503 and b"retry-after" in answer
+        for connection in held:
+            connection.close()
+        assert wait_for(lambda: server.call(server.door.reading).connections == 0)
+        assert well(server)
 
 
 @pytest.mark.slow

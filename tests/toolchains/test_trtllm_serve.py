@@ -15,6 +15,7 @@ from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import GpuSpec, find_gpu
 from workbench.core.preset import Preset, apply_overrides, preset_from_data
 from workbench.toolchains.base import Environment
+from workbench.toolchains.tensorrt_llm import serve
 from workbench.toolchains.tensorrt_llm.serve import ServeProgram, check_gpus, serve_program, serve_start
 
 FACTS = EngineFacts(
@@ -70,6 +71,14 @@ def test_the_whole_argv() -> None:
         "kv_cache_config": {"free_gpu_memory_fraction": 0.9, "enable_block_reuse": False},
         "return_perf_metrics": True,
     }
+
+
+def test_every_flag_is_one_of_trtllm_serves() -> None:
+    names = json.loads((Path(serve.__file__).parent / "api_names.json").read_bytes())["other_flags"]
+    known = next(flags for source, flags in names.items() if "trtllm-serve" in source)
+    trusting = replace(FACTS, trust_remote_code=True)
+    used = [word[2:] for word in made(trusting).argv if word.startswith("--")]
+    assert len(used) == len(set(used)) == 13 and set(used) <= set(known)
 
 
 def test_settings_narrow_what_the_engine_was_built_for_and_never_widen_it() -> None:

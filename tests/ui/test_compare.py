@@ -31,7 +31,7 @@ from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.compare.curves import throughput_chart, user_speed_chart
 from workbench.ui.pages.compare.matrix.table import MatrixModel, MatrixTable
 from workbench.ui.pages.compare.matrix.tradeoff import tradeoff_of
-from workbench.ui.pages.compare.page import CURVES, MATRIX, PROMPTS, QUALITY, SETTINGS, ComparePage
+from workbench.ui.pages.compare.page import CURVES, MATRIX, PROMPTS, QUALITY, SCALING, SETTINGS, ComparePage
 from workbench.ui.pages.engines import EnginesPage
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
@@ -779,6 +779,32 @@ def test_closing_the_window_ends_the_measuring(measured: ComparePage, app_home: 
     qtbot.waitUntil(lambda: load_comparison(folder).head.status == "stopped", timeout=10_000)
 
 
+# -- scaling
+
+
+def test_scaling_shows_what_more_gpus_bring(show: Show) -> None:
+    several = [made.subject(number, "fp8", gpus=gpus, name=f"FP8 on {gpus}") for number, gpus in ((1, 1), (2, 2))]
+    page = show(made.comparison(several))
+    page.tabs.choose(SCALING)
+    table = page.scaling.table
+    assert table.isVisible() and not page.scaling.why.isVisible()
+    assert [table.model().index(1, column).data() for column in (0, 1, 2, 5, 6)] == [
+        "FP8 on 2", "2", "fastest", "1.35\u00d7", "67.5",
+    ]  # fmt: skip
+    (line,) = page.scaling.chart.chart.lines
+    assert [dot.x for dot in line.dots] == [1.0, 2.0]
+    assert [dot.y for dot in line.dots] == [100.0, pytest.approx(67.5, abs=0.1)]
+
+
+def test_scaling_says_why_it_is_empty(show: Show) -> None:
+    page = show()
+    page.tabs.choose(SCALING)
+    assert not page.scaling.table.isVisible()
+    assert page.scaling.why.isVisible() and page.scaling.why.text() == (
+        "How many GPUs these engines run on is not reported."
+    )
+
+
 # -- what every page must stand up to
 
 
@@ -788,7 +814,7 @@ def test_names_tab_and_nothing_cut_off(show: Show, size: tuple[int, int], qtbot:
     page = show(size=size)
     window = page.window()
     qtbot.waitUntil(window.isActiveWindow)
-    for tab in (MATRIX, PROMPTS, CURVES, QUALITY, SETTINGS):
+    for tab in (MATRIX, PROMPTS, CURVES, QUALITY, SETTINGS, SCALING):
         page.tabs.choose(tab)
         settle(window)  # type: ignore[arg-type]
         assert cut_off(window) == []

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keyring
 import pytest
@@ -27,13 +28,21 @@ from tests.ui.conftest import OpenWindow
 from tests.ui.deploy_faces import MODEL, failed_server, make_server, reading_at
 from workbench.core.deploy.export import Check, Export, TextFile
 from workbench.core.home import Home
-from workbench.core.serving import ServeLimits
+from workbench.core.serving import ServeLimits, ServeState
 from workbench.serve import client
 from workbench.serve.folder import ServingFolder
 from workbench.serve.readings import line_of
 from workbench.toolchains.endpoint.folder import add_endpoint, new_spec
 from workbench.ui.models.exporting import view_of
-from workbench.ui.models.serving import curl_text, endpoint_of, openai_text, read_server, read_servers
+from workbench.ui.models.serving import (
+    ServerRow,
+    Servers,
+    curl_text,
+    endpoint_of,
+    openai_text,
+    read_server,
+    read_servers,
+)
 from workbench.ui.pages.all import PAGES
 from workbench.ui.pages.deploy.launch_form import LaunchForm
 from workbench.ui.pages.deploy.left import LAUNCH, SERVE, TRITON
@@ -78,7 +87,7 @@ def known_flags(file: str, command: str) -> set[str]:
     """Flags of a command, as its function declares them."""
     source = (ROOT / "workbench" / "cli" / file).read_text("utf-8")
     body = source.partition(f'@app.command("{command}")')[2].partition("@app.command(")[0]
-    return set(re.findall(r"[\"/](--[a-z-]+)", body))
+    return {"--out", *re.findall(r"[\"/](--[a-z-]+)", body)}
 
 
 def flags_of(command: tuple[str, ...]) -> set[str]:
@@ -152,7 +161,7 @@ def test_the_commands_of_the_exports_have_the_command_lines_words(qtbot: QtBot, 
     for name, field in launch._fields().items():
         field.set_text("1" if name in ("port", "nodes", "gpus_per_node") else "a")
     said = flags_of(triton.command(tmp_path))
-    assert said <= known_flags("app_export.py", "triton") and len(said) == 20
+    assert said <= known_flags("app_export.py", "triton") and len(said) == 22
     said = flags_of(launch.command(tmp_path))
     assert said <= known_flags("app_export.py", "launch") and len(said) == 12
 
@@ -214,6 +223,23 @@ def test_a_folder_that_cannot_be_read_is_listed_and_says_so(app_home: Home) -> N
     (path / "spec.json").write_text("{")
     (row,) = read_servers(app_home).rows
     assert row.problem and not row.running and row.name == path.name
+
+
+def test_the_status_line_says_what_the_servers_do() -> None:
+    def row(port: int, **state: Any) -> ServerRow:
+        return ServerRow(Path(f"/{port}"), "s", None, ServeState(url=f"http://127.0.0.1:{port}/v1", **state))
+
+    busy = reading_at(1.0, 7, active=24, output_tok_s=2462.4)
+    ready = row(8000, status="ready", reading=busy)
+    assert Servers((ready, row(1, status="stopped", reading=busy))).words == (
+        "Server on port 8000: 24 active, 2\u202f462 tok/s"
+    )
+    assert Servers((ready, row(8001, status="draining", reading=busy))).words.startswith("2 servers: 48 active, 4")
+    assert Servers((row(8000, status="starting"),)).words == "Server on port 8000: starting"
+    assert Servers((row(1, status="lost"),)).words == ""
+    assert Servers((row(9, status="ready", reading=reading_at(1.0, 1, active=1, output_tok_s=None)),)).words == (
+        "Server on port 9: 1 active"
+    )
 
 
 def test_the_snippets_ask_the_server_and_hold_no_key(app_home: Home) -> None:
@@ -340,6 +366,7 @@ def two_gpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_trtllm_engine(tmp_path_factory.mktemp("engines") / "tiny-fp8-tp2", "fp8", 2)
 
 
+@pytest.mark.slow
 def test_a_triton_repository_is_checked_while_it_is_asked_for_and_then_written(
     page: DeployPage, two_gpus: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
@@ -370,6 +397,7 @@ def test_a_triton_repository_is_checked_while_it_is_asked_for_and_then_written(
     assert "already" in pane._result_failure.what.text()
 
 
+@pytest.mark.slow
 def test_an_engine_without_a_rank_cannot_be_exported_and_says_which(
     page: DeployPage, tmp_path: Path, two_gpus: Path, qtbot: QtBot
 ) -> None:
@@ -385,6 +413,7 @@ def test_an_engine_without_a_rank_cannot_be_exported_and_says_which(
         assert not page.panes[way].export.isEnabled()
 
 
+@pytest.mark.slow
 def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
     page: DeployPage, app_home: Home, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +453,7 @@ def test_an_export_says_how_its_checks_went() -> None:
 # -- between pages, and between starts
 
 
+@pytest.mark.slow
 def test_engines_hands_its_chosen_engine_over(
     open_window: OpenWindow, app_home: Home, qtbot: QtBot, two_gpus: Path
 ) -> None:

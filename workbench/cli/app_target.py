@@ -91,7 +91,8 @@ def target_add(
       workbench target add trt --container 'docker run -i --rm --gpus all --ipc=host IMAGE' --python python3
     """
     from workbench.cli.context import running
-    from workbench.cli.target import given_fields, kind_fields, run_add
+    from workbench.cli.target import run_add
+    from workbench.cli.target_fields import given_fields, kind_fields
 
     with running(as_json) as context:
         fields = given_fields(
@@ -137,7 +138,8 @@ def target_change(
       workbench target change gpu-box --python tensorrt_llm=/opt/trt/bin/python
     """
     from workbench.cli.context import running
-    from workbench.cli.target import given_fields, run_change
+    from workbench.cli.target import run_change
+    from workbench.cli.target_fields import given_fields
 
     with running(as_json) as context:
         fields = given_fields(

@@ -10,7 +10,7 @@ import typer
 
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
-from workbench.cli.measuring import measuring, nothing_completed, report_paths, run_table
+from workbench.cli.measuring import measuring, nothing_completed, report_paths, run_table, scaling_view
 from workbench.core.errors import BadInputError
 from workbench.core.home import expanded
 from workbench.core.measure.command import Typed, load_from, workload_from
@@ -18,6 +18,7 @@ from workbench.core.measure.figures import run_figures
 from workbench.core.measure.matrix import level_words
 from workbench.core.measure.record import RunRecord
 from workbench.core.measure.regression import Regression, compare_runs, refuse_other_question
+from workbench.core.measure.scaling import scaling_of_run
 from workbench.measure.kept import find_result, load_kept, report_of, write_report
 from workbench.measure.running import RunRequest, run_bench
 from workbench.measure.subjects import Asked
@@ -99,6 +100,7 @@ def _finish(
         for note in one.notes:
             context.note(f"{names[one.subject]}, {level_words(run.head.load.arrival, one.level)}: {note}")
     regression = _against(context, before, run, threshold_percent)
+    scaling = scaling_of_run(run)
     data = {
         "id": run.head.id,
         "folder": str(folder),
@@ -109,6 +111,7 @@ def _finish(
         "environment": run.head.environment,
         "notes": run.head.notes,
         "points": figures,
+        "scaling": scaling.groups,
         "regression": regression,
     }
     if context.as_json:
@@ -116,6 +119,8 @@ def _finish(
     else:
         if figures:
             context.out.print(run_table(figures, names, run.head.load.arrival))
+        for group in scaling.groups:
+            context.out.print(scaling_view(group))
         context.result(None, f"kept in {folder}")
         if regression is not None:
             context.result(None, "\n".join(regression.lines))

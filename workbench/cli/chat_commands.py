@@ -210,6 +210,11 @@ def _stats(chat: Chat, rest: str) -> None:
             "prompt tokens since load": stats.context_tokens,
             "tokens generated since load": stats.generated_tokens,
         }
+        if stats.accepted_tokens is not None:
+            counts |= {
+                "guesses checked since load": stats.draft_tokens,
+                "guesses kept since load": stats.accepted_tokens,
+            }
         for name, value in counts.items():
             chat.say(f"{name:<28} {'not reported' if value is None else f'{value:,}'}")
         iteration = "not reported" if stats.iteration_ms is None else f"{stats.iteration_ms:,.1f} ms"

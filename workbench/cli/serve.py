@@ -244,7 +244,8 @@ def _status_lines(folder: ServingFolder, spec: ServeSpec, state: ServeState) -> 
     lines = [f"{folder.id}  {state.status}{f': {state.step}' if state.step else ''}"]
     lines.append(f"  model      {spec.model}  ({spec.name}, {spec.engine})")
     if state.url:
-        key = {"none": "none", "env": f"from {spec.key_name}", "keyring": f"in the keyring as {spec.key_name}"}
+        kept = "shown once, kept nowhere" if spec.keyed else "none"
+        key = {"none": kept, "env": f"from {spec.key_name}", "keyring": f"in the keyring as {spec.key_name}"}
         lines.append(f"  url        {state.url}  key: {key[spec.key_source]}")
     if state.program:
         lines.append(f"  program    {state.program}")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from workbench.core import metrics
 from workbench.core.errors import Failure
 from workbench.core.figures import Figures
-from workbench.core.messages import Finished, FinishReason, Sampling, Tokens, Usage
+from workbench.core.messages import Drafted, Finished, FinishReason, Sampling, Tokens, Usage
 from workbench.core.metrics import Chunk
 
 CountSource = Literal["engine ids", "server usage", "re-tokenised"]
@@ -66,6 +66,8 @@ class AnswerRecord(Figures, BaseModel):
     kv_blocks_used: int | None = None
     """The most KV blocks in use that the engine reported while it answered, other requests' included."""
     kv_blocks_total: int | None = None
+    drafted: Drafted | None = None
+    """What speculative decoding did for it; None: not reported."""
 
     @field_validator("sampling", mode="before")
     @classmethod
@@ -116,6 +118,7 @@ class AnswerRecord(Figures, BaseModel):
             engine=engine,
             kv_blocks_used=kv_blocks_used,
             kv_blocks_total=kv_blocks_total,
+            drafted=end.drafted if end is not None else None,
         )
 
     @property

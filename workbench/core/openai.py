@@ -230,8 +230,8 @@ def read_object(data: Mapping[str, Any]) -> Delta:
         return _NOTHING._replace(error=error_words(data) or "an error without words")
     generated = read_generated(data)
     if generated is not None:
-        text, tokens, given = generated
-        return Delta(text, tokens=tokens, input_tokens=given, model=_text_of(data, "model_name"))
+        said, tokens, given = generated
+        return Delta(said, tokens=tokens, input_tokens=given, model=_text_of(data, "model_name"))
     usage = data.get("usage")
     counted, cached = _usage(usage) if isinstance(usage, dict) else (None, None)
     model = data.get("model")
@@ -428,6 +428,7 @@ def error_words(data: object) -> str:
 def error_body_words(body: bytes) -> str:
     """As `error_words`, of a response's bytes, JSON or text; of HTML its title. Empty where there is nothing to say."""
     text = body[:65536].decode("utf-8", "replace").strip()
+    text = text.removeprefix("data:").strip()  # Triton sends an error of the model as an event
     if not text:
         return ""
     try:

@@ -56,6 +56,8 @@ class ServeSpec(_Frozen):
     """0: a free one is taken."""
     key_source: Literal["none", "env", "keyring"] = "none"
     key_name: str = ""
+    keyed: bool = False
+    """Whether clients need a key; with key_source none it is kept nowhere, it was shown once."""
     limits: ServeLimits = ServeLimits()
     overrides: tuple[str, ...] = ()
     """Runtime settings, as `workbench prompt --set`."""

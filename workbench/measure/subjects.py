@@ -117,7 +117,10 @@ def shown_name(provenance: Provenance) -> str:
         return provenance.name
     titles = {"openvino": "OpenVINO", "pytorch": "PyTorch", "tensorrt_llm": "TensorRT-LLM"}
     toolchain = titles.get(provenance.toolchain, provenance.toolchain)
-    return f"{provenance.precision.upper().replace('_', ' ')} {toolchain}"
+    parallel = provenance.preset.get("parallel")
+    sizes = parallel if isinstance(parallel, dict) and provenance.toolchain == "tensorrt_llm" else {}
+    cut = [f"{name} {sizes[name]}" for name in ("tp", "pp") if isinstance(sizes.get(name), int) and sizes[name] > 1]
+    return " ".join([provenance.precision.upper().replace("_", " "), toolchain, *cut])
 
 
 def unique_names(subjects: Sequence[Subject]) -> tuple[Subject, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,13 @@ def fetch_output(session: Session, target: Path) -> None:
     line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
 
 
-def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str, tick: object = None) -> None:
-    """Raises StepFailedError unless `folder` holds exactly the wanted files."""
+def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str, tick: Callable[[], None]) -> None:
+    """Raises StepFailedError unless `folder` holds exactly the wanted files. `tick` is called after each."""
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     wrong = [f"{name} is missing" for name in sorted(set(wanted) - here)]
     wrong += [f"{name} is not there" for name in sorted(here - set(wanted))]
     for name, (size, checksum) in wanted.items():
+        tick()
         if name in here and ((folder / name).stat().st_size != size or _sha256(folder / name) != checksum):
             wrong.append(f"{name} differs")
     if wrong:

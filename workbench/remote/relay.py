@@ -73,6 +73,8 @@ def main(words: list[str]) -> int:
         wire.error(error.failure.code, error.what, error.evidence, error.fix)
     except ValidationError as error:
         wire.error("protocol", "The step's first line cannot be read.", str(error.errors(include_url=False)[0]["msg"]))
+    except CutError as cut:
+        wire.error("connection-lost", "The connection to the other machine was cut.", str(cut), "Try again.")
     except _Stopped:
         pass
     except Exception as error:

@@ -21,8 +21,8 @@ class Request:
     owner: str = ""
     lease_s: float = 12 * 3600.0
     grace_s: float = 3.0
-    prune: str = ""
-    """A folder there of whose content what was not used for days is taken away."""
+    prune: tuple[tuple[str, float], ...] = ()
+    """Folders there of whose content what was not used for so many days is taken away."""
     wrapped: bool = False
     """Another program stands between the keeper and the worker (srun, docker), which is then no child of it."""
 

@@ -41,6 +41,8 @@ SILENT_SECONDS = 60.0
 STALL_VARIABLE = "WORKBENCH_STALL_SECONDS"
 STALL_SECONDS = 600.0
 """As the supervisor's own: a worker with no message, no processor time and no I/O for so long hangs."""
+MADE_DAYS, INPUT_DAYS = 3.0, 14.0
+"""How long the far side keeps what a run made, so that the next step need not send it back, and what was sent."""
 _OWN_PHASES = 2
 
 
@@ -217,7 +219,7 @@ class Session:
             title=order.title,
             owner=f"{socket.gethostname()}:{final_name(self.spec.output)}",
             lease_s=order.lease_s,
-            prune=f"{self.base}/made",
+            prune=((f"{self.base}/made", MADE_DAYS), (f"{self.base}/inputs", INPUT_DAYS)),
         )
         while True:
             status = self.line.patiently(lambda: self.runner.start(self.far, self.run, request))

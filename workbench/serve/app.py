@@ -76,7 +76,6 @@ class Call:
         self.body = b""
         self.body_read = self.method in ("GET", "HEAD") and not self._announces_body()
         self.status = 0
-        self.sent_bytes = 0
         self.ended = False
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
@@ -91,7 +90,6 @@ class Call:
         return self.header(b"transfer-encoding") is not None or (self.header(b"content-length") or b"0") != b"0"
 
     async def start(self, status: int, content_type: str, headers: Mapping[str, str], length: int | None) -> None:
-        self.status = status
         told = [(b"content-type", content_type.encode("latin-1", "replace"))]
         if length is not None:
             told.append((b"content-length", str(length).encode()))
@@ -99,13 +97,12 @@ class Call:
             told.append((b"connection", b"close"))
         told.extend((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items())
         await self._send({"type": "http.response.start", "status": status, "headers": told})
+        self.status = status  # only now: whoever is cancelled before has sent nothing
 
     async def write(self, data: bytes) -> None:
-        self.sent_bytes += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
-        self.sent_bytes += len(data)
         self.ended = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 

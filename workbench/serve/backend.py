@@ -85,6 +85,10 @@ class Backend(_Behind, Protocol):
     def takes(self) -> Collection[str] | None:
         """Names of the sampling settings that it knows; None: not reported."""
 
+    @property
+    def longest_answer(self) -> int | None:
+        """Tokens to ask for where a client of chat names no limit; None: as many as the sequence has room for."""
+
     def generated_tokens(self) -> int | None:
         """Since it was loaded; None: not reported."""
 

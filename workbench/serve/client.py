@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from workbench.core.errors import BadInputError, StepFailedError
-from workbench.core.home import Home
+from workbench.core.home import Home, expanded
+from workbench.core.precision import Precision
 from workbench.core.serving import ServeLimits, ServeReading, ServeSpec, ServeState
 from workbench.jobs.detach import lock_file, start_apart
 from workbench.jobs.folder import last_log_line
@@ -58,21 +59,32 @@ def prepare(home: Home, request: ServeRequest, *, has_key: bool) -> ServeSpec:
     from workbench.serve.plans import plan_of  # heavy: the toolchains
 
     check_address(request.host, request.port, has_key=has_key)
-    plan = plan_of(home, request.engine, request.overrides, os.environ)
+    engine, overrides = request.engine.absolute(), tuple(_absolute(each) for each in request.overrides)
+    plan = plan_of(home, engine, overrides, os.environ)
     plan.check()
     return ServeSpec(
         id=new_id(time.time()),
-        engine=str(request.engine),
+        engine=str(engine),
         name=plan.name,
         model=checked_model(request.model or default_model(plan.name)),
         host=request.host,
         port=request.port,
         key_source=request.key_source,
         key_name=request.key_name,
+        keyed=has_key,
         limits=request.limits,
-        overrides=request.overrides,
+        overrides=overrides,
         created_at=time.time(),
     )
+
+
+def _absolute(override: str) -> str:
+    """A path in a setting as the server's process finds it, which works in another folder."""
+    name, _, value = override.partition("=")
+    if name.strip() != "speculative.draft" or value.strip() in [precision.value for precision in Precision]:
+        return override
+    path = expanded(value.strip())
+    return f"{name}={path}" if path.is_dir() else override
 
 
 def check_address(host: str, port: int, *, has_key: bool) -> None:
@@ -112,6 +124,7 @@ def start(home: Home, spec: ServeSpec, key: str | None = None) -> ServingFolder:
     StepFailedError.
     """
     check_address(spec.host, spec.port, has_key=key is not None)
+    spec = spec.model_copy(update={"keyed": key is not None})
     secret = "" if key is None else checked_key(key)
     folder = create(home.serving, spec)
     lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -141,8 +141,13 @@ class FrontDoor:
         asked = None
         if not hasattr(backend, "forward"):
             kind: ApiKind = "chat" if call.path.endswith("/chat/completions") else "completions"
-            takes = backend.takes
-            asked = parse_request(kind, body, max_seq_len=backend.max_seq_len, takes=takes)
+            asked = parse_request(
+                kind,
+                body,
+                max_seq_len=backend.max_seq_len,
+                takes=backend.takes,
+                longest_answer=backend.longest_answer,
+            )
         elif body.get("model") is None:  # the program wants it named; what names it goes there byte by byte
             call.body = json.dumps({**body, "model": self.model}).encode()
         timed = self.meter.begin(call.began_s)

@@ -18,6 +18,7 @@ from workbench.serve.backend import Asked, Piece
 __all__ = ["BAD_REQUEST", "EngineBackend"]
 
 STATS_S = 0.5
+_LONGEST_OF_ENDPOINT = 1024
 
 
 class EngineBackend:
@@ -48,6 +49,12 @@ class EngineBackend:
     def takes(self) -> tuple[str, ...] | None:
         """Names of the sampling settings that the engine knows; None: not reported."""
         return self._client.ready.sampling
+
+    @property
+    def longest_answer(self) -> int | None:
+        # Our own hosts cut it to the room that the prompt leaves; another server would refuse what is too much.
+        hello = self._client.hello
+        return _LONGEST_OF_ENDPOINT if hello is not None and hello.worker == "endpoint.host" else None
 
     @property
     def failure(self) -> Failure | None:

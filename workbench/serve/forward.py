@@ -33,9 +33,9 @@ class HttpForwarder:
         self._origin = Origin(url)
         self._pool = Pool(self._origin)
         self._loop = asyncio.get_running_loop()
-        self._failure = client.failure
         self._callbacks: list[Callable[[Failure], None]] = []
         client.on_end = self._ended
+        self._failure = client.failure  # after that: it may end in this very moment
 
     @property
     def program(self) -> str:
@@ -132,7 +132,7 @@ class ForwardedAnswer:
     async def begin(self, request: bytes) -> None:
         """Send it and wait until the status is known. Raises WireError."""
         self._over = self._connection.ask(request, self._hear)
-        self._over.add_done_callback(lambda _: self._wake())
+        self._over.add_done_callback(self._is_over)
         while not self._came and not self._over.done():
             await self._news()
         if not self._came and self._over.exception() is not None:
@@ -158,8 +158,6 @@ class ForwardedAnswer:
         if not self._closed:
             self._closed = True
             self._came.clear()
-            if self._over is not None and self._over.done() and not self._over.cancelled():
-                self._over.exception()
             self._pool.drop(self._connection)
             self._wake()
 
@@ -209,6 +207,11 @@ class ForwardedAnswer:
 
     def _hear(self, body: bytes, _now_s: float) -> None:
         self._came.append(bytes(body))
+        self._wake()
+
+    def _is_over(self, over: asyncio.Future[None]) -> None:
+        if not over.cancelled():
+            over.exception()  # looked at, whoever still wants to know: an answer that was aborted, nobody asks again
         self._wake()
 
     def _wake(self) -> None:

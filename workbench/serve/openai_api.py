@@ -83,9 +83,15 @@ def wants_stream(body: Mapping[str, Any]) -> bool:
 
 
 def parse_request(
-    kind: ApiKind, body: Mapping[str, Any], *, max_seq_len: int | None, takes: Collection[str] | None
+    kind: ApiKind,
+    body: Mapping[str, Any],
+    *,
+    max_seq_len: int | None,
+    takes: Collection[str] | None,
+    longest_answer: int | None = None,
 ) -> Asked:
-    """A request for the engine. `takes`: the sampling settings that it knows; None: not reported.
+    """A request for the engine. `takes`: the sampling settings that it knows; None: not reported. `longest_answer`:
+    tokens of a chat's answer where none are named; None: what the engine has room for.
 
     Unknown fields are passed over, as OpenAI's own server does; known ones that cannot be obeyed are refused rather
     than forgotten. Raises ApiError.
@@ -96,7 +102,7 @@ def parse_request(
         raise ApiError(400, "stream_options may be given with stream alone.", param="stream_options")
     include_usage = _typed(options, "include_usage", bool, "true or false", "stream_options.") or False
     _refuse_unsupported(kind, body)
-    sampling = _sampling(kind, body, max_seq_len, takes)
+    sampling = _sampling(kind, body, max_seq_len, takes, longest_answer)
     token_ids = _typed(body, "return_token_ids", bool, "true or false") or False
     common: dict[str, Any] = {
         "kind": kind, "sampling": sampling, "stream": stream, "include_usage": include_usage, "token_ids": token_ids,
@@ -115,12 +121,16 @@ def parse_request(
 
 
 def _sampling(
-    kind: ApiKind, body: Mapping[str, Any], max_seq_len: int | None, takes: Collection[str] | None
+    kind: ApiKind,
+    body: Mapping[str, Any],
+    max_seq_len: int | None,
+    takes: Collection[str] | None,
+    longest_answer: int | None,
 ) -> Sampling:
     name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     most = _number(body, name, 1, 2**31 - 1, whole=True)
     if most is None:
-        most = _DEFAULT_COMPLETION_TOKENS if kind == "completions" else (max_seq_len or _UNLIMITED)
+        most = _DEFAULT_COMPLETION_TOKENS if kind == "completions" else (longest_answer or max_seq_len or _UNLIMITED)
     temperature = _number(body, "temperature", 0, 2)
     top_k = _number(body, "top_k", -1, 2**31 - 1, whole=True)
     values: dict[str, Any] = {

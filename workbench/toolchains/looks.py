@@ -256,7 +256,7 @@ def _read(base: TargetLook, answer: Mapping[str, Any], target: Target, *, alloca
     if target.kind == "slurm" and not allocated:
         if partition is not None:
             host = _node(host, partition)
-            gpus, problem = _gpus_of_gres(partition.gres)
+            gpus, problem = gpus_of_gres(partition.gres)
         driver = ""
     return base.model_copy(
         update={
@@ -321,7 +321,7 @@ def _known(name: str) -> GpuSpec | None:
         return None
 
 
-def _gpus_of_gres(gres: str) -> tuple[tuple[GpuSpec, ...], str]:
+def gpus_of_gres(gres: str) -> tuple[tuple[GpuSpec, ...], str]:
     """GPUs of a node by sinfo's `gpu:h100:8(S:0-1)`, as the catalogue has them; and why there are none."""
     found = re.search(r"gpu:(?:([A-Za-z][\w.-]*):)?(\d+)", gres)
     if found is None:

@@ -142,6 +142,7 @@ def save_target(home: Home, target: Target, *, replace: bool = False) -> Path:
                 fix=f"Choose another name, or remove it: workbench target remove {target.name}",
                 code="target-exists",
             )
+        temporary.touch(0o600)
         temporary.write_text(tomlkit.dumps(document), "utf-8")
         temporary.replace(path)
     except OSError as error:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,62 @@ def show_comparison(window: Window, settle: Callable[[], None]) -> None:
         settle()
 
 
+def show_deployment(window: Window, settle: Callable[[], None], engine: str) -> None:
+    """Deploy with the newest engine of the home; a named one is served, and asked, for as long as the pictures take."""
+    import asyncio
+
+    from workbench.ui.models.engines import read_first_rows
+    from workbench.ui.pages.deploy.page import DeployPage
+
+    page = window.page("deploy")
+    assert isinstance(page, DeployPage)
+    rows = read_first_rows(window.session.home).rows
+    if not engine and not rows:
+        return
+    page.take_path(engine or str(rows[0].path))
+    settle()
+    if not engine:
+        return
+    page.serve.port.set_text("0")
+    page.start()
+    _wait(lambda: page.pane.view is not None and page.pane.view.row.state.status == "ready")
+    if page.pane.view is None or not page.pane.view.row.running:
+        return
+    asked = threading.Thread(
+        target=lambda url, model: asyncio.run(_ask_all(url, model)),
+        args=(page.pane.view.row.state.url, page.pane.view.row.model),
+    )
+    asked.start()
+    _wait(lambda: not asked.is_alive())
+    settle()
+
+
+async def _ask_all(url: str, model: str) -> None:
+    """A few rounds of chats, some at once, and one that is refused."""
+    import asyncio
+
+    import httpx
+
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        await client.post("/chat/completions", json={"model": "another", "messages": []})
+        for at_once in (1, 2, 4, 6, 4, 2):
+            bodies = [
+                {"model": model, "messages": [{"role": "user", "content": QUESTIONS[n % 3]}], "max_tokens": 48 + 8 * n}
+                for n in range(at_once)
+            ]
+            await asyncio.gather(*(client.post("/chat/completions", json=body) for body in bodies))
+
+
+def end_deployment(window: Window) -> None:
+    """Stop the server that was started for the pictures."""
+    from workbench.ui.pages.deploy.page import DeployPage
+
+    page = window.page("deploy")
+    if isinstance(page, DeployPage) and page.pane.view is not None and page.pane.view.row.running:
+        page.verbs.do("stop-now", page.pane.view.row)
+        _wait(lambda: page.pane.view is None or not page.pane.view.row.running)
+
+
 def _wait(holds: Callable[[], bool]) -> None:
     from PySide6.QtWidgets import QApplication
 
@@ -115,6 +172,7 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine
         settle()
     show_talk(window, settle, engine)
     show_comparison(window, settle)
+    show_deployment(window, settle, engine)
     written = []
     for scheme in SCHEMES:
         theme().set_mode("dark" if scheme == "dark" else "light")
@@ -126,6 +184,9 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine
             path = out / f"{kind.name}-{scheme}-{scale}x.png"
             window.grab().save(str(path))
             written.append(path)
+    if engine:
+        window.show_page("deploy")
+        end_deployment(window)
     window.close()
     return written
 

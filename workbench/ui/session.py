@@ -108,6 +108,8 @@ class Events(QObject):
     """Preset id and model folder (either may be empty): go to Build with them."""
     doing = Signal(str)
     """What goes on beside the jobs, in words for the status line; empty: nothing."""
+    serving = Signal(str)
+    """What servers do, in words for the status line; empty: none runs."""
     show_moment = Signal(float)
     """Seconds of the telemetry's clock: the monitor shows them, with its crosshair there."""
     prompt_with = Signal(str)

@@ -89,6 +89,7 @@ class Window(QMainWindow):
         session.events.show_job.connect(lambda _: self.show_page("jobs"))
         session.events.jobs_changed.connect(lambda jobs: self.status.show_running(jobs.running_text(time.time())))
         session.events.doing.connect(self.status.show_doing)
+        session.events.serving.connect(self.status.show_serving)
         theme().changed.connect(self._recolour)
         self._first = self._restore()
         if page_later:

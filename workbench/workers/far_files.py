@@ -25,11 +25,13 @@ _PARENT_VARIABLE = "WORKBENCH_PARENT_PID"
 
 
 def room(folders: list[str]) -> dict:
-    """Bytes that stand in each folder already, which is made, and how many are free beside the keeper."""
+    """Bytes that stand in each folder already, which is made and marked as used; bytes that are free beside us."""
     found = {}
     os.umask(0o077)
     for folder in folders:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        place.with_name(f".used-{place.name}").write_text("")
         size = 0
         for parent, _, names in os.walk(folder):
             for name in names:

@@ -32,8 +32,6 @@ from pathlib import Path
 OLDEST = (3, 8)
 MARK = "@keeper "
 FRAMES = "@keeper frames 1"
-KEPT_DAYS = 3.0
-"""How long what a run made stays, so that the next step need not send it back."""
 LEASE_SECONDS = 12 * 3600.0
 GRACE_SECONDS = 3.0
 BEAT_SECONDS = 2.0
@@ -56,19 +54,18 @@ def read_json(path: Path) -> dict | None:
 
 
 def write_json(path: Path, data: dict) -> None:
-    half = path.with_name(path.name + f".{os.getpid()}")
+    half = path.with_name(f"{path.name}.{os.getpid()}")
     with half.open("w", encoding="utf-8") as out:
-        json.dump(data, out)
+        out.write(json.dumps(data))
         out.flush()
         os.fsync(out.fileno())
     half.replace(path)
 
 
 def boot_id() -> str:
-    try:
+    with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
+    return ""
 
 
 def held(run: Path) -> bool:
@@ -150,8 +147,8 @@ def prepare(run: Path, request: dict) -> dict:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = status(run)
         touch(run / "seen")
-        if request.get("prune"):
-            prune(Path(request["prune"]), KEPT_DAYS)
+        for folder, days in request.get("prune", []):
+            prune(Path(folder), days)
         if found["state"] == "none":
             (run / "output").mkdir(exist_ok=True)
             write_json(run / "request.json", request)
@@ -176,7 +173,7 @@ def hold(run: Path) -> int:
     lock = (run / "holder.lock").open("a")  # held until the process ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError:  # another one holds it
         return 3
     ended = read_json(run / "exit.json")
     again = os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")  # preempted or its node failed, and requeued
@@ -218,8 +215,8 @@ class _Holder:
         finally:
             self._kill_all()
         code = self.worker.returncode
-        ended = {"code": code} if code >= 0 else {"code": None, "signal": -code}
-        return self._end({**ended, "why": self.why or "ended", "oom_kills": max(0, oom_kills() - kills)})
+        how = {"code": code} if code >= 0 else {"code": None, "signal": -code}
+        return self._end({**how, "why": self.why or "ended", "oom_kills": max(0, oom_kills() - kills)})
 
     def _begin(self) -> None:
         state = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), "began_at": time.time()}
@@ -433,19 +430,17 @@ def keep(run: Path, place: Path) -> dict:
         shutil.rmtree(place, ignore_errors=True)
         make_private(place.parent)
         (run / "output").replace(place)
-        os.utime(place)
+        touch(place.with_name(f".used-{place.name}"))
     return {**remove(run), "kept": str(place)}
 
 
-def prune(folder: Path, days: float) -> dict:
-    """Remove folders that were put there so long ago."""
-    gone = []
-    with contextlib.suppress(OSError):
-        for entry in sorted(folder.iterdir()):
-            if time.time() - entry.stat().st_mtime > days * 86400:
-                shutil.rmtree(entry, ignore_errors=True)
-                gone.append(entry.name)
-    return {"removed": gone}
+def prune(folder: Path, days: float) -> None:
+    """Remove folders whose mark of use beside them is that old; those without one stay."""
+    for mark in folder.glob(".used-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - mark.stat().st_mtime > days * 86400:
+                shutil.rmtree(mark.with_name(mark.name[len(".used-") :]), ignore_errors=True)
+                mark.unlink()
 
 
 def runs(folder: Path) -> dict:
@@ -460,8 +455,7 @@ def runs(folder: Path) -> dict:
 
 
 def answer(data: dict) -> int:
-    sys.stdout.write(MARK + json.dumps(data) + "\n")
-    sys.stdout.flush()
+    print(MARK + json.dumps(data), flush=True)
     return 0
 
 
@@ -502,6 +496,5 @@ if __name__ == "__main__":
         sys.exit(4)
     try:
         sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader is gone
-        sys.exit(0)
+    except BrokenPipeError:  # the reader is gone
+        os._exit(0)

@@ -48,7 +48,7 @@ check_version() {
 check_gpus() {
   local needed=$((WORLD_SIZE / NODES)) rows count row capability index
   command -v nvidia-smi >/dev/null || fail "nvidia-smi is not there" "Start the container with the GPUs."
-  rows="$(nvidia-smi --query-gpu=index,name,compute_cap --format=csv,noheader)" ||
+  rows="$(nvidia-smi --query-gpu=index,name,compute_cap --format=csv,noheader,nounits)" ||
     fail "nvidia-smi does not answer" "Check the driver, and that the container sees the GPUs."
   if [ -n "$GPU_IDS" ]; then
     for index in $GPU_IDS; do

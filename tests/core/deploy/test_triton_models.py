@@ -42,16 +42,23 @@ def ids(engine: Path) -> list[int]:
     return found
 
 
-@pytest.fixture
-def exported(engine: Path, tmp_path: Path) -> Path:
-    return write_export(triton_export(read_engine_facts(engine)), tmp_path / "out")
+@pytest.fixture(scope="module")
+def exported(engine: Path) -> Path:
+    return write_export(triton_export(read_engine_facts(engine)), engine.with_name("out"))
 
 
-@pytest.fixture
-def repository(exported: Path, ids: list[int]) -> Iterator[Repository]:
+@pytest.fixture(scope="module")
+def loaded(exported: Path, ids: list[int]) -> Iterator[Repository]:
     made = Repository(exported / "model_repository", exported, {"tensorrt_llm": Engine(ids)})
     yield made
     made.close()
+
+
+@pytest.fixture
+def repository(loaded: Repository, ids: list[int]) -> Repository:
+    """With an engine that was asked nothing yet."""
+    loaded.engines["tensorrt_llm"] = Engine(ids)
+    return loaded
 
 
 def asked(text: str, length: int, **more: Any) -> dict[str, np.ndarray]:
@@ -205,7 +212,7 @@ def test_a_draft_engine_proposes_and_the_target_decides(
         made.close()
     outputs = [{one.name(): one.as_numpy() for one in response.output_tensors()} for response in found]
     text = "".join(one["text_output"].reshape(-1)[0].decode() for one in outputs)
-    assert text.endswith("\ufffd") and SAYS.startswith(text.rstrip("\ufffd")) and "\ufffd" not in text[:-1]
+    assert SAYS.startswith(text) and len(text) > 10
     last = [one for one in outputs if "total_draft_tokens" in one][-1]
     assert last["total_accepted_draft_tokens"].tolist() == [[accepted]]
     assert last["total_draft_tokens"].tolist() == [[proposed]]

@@ -1,4 +1,4 @@
-"""The HTTP side of the stand-in: health, metadata, configuration, generate and generate_stream, metrics on their port."""
+"""The HTTP side of the stand-in: health, metadata, configuration, generate, and metrics on their own port."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class ScalingGroup(_Frozen):
     """Id of the engine on one GPU."""
     levels: tuple[float, ...]
     rows: tuple[ScalingRow, ...]
-    """By level, the fastest of each last; then by GPUs."""
+    """Each engine at its fastest level, then by level; always by rising GPUs."""
 
     def at(self, level: float | None) -> tuple[ScalingRow, ...]:
         return tuple(row for row in self.rows if row.level == level)
@@ -118,11 +118,6 @@ def _group(subjects: Sequence[Subject], points: Sequence[PointRecord]) -> Scalin
     measured = {subject.id: _by_level(points, subject.id) for subject in ordered}
     levels = tuple(sorted({level for found in measured.values() for level in found}))
     rows = []
-    for level in levels:
-        base = measured[single.id].get(level) if single is not None else None
-        for subject in ordered:
-            if level in measured[subject.id]:
-                rows += _row(subject, level, measured[subject.id][level], single, base)
     best = {subject_id: _fastest(found) for subject_id, found in measured.items()}
     base_at = best[single.id] if single is not None else None
     for subject in ordered:
@@ -130,6 +125,11 @@ def _group(subjects: Sequence[Subject], points: Sequence[PointRecord]) -> Scalin
         if at is not None:
             base = measured[single.id][base_at] if single is not None and base_at is not None else None
             rows += _row(subject, None, measured[subject.id][at], single, base, at)
+    for level in levels:
+        base = measured[single.id].get(level) if single is not None else None
+        for subject in ordered:
+            if level in measured[subject.id]:
+                rows += _row(subject, level, measured[subject.id][level], single, base)
     first = ordered[0]
     title = ", ".join(part for part in (first.model, first.precision, first.toolchain_title or first.toolchain) if part)
     single_id = single.id if single is not None else None

@@ -49,9 +49,7 @@ def write_html(report: Report) -> str:
             for row, simulated in zip(quality_rows, _simulated(report, quality_rows), strict=True)
         ],
         quality_text=_quality_text(report),
-        scaling_columns=[
-            {"title": title, "unit": unit, "definition": told} for title, unit, told in scaling_table.HEADS
-        ],
+        scaling_columns=[tables.Head(*one) for one in scaling_table.HEADS],
         scaling=[
             {"title": group.title, "rows": [_scaling_row(row, views) for row in group.rows]} for group in report.scaling
         ],

@@ -15,6 +15,7 @@ from workbench.core.measure.load import Load
 from workbench.core.measure.matrix import Matrix, make_matrix
 from workbench.core.measure.quality import QualityRecord
 from workbench.core.measure.record import PointRecord, RunRecord, Subject
+from workbench.core.measure.scaling import Scaling, scaling_of
 from workbench.core.measure.workload import WORKLOADS
 from workbench.core.report.build import report_of_comparison
 from workbench.core.report.model import Statement
@@ -60,6 +61,8 @@ class Shown:
     """By subject and prompt: an answer held against the baseline's."""
     statements: tuple[Statement, ...] = ()
     """What has to be known to judge the figures, the most serious first."""
+    scaling: Scaling = field(default_factory=Scaling)
+    """What more GPUs bring, where they differ."""
     folder: Path | None = None
 
     @property
@@ -240,6 +243,7 @@ def make_shown(
         settings=settings_rows(chips, everything=True),
         diffs=_diffs(view, known),
         statements=_statements(view) if view.head.id and not running else (),
+        scaling=scaling_of(view),
         folder=folder,
     )
 

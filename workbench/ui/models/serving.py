@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from workbench.core.artifact import read_provenance
 from workbench.core.endpoint import KeySource, read_endpoint
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
+from workbench.core.report import words
 from workbench.core.serving import ServeReading, ServeSpec, ServeState, ServingStatus
 from workbench.serve import client
 from workbench.serve.client import ServeRequest
@@ -97,6 +99,21 @@ class Servers:
         return sum(row.running for row in self.rows)
 
     @property
+    def words(self) -> str:
+        """`Server on port 8000: 24 active, 2 462 tok/s`; empty: none runs."""
+        there = [row for row in self.rows if row.running]
+        if not there:
+            return ""
+        port = urlsplit(there[0].state.url).port if len(there) == 1 and there[0].state.url else None
+        name = f"{len(there)} servers" if len(there) > 1 else f"Server on port {port}" if port else "Server"
+        readings = [row.reading for row in there if row.reading is not None and row.state.status != "starting"]
+        if not readings:
+            return f"{name}: starting"
+        active = sum(one.active for one in readings)
+        rates = [one.output_tok_s for one in readings if one.output_tok_s is not None]
+        return f"{name}: {words.number(active)} active" + (f", {words.number(sum(rates), 0)} tok/s" if rates else "")
+
+    @property
     def listening(self) -> frozenset[str]:
         """Where they listen."""
         return frozenset(row.state.url for row in self.rows if row.running and row.state.url)
@@ -163,8 +180,8 @@ def _row(folder: ServingFolder) -> ServerRow:
     try:
         return ServerRow(folder.path, folder.id, folder.spec(), folder.state())
     except (BadInputError, OSError) as error:
-        words = error.failure.what if isinstance(error, BadInputError) else str(error)
-        return ServerRow(folder.path, folder.id, None, ServeState(status="lost"), words)
+        problem = error.failure.what if isinstance(error, BadInputError) else str(error)
+        return ServerRow(folder.path, folder.id, None, ServeState(status="lost"), problem)
 
 
 def read_server(path: Path) -> ServerView:

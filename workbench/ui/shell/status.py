@@ -88,7 +88,7 @@ class StatusLine(QFrame):
         super().__init__()
         self.setProperty("surface", "panel")
         self.setFixedHeight(HEIGHT)
-        self._jobs = self._doing = ""
+        self._jobs = self._doing = self._serving = ""
         self._gpu, self._kind, self._memory = label("", "small"), label("RAM", "hint"), figure("", SMALL)
         self._bar, self._running = ThinBar(), label("Idle", "small")
         self._toolchain, self._engine = _Named("Toolchain"), _Named("Engine")
@@ -142,8 +142,13 @@ class StatusLine(QFrame):
         self._doing = text
         self._show_words()
 
+    def show_serving(self, text: str) -> None:
+        """What servers do."""
+        self._serving = text
+        self._show_words()
+
     def _show_words(self) -> None:
-        _set(self._running, "   ".join(filter(None, (self._doing, self._jobs))) or "Idle")
+        _set(self._running, "   ".join(filter(None, (self._doing, self._jobs, self._serving))) or "Idle")
         self._running.setToolTip(self._running.text())
 
 

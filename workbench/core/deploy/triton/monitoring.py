@@ -165,10 +165,15 @@ def alerts_text(found: tuple[Alert, ...]) -> str:
             "        labels:",
             f"          severity: {alert.severity}",
             "        annotations:",
-            f"          summary: {json.dumps(alert.summary, ensure_ascii=False)}",
-            f"          description: {json.dumps(alert.do, ensure_ascii=False)}",
+            f"          summary: {_annotation(alert.summary)}",
+            f"          description: {_annotation(alert.do)}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _annotation(text: str) -> str:
+    """As it stands: Prometheus would take double braces for its templates."""
+    return json.dumps(text.replace("{{", '{{ "{{" }}'), ensure_ascii=False)
 
 
 def dashboard(facts: EngineFacts, options: TritonOptions) -> str:

@@ -26,6 +26,7 @@ from workbench.ui.pages.compare.matrix.tab import MatrixTab
 from workbench.ui.pages.compare.prompts.tab import PromptsTab
 from workbench.ui.pages.compare.quality import QualityTab
 from workbench.ui.pages.compare.reproduce import ReproduceDialog
+from workbench.ui.pages.compare.scaling import ScalingTab
 from workbench.ui.pages.compare.settings import SettingsTab
 from workbench.ui.pages.compare.strip import MeasureStrip
 from workbench.ui.pages.compare.tabs import Tabs
@@ -35,8 +36,8 @@ from workbench.ui.session import Session
 from workbench.ui.widgets.basics import GAP, MARGIN, EmptyState, button, icon_button, row, rule, set_sign, surface
 from workbench.ui.widgets.basics import label as make_label
 
-TABS = ("Matrix", "Prompts", "Curves", "Quality", "Settings")
-MATRIX, PROMPTS, CURVES, QUALITY, SETTINGS = range(len(TABS))
+TABS = ("Matrix", "Prompts", "Curves", "Quality", "Settings", "Scaling")
+MATRIX, PROMPTS, CURVES, QUALITY, SETTINGS, SCALING = range(len(TABS))
 
 
 class ComparePage(Page):
@@ -51,7 +52,7 @@ class ComparePage(Page):
         """The comparison that was shown when the window was closed."""
         self.chips, self.strip, self.tabs, self.legend = ChipBar(), MeasureStrip(), Tabs(TABS), Legend()
         self.matrix, self.curves, self.quality, self.settings = MatrixTab(), CurvesTab(), QualityTab(), SettingsTab()
-        self.prompts = PromptsTab(session, self.model)
+        self.prompts, self.scaling = PromptsTab(session, self.model), ScalingTab()
         self.measure_button = button("Measure", self.ask_measure, icon_name="play", small=True)
         self.form, self.choice, self.kept = MeasureForm(self), EngineChoice(session, self), KeptDialog(session, self)
         self.reproduce = ReproduceDialog(self)
@@ -72,7 +73,7 @@ class ComparePage(Page):
 
     def _lay_out(self) -> None:
         self.views = QStackedWidget()
-        for view in (self.matrix, self.prompts, self.curves, self.quality, self.settings):
+        for view in (self.matrix, self.prompts, self.curves, self.quality, self.settings, self.scaling):
             self.views.addWidget(view)
         bar = QFrame()
         bar.setProperty("surface", "bg")
@@ -263,6 +264,7 @@ class ComparePage(Page):
         self.curves.show_shown(shown)
         self.quality.show_shown(shown)
         self.settings.show_shown(shown)
+        self.scaling.show_shown(shown)
         if self.model.failure is not None and not self.model.running:
             self._show_failure(self.model.failure)
 

@@ -78,6 +78,7 @@ class LaunchForm(QWidget):
         layout.setSpacing(MARGIN)
         for part in (there, self.gpus_card, framed(self.cluster, self.runtime_fold)):
             layout.addWidget(part)
+        layout.addStretch(1)
 
     def show_engine(self, engine: DeployEngine | None) -> None:
         """Offer what counts for this engine."""

@@ -77,6 +77,7 @@ class Left(QFrame):
         layout.addWidget(self._foot())
         self._group.idToggled.connect(lambda place, on: self._take_way(WAYS[place][0]) if on else None)
         self.way_buttons[SERVE].setChecked(True)
+        self.faces.fit()
 
     def _foot(self) -> QWidget:
         made = QFrame()

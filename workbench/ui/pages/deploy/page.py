@@ -36,6 +36,7 @@ from workbench.ui.widgets.basics import MARGIN, EmptyState, button, column, icon
 
 LOOK_MS = 1000
 """How often the servers' folders are read while the page is shown."""
+HIDDEN_MS = 5000
 _PORT_MS = 300
 _ROOMY = 1240
 _NO_SERVER = "Start a server at the left, or with `workbench serve` in a terminal: both are listed here."
@@ -353,6 +354,9 @@ class DeployPage(Page):
         self.table.show_servers(found)
         self.servers_stack.setCurrentIndex(2 if found.rows else 1)
         self.badge_changed.emit(found.running)
+        self.session.events.serving.emit(found.words)
+        if not self.isVisible() and not found.running:
+            self._poll.stop()
         if view is not None and view.row.path == self.table.picked_path:
             self.pane.show_view(view, made_here=self.verbs.made_key(view.row.path))
         elif view is None:
@@ -373,6 +377,7 @@ class DeployPage(Page):
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if not self._closed:
+            self._poll.set_interval(LOOK_MS)
             self._poll.start()
             self._ask_port()
             if self.engine is not None:
@@ -380,7 +385,10 @@ class DeployPage(Page):
 
     def hideEvent(self, event: QHideEvent) -> None:
         super().hideEvent(event)
-        self._poll.stop()
+        # The rail and the status line go on telling of servers that run.
+        self._poll.set_interval(HIDDEN_MS)
+        if not self._servers.running:
+            self._poll.stop()
 
     def opened(self) -> None:
         (self.left.start if self.left.start.isEnabled() else self.left.engine.choose_button).setFocus()

@@ -162,6 +162,7 @@ class ServeForm(QWidget):
         layout.setSpacing(MARGIN)
         layout.addWidget(card)
         layout.addWidget(more)
+        layout.addStretch(1)
 
     # -- what it says
 

@@ -142,6 +142,7 @@ class TritonForm(QWidget):
         layout.setSpacing(MARGIN)
         layout.addWidget(made)
         layout.addWidget(framed(self.more))
+        layout.addStretch(1)
 
     # -- what it says
 

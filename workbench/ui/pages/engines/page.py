@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
@@ -33,7 +33,7 @@ from workbench.ui.pages.engines.detail import DetailPane
 from workbench.ui.pages.engines.table import EnginesFilter, EnginesModel, EnginesTable
 from workbench.ui.pages.engines.toolbar import EnginesBar
 from workbench.ui.session import Session
-from workbench.ui.widgets.basics import EmptyState, button, column, icon_button, rule
+from workbench.ui.widgets.basics import EmptyState, button, column, icon_button, rule, set_icon
 from workbench.ui.widgets.delete_question import DeleteQuestion
 
 LOOK_MS = 2000
@@ -41,6 +41,10 @@ LOOK_MS = 2000
 
 AFTER_PAINT_MS = 80
 """The folders are looked at so long after the engines that the index remembers are shown."""
+
+
+_WORDS_FROM = 960
+"""px of the page from which all buttons of the detail pane have words."""
 
 
 class EnginesPage(Page):
@@ -140,6 +144,14 @@ class EnginesPage(Page):
                 button("Build an engine", partial(self.session.events.show_page.emit, "build"), icon_name="build"),
             ]
         return self._header
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        wide = event.size().width() >= _WORDS_FROM
+        for made, words in ((self.rebuild_button, "Rebuild"), (self.reveal_button, "Reveal")):
+            if bool(made.text()) != wide:
+                made.setText(words if wide else "")
+                set_icon(made, made.property("icon_of")[0])
 
     # -- what is there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -259,9 +260,19 @@ def facts_of(engine: LoadedEngine) -> dict[str, str]:
         "KV blocks": count(blocks),
         "Tokens per block": count(size),
         "KV cache holds": count(blocks * size if blocks is not None and size is not None else None, "tokens"),
+        **_guesses(ready.settings),
         "Chat template": {True: "yes", False: "none", None: "not reported"}[ready.chat_template],
         "Loaded in": "not reported" if ready.load_seconds is None else format_duration(ready.load_seconds),
     }
+
+
+def _guesses(settings: Mapping[str, str]) -> dict[str, str]:
+    """Nothing without speculative decoding."""
+    if "speculative" not in settings:
+        return {}
+    words = settings["speculative"].replace("_", " ")
+    words += f" by {settings['draft']}" if "draft" in settings else ""
+    return {"Speculative decoding": words, "Guesses per pass": settings.get("draft_tokens", "not reported")}
 
 
 TOGETHER = "all output tokens of a burst over the time from its start to its last token."

@@ -1,0 +1,89 @@
+"""Advice on speculative decoding, through the preflight that the command line and the window show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.models import write_tokenizer
+from tests.toolchains.gallery_models import gallery_folder
+from workbench.core.home import Home
+from workbench.core.host import read_host
+from workbench.core.model import read_model
+from workbench.core.preset import apply_overrides, find_preset
+from workbench.toolchains import get
+from workbench.toolchains.base import Environment
+from workbench.toolchains.planner import Report, check, chosen_precisions, make_request
+
+NAMED = "llama-3.1-8b-fp8-h100"
+DRAFT = "speculative.mode=draft_target"
+
+
+def report(tmp_path: Path, preset: str, *overrides: str) -> Report:
+    chosen = apply_overrides(find_preset(preset), list(overrides))
+    model = read_model(gallery_folder(tmp_path, NAMED), require_weights=False)
+    request = make_request(
+        chosen, model, precisions=chosen_precisions(chosen, ()), home=Home(tmp_path / "home").make(),
+        environment=Environment(chosen.toolchain, (sys.executable,), "here"), host=read_host(), detected=(),
+    )  # fmt: skip
+    return check(get(chosen.toolchain), request)
+
+
+def told(found: Report) -> dict[str, str]:
+    return {advice.code: advice.level for advice in found.advice}
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "code", "level"),
+    [
+        ("cpu-int8", ["speculative.mode=eagle", "speculative.draft=/x"], "no-speculation", "block"),
+        ("pytorch-bf16", ["speculative.mode=prompt_lookup"], "no-speculation", "block"),
+        ("cpu-fp16", [DRAFT], "no-draft", "block"),
+        ("cpu-int8", [DRAFT, "speculative.draft=fp16"], "draft-too-large", "warning"),
+        ("cpu-fp16", ["speculative.mode=prompt_lookup"], "speculation-at-large-batch", "hint"),
+        (NAMED, ["speculative.mode=lookahead", "limits.max_beam_width=2"], "speculation-and-beams", "block"),
+        (NAMED, ["speculative.mode=lookahead"], "speculation-at-large-batch", "hint"),
+        (NAMED, [DRAFT], "draft-target-elsewhere", "hint"),
+        (NAMED, ["speculative.mode=eagle", "speculative.draft=/x"], "heads-precision", "block"),
+        (NAMED, ["speculative.mode=medusa", "speculative.draft=/nowhere"], "no-heads", "block"),
+        ("trtllm-bf16", [DRAFT, "speculative.draft=int4_awq"], "draft-of-the-same-model", "hint"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_or_wasteful_is_said(
+    tmp_path: Path, preset: str, overrides: list[str], code: str, level: str
+) -> None:
+    if code == "no-heads":
+        overrides = [*overrides, "precision.weights=bf16", "precision.kv_cache=auto"]
+    found = report(tmp_path, preset, *overrides)
+    assert told(found).get(code) == level, told(found)
+    assert all(advice.fix for advice in found.advice if advice.code == code)
+
+
+def test_presets_of_the_gallery_have_nothing_to_be_told_but_what_they_are(tmp_path: Path) -> None:
+    for name in ("cpu-fp16-draft-int4", "cpu-int8-prompt-lookup"):
+        codes = {code for code in told(report(tmp_path, name)) if "draft" in code or "specul" in code}
+        assert codes == set(), name
+
+
+def test_a_draft_with_another_tokenizer_blocks(tmp_path: Path) -> None:
+    (tmp_path / "draft").mkdir()
+    write_tokenizer(tmp_path / "draft")
+    data = (tmp_path / "draft" / "tokenizer.json").read_text("utf-8")
+    same = report(tmp_path, "cpu-fp16", DRAFT, f"speculative.draft={tmp_path / 'draft'}")
+    assert "draft-tokenizer" not in told(same)
+    (tmp_path / "draft" / "tokenizer.json").write_text(data.replace('"vocab": {', '"vocab": {"other": 99999, ', 1))
+    other = report(tmp_path / "again", "cpu-fp16", DRAFT, f"speculative.draft={tmp_path / 'draft'}")
+    assert told(other).get("draft-tokenizer") == "block"
+
+
+def test_the_draft_is_in_the_memory_picture(tmp_path: Path) -> None:
+    found = report(tmp_path, "cpu-fp16-draft-int4")
+    fp16, int4 = found.numbers.engines
+    draft = fp16.part("draft")
+    assert draft.low > int4.part("weights").low, "its weights and a KV pool"
+    assert fp16.total.low == pytest.approx(sum(part.bytes.low for part in fp16.parts))
+    with pytest.raises(KeyError):
+        int4.part("draft")
+    assert {step.id for step in found.steps} >= {"build:fp16", "build:int4"}
