@@ -41,11 +41,12 @@ def line_with(process: subprocess.Popen[str], words: str, stream: str = "stderr"
 
 
 @pytest.mark.slow
-def test_in_the_foreground_ctrl_c_ends_it(home: Home, engine: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_a_signal_ends_it(home: Home, engine: str, number: signal.Signals) -> None:
     with start("serve", engine, "--port", "0", "--model", "mine", "--max-active", "2") as process:
         url = line_with(process, "Ctrl+C stops it").partition(" at ")[2].partition(" ")[0]
         assert ask(url, {"model": "mine", "prompt": "x", "max_tokens": 3})[0] == 200
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "Running answers end first" in err and "stopped after 1 answered requests" in out
@@ -69,11 +70,10 @@ def test_detached_with_a_new_key_from_start_to_remove(home: Home, engine: str) -
     assert stopped.code == 0 and f"{name} stopped" in stopped.out
     log = workbench("serve", "log", "last", "--access")
     assert log.out.count("POST /v1/completions") == 2
-    assert workbench("serve", "stop", "last").code == 2
     for path in home.serving.rglob("*"):
         assert path.is_dir() or key not in path.read_text(), path
     assert workbench("serve", "remove", name).out == f"removed {name}\n"
-    assert workbench("serve").out == "No server was started yet: workbench serve ENGINE\n"
+    assert not client.list_servings(home)
 
 
 @pytest.mark.slow
@@ -93,8 +93,6 @@ def test_keys_from_the_keyring_and_from_a_variable(
     folder = client.list_servings(home)[0].folder
     state = client.wait_ready(folder, 30)
     assert ask(state.url, {"model": "box", "prompt": "x", "max_tokens": 1}, key)[0] == 200
-    unset = workbench("serve", engine, "--port", "0", "--api-key-env", "NO_SUCH_KEY", "--detach")
-    assert unset.code == 3 and "NO_SUCH_KEY is not set" in unset.err
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_what_is_wrong_or_wasteful_is_said(
 
 
 def test_presets_of_the_gallery_have_nothing_to_be_told_but_what_they_are(tmp_path: Path) -> None:
-    for name in ("cpu-fp16-draft-int4", "cpu-int8-prompt-lookup"):
+    for name in ("cpu-speculative-draft", "cpu-speculative-lookup"):
         codes = {code for code in told(report(tmp_path, name)) if "draft" in code or "specul" in code}
         assert codes == set(), name
 
@@ -79,7 +79,7 @@ def test_a_draft_with_another_tokenizer_blocks(tmp_path: Path) -> None:
 
 
 def test_the_draft_is_in_the_memory_picture(tmp_path: Path) -> None:
-    found = report(tmp_path, "cpu-fp16-draft-int4")
+    found = report(tmp_path, "cpu-speculative-draft")
     fp16, int4 = found.numbers.engines
     draft = fp16.part("draft")
     assert draft.low > int4.part("weights").low, "its weights and a KV pool"

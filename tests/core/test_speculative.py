@@ -93,7 +93,7 @@ def test_the_gallery_has_every_mode() -> None:
     modes = {
         find_preset(name).speculative.mode
         for name in (
-            "cpu-fp16-draft-int4", "cpu-int8-prompt-lookup", "llama-3.1-8b-fp8-lookahead-h100",
+            "cpu-speculative-draft", "cpu-speculative-lookup", "llama-3.1-8b-fp8-lookahead-h100",
             "llama-3.1-8b-bf16-eagle-h100", "llama-3.1-8b-bf16-medusa-h100", "llama-3.3-70b-fp8-draft-target-4xh100",
         )
     }  # fmt: skip

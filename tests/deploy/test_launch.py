@@ -236,6 +236,28 @@ def test_a_pytorch_engine_takes_its_model_along(tmp_path: Path) -> None:
     assert facts.provenance is not None and problems(out / "engine", facts.provenance) == []
     assert json.loads((out / "engine" / "engine.json").read_text())["model"]["path"] == "../model"
     assert facts.tokenizer is not None and facts.tokenizer.samefile(out / "model")
+    assert "SERVE_ARGUMENTS=()" in (out / "settings.sh").read_text()
     assert {"accelerate", "torch"} <= set((out / "requirements.txt").read_text().split("\n"))
     with pytest.raises(BlockedError, match="check"):
         write_export(make_launch(read_engine_facts(engine), LaunchOptions()), tmp_path / "again")
+
+
+def test_an_engine_that_guesses_ahead_says_so_to_its_server(tmp_path: Path) -> None:
+    flags = {"speculative_decoding_mode": "lookahead_decoding", "max_draft_len": 83}
+    preset = {"speculative": {"mode": "lookahead"}}
+    engine = make_trtllm_engine(tmp_path / "ahead", "fp16", flags=flags, preset=preset)
+    export = make_launch(read_engine_facts(engine), LaunchOptions())
+    options = next(text.text for text in export.texts if text.path == "serve.yaml")
+    assert json.loads(options)["speculative_config"]["decoding_type"] == "Lookahead"
+    assert str(tmp_path) not in "".join(text.text for text in export.texts)
+
+
+def test_a_draft_engine_stays_behind_and_that_is_said(tmp_path: Path) -> None:
+    engine = make_engine_folder(tmp_path / "engine")
+    made = read_provenance(engine)
+    preset = {**made.preset, "speculative": {"mode": "draft_target", "draft": str(tmp_path / "draft")}}
+    write_json(engine / "provenance.json", made.model_copy(update={"preset": preset}))
+    export = make_launch(read_engine_facts(engine), LaunchOptions())
+    settings = next(text.text for text in export.texts if text.path == "settings.sh")
+    assert "SERVE_ARGUMENTS=(--set speculative.mode=none)" in settings
+    assert any("draft" in note for note in export.notes)

@@ -118,6 +118,24 @@ def test_several_readers_see_all_events(client: EngineClient) -> None:
     assert counts == [11, 11, 11]
 
 
+def test_news_are_told_as_they_come_and_the_end_too(client: EngineClient) -> None:
+    generation = client.submit(prompt="x", sampling=Sampling(max_tokens=30))
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        seen.append(len(generation.take(0)))
+        if generation.done:
+            ended.set()
+
+    generation.when_news(look)
+    assert ended.wait(5)
+    assert seen[-1] == 31 and seen == sorted(seen) and len(seen) > 2, "thirty tokens and the end, not all at once"
+    late: list[bool] = []
+    generation.when_news(lambda: late.append(True))
+    assert late == [True], "what has come already is told at once"
+
+
 def test_abort_ends_an_answer_and_keeps_what_came(client: EngineClient) -> None:
     generation = client.submit(prompt="x", sampling=Sampling(max_tokens=10_000))
     assert generation.event(2, 5) is not None

@@ -144,6 +144,11 @@ def test_frames_go_on_at_the_last_whole_line(tmp_path: Path) -> None:
     with second:
         found = list(read_frames(second, place, 30.0))
     assert [frame.kind for frame in found] == ["line", "end"] and found[0].data == b'{"a":2}\n' and place.events == 16
+    half = frames(b"@keeper frames 1\n", b'E 16 4\n{"a"', b'X {"state": "ended"}\n')
+    with half:
+        kinds = [frame.kind for frame in read_frames(half, place, 30.0)]
+    assert kinds == ["log", "end"], "a worker that died in the middle of a line said no message"
+    place.forget_rest()
     wrong = frames(b"@keeper frames 1\n", b'E 0 8\n{"a":1}\n')
     with wrong, pytest.raises(CutError, match="byte 16 is wanted"):
         list(read_frames(wrong, place, 30.0))
@@ -187,3 +192,14 @@ def test_what_nobody_used_for_long_is_taken_away(far: Far, tmp_path: Path) -> No
     os.utime(kept / ".used-old", (0, 0))
     far.prepare(str(tmp_path / "run"), request("", prune=[[str(kept), 14.0], [str(tmp_path / "nowhere"), 3.0]]))
     assert sorted(path.name for path in kept.iterdir()) == [".used-new", "new", "unmarked"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_nothing_is_seen_as_idle_and_a_busy_one_is_not(far: Far, tmp_path: Path) -> None:
+    idle, busy = str(tmp_path / "idle"), str(tmp_path / "busy")
+    far.start(idle, request("import time; time.sleep(600)"))
+    far.start(busy, request("while True: pass"))
+    wait_until(lambda: far.status(idle)["idle_s"] > 3.0, words=lambda: far.status(idle))
+    assert far.status(busy)["idle_s"] < far.status(idle)["idle_s"]
+    for run in (idle, busy):
+        assert far.stop(run, 10.0)["state"] == "ended"

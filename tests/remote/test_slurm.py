@@ -66,19 +66,24 @@ def jobs(slurm: OneNodeSlurm, state: str = "RUNNING") -> list[str]:
     return slurm.command("squeue", "-h", "-t", state, "-o", "%i").split()
 
 
-def test_a_run_waits_its_turn_is_followed_and_fetched_and_its_failure_is_the_workers_own(
+def test_a_run_waits_its_turn_is_followed_and_fetched_and_failures_keep_their_words(
     target: Target, code: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.partial"
     spec = scripted(["phase", "work", 1, 1], ["log", "hello"], ["write", "a.bin", "abc", 1000], output=output)
-    failing = scripted(["error", "no weights"])
-    with Relay(target, code, spec, "--gpus", "0") as relay, Relay(target, code, failing) as other:
+    nowhere = target.model_copy(update={"partition": "nowhere"})
+    with (
+        Relay(target, code, spec, "--gpus", "0") as relay,
+        Relay(target, code, scripted(["error", "no weights"])) as other,
+        Relay(nowhere, code, scripted(["sleep", 62])) as refused,
+    ):
         assert relay.end() == 0, relay.messages
-        assert other.end() == 3
+        assert other.end() == refused.end() == 3
     assert (output / "a.bin").read_bytes() == b"abc" * 1000
     assert relay.of("result")[0]["data"] == {"actions": 3}
     assert any("pending" in text for text in relay.logs()) and "hello" in relay.logs()
     assert other.error()["message"] == "no weights"
+    assert refused.error()["code"] == "no-partition" and "nowhere" in refused.error()["cause"]
     assert not list((tmp_path / "far" / "runs").iterdir())
 
 
@@ -87,14 +92,16 @@ def test_a_preempted_run_is_queued_again_and_comes_to_its_end(
 ) -> None:
     begun = tmp_path / "begun"
     spec = scripted(
-        ["log", "begun"], ["append", f"../../../{begun.name}", "x"], ["sleep", 1.5], output=tmp_path / "o.partial"
+        ["log", "begun"], ["append", "../../../begun", "x"], ["wait_for", "../../../go"], output=tmp_path / "o.partial"
     )
     with Relay(target, code, spec) as relay:
-        wait_until(lambda: begun.exists(), words=lambda: (relay.messages, slurm.logs()))
+        wait_until(begun.exists, words=lambda: (relay.messages, slurm.logs()))
         first = jobs(slurm)
         script = tmp_path / "urgent.sh"
         script.write_text("#!/bin/sh\nsleep 1\n")
         assert slurm.command("sbatch", "--parsable", "-p", "urgent", "--exclusive", "-o", "/dev/null", str(script))
+        wait_until(lambda: any("queued again" in text for text in relay.logs()), words=relay.logs)
+        (tmp_path / "go").touch()
         assert relay.end() == 0, (relay.messages, relay.raw)
     assert begun.read_text() == "x\nx\n"
     again = next(text for text in relay.logs() if "queued again" in text)
@@ -102,60 +109,48 @@ def test_a_preempted_run_is_queued_again_and_comes_to_its_end(
     assert relay.logs().count("begun") == 2
 
 
-def test_cancelled_while_it_runs_and_while_it_waits(
+def test_cancelled_by_us_while_it_runs_and_while_it_waits_and_by_somebody_else(
     target: Target, code: Path, tmp_path: Path, slurm: OneNodeSlurm
 ) -> None:
     closed = target.model_copy(update={"partition": "closed", "name": "closed"})
-    running = scripted(["child", True], ["touch", "../../../up"], ["sleep", 60])
     with (
-        Relay(target, code, running) as relay,
+        Relay(target, code, scripted(["touch", "../../../up1"], ["sleep", 63])) as other,
         Relay(closed, code, scripted(["sleep", 61])) as waiting,
     ):
-        wait_until(lambda: (tmp_path / "up").exists(), words=lambda: (relay.messages, relay.raw))
-        wait_until(lambda: any("will not start" in text for text in waiting.logs()), words=waiting.logs)
-        job = jobs(slurm)
-        queued = jobs(slurm, "PENDING")
-        assert len(job) == len(queued) == 1
-        for process in (relay.process, waiting.process):
-            process.send_signal(signal.SIGTERM)
-        assert relay.end(8) == waiting.end(8) == 3
-        assert not processes_below(str(tmp_path / "far"))
-        for number in (*job, *queued):
-            assert slurm.command("squeue", "-h", "-t", "all", "-j", number, "-o", "%T").strip() == "CANCELLED"
+        wait_until((tmp_path / "up1").exists, words=lambda: (other.messages, other.raw))
+        theirs = jobs(slurm)
+        with Relay(target, code, scripted(["child", True], ["touch", "../../../up2"], ["sleep", 60])) as relay:
+            wait_until((tmp_path / "up2").exists, words=lambda: (relay.messages, relay.raw))
+            wait_until(lambda: any("will not start" in text for text in waiting.logs()), words=waiting.logs)
+            slurm.command("scancel", *theirs)
+            ours = [*(job for job in jobs(slurm) if job not in theirs), *jobs(slurm, "PENDING")]
+            assert len(theirs) == 1 and len(ours) == 2
+            for process in (relay.process, waiting.process):
+                process.send_signal(signal.SIGTERM)
+            assert relay.end(10) == waiting.end(10) == other.end() == 3
+    assert not processes_below(str(tmp_path / "far"))
+    for number in (*ours, *theirs):
+        assert slurm.command("squeue", "-h", "-t", "all", "-j", number, "-o", "%T").strip() == "CANCELLED"
+    assert other.error()["code"] == "cancelled-there" and "CANCELLED" in other.error()["cause"]
     assert any("PartitionDown" in text for text in waiting.logs())
     assert not list((tmp_path / "far" / "runs").iterdir())
-
-
-def test_cancelled_by_somebody_else_and_refused(
-    target: Target, code: Path, tmp_path: Path, slurm: OneNodeSlurm
-) -> None:
-    nowhere = target.model_copy(update={"partition": "nowhere"})
-    with (
-        Relay(target, code, scripted(["touch", "../../../up"], ["sleep", 60])) as relay,
-        Relay(nowhere, code, scripted(["sleep", 62])) as refused,
-    ):
-        assert refused.end() == 3
-        wait_until(lambda: (tmp_path / "up").exists(), words=lambda: (relay.messages, relay.raw))
-        slurm.command("scancel", *jobs(slurm))
-        assert relay.end() == 3
-    assert refused.error()["code"] == "no-partition" and "nowhere" in refused.error()["cause"]
-    assert relay.error()["code"] == "cancelled-there"
-    assert "CANCELLED" in relay.error()["cause"]
 
 
 def test_a_relay_that_is_killed_leaves_its_job_and_the_next_one_picks_it_up(
     target: Target, code: Path, tmp_path: Path, slurm: OneNodeSlurm
 ) -> None:
     done = tmp_path / "done"
-    spec = scripted(["log", "one"], ["append", f"../../../{done.name}", "x"], ["sleep", 2], ["log", "two"])
+    spec = scripted(["log", "one"], ["append", "../../../done", "x"], ["wait_for", "../../../go"], ["log", "two"])
     with Relay(target, code, spec) as relay:
-        wait_until(lambda: done.exists(), words=lambda: (relay.messages, relay.raw))
+        wait_until(done.exists, words=lambda: (relay.messages, relay.raw))
         os.killpg(relay.process.pid, signal.SIGKILL)
         relay.end()
         assert len(jobs(slurm)) == 1
     with Relay(target, code, spec) as relay:
+        wait_until(lambda: b"runs on" in relay.raw, words=lambda: (relay.messages, relay.raw))
+        (tmp_path / "go").touch()
         assert relay.end() == 0, (relay.messages, relay.raw)
-    assert b"runs on" in relay.raw and b"time limit 30:00" in relay.raw
+    assert b"time limit 30:00" in relay.raw
     assert done.read_text() == "x\n"
     assert [text for text in relay.logs() if text in ("one", "two")] == ["one", "two"]
 

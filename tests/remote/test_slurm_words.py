@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import pytest
 
 from workbench.core.target import Target
-from workbench.remote.slurm import batch_script, parse_squeue, sbatch_options
+from workbench.remote.far import Far
+from workbench.remote.runner import Look, Request
+from workbench.remote.slurm import SlurmRunner, batch_script, parse_squeue, sbatch_options
 from workbench.remote.slurm_words import refused_words, state_failure, waiting_words
+from workbench.remote.transport import Done, Transport
 
 
 def squeue(*cells: str) -> str:
@@ -97,3 +103,82 @@ def test_what_must_hold_stands_after_the_persons_own_options() -> None:
     assert not any(
         option.startswith("--gres") for option in sbatch_options(target.model_copy(update={"gpus": 0}), "a", "b")
     )
+
+
+class Queue:
+    """A far side whose Slurm answers what it is told to; what was asked is kept."""
+
+    title = "cluster"
+    copies = True
+
+    def __init__(self, state: str, keeper: str = "waiting", reason: str = "None") -> None:
+        self.state, self.keeper, self.reason = state, keeper, reason
+        self.asked: list[str] = []
+        self.jobs = 40
+
+    def run(self, words: Sequence[str], *, data: bytes = b"", seconds: float = 60.0) -> Done:
+        program = words[0]
+        self.asked.append(program if program != "python3" else f"keeper {words[2]}")
+        if program == "sbatch":
+            self.jobs += 1
+            return Done(0, f"{self.jobs}\n".encode(), "")
+        if program == "squeue" and self.state == "gone":
+            return Done(1, b"", "slurm_load_jobs error: Invalid job id specified")
+        if program == "squeue" and self.state == "silent":
+            return Done(1, b"", "slurm_load_jobs error: Unable to contact slurm controller")
+        if program == "squeue":
+            line = squeue(self.state, self.reason, "1", "0:14", "1:00", "n7", str(self.jobs))
+            return Done(0, line.encode(), "")
+        if program == "sacct":
+            return Done(1, b"", "Slurm accounting storage is disabled")
+        if program == "tail":
+            return Done(0, b"/opt/py: not found\n", "")
+        if program == "python3" and words[1] == "-c":
+            return Done(0, b"", "")
+        assert program == "python3", words
+        return Done(0, f'@keeper {{"state": "{self.keeper}"}}\n'.encode(), "")
+
+
+def runner(queue: Queue) -> tuple[SlurmRunner, Far]:
+    far = Far(cast(Transport, queue), "python3", "/far/keeper.py")
+    made = SlurmRunner(Target(name="cluster", kind="slurm", folder="/far"), 2)
+    queue.keeper, before = "none", queue.keeper
+    assert made.start(far, "/far/runs/a", Request(argv=("x",), spec="{}", title="Convert"))["started"]
+    queue.keeper = before
+    return made, far
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "part"),
+    [("FAILED", "slurm-failed", "it said: /opt/py: not found"), ("gone", "job-gone", "job 41: UNKNOWN")],
+)
+def test_a_job_that_ends_without_its_keepers_word_has_failed(state: str, code: str, part: str) -> None:
+    made, far = runner(Queue(state))
+    looks = [made.look(far, "/far/runs/a", {"state": "waiting"}) for _ in range(3)]
+    assert [look.failure for look in looks[:2]] == [None, None], "its word may be on the way through a shared folder"
+    assert looks[2].failure is not None and looks[2].failure.code == code and part in looks[2].failure.evidence
+
+
+def test_a_controller_that_is_silent_for_a_while_is_no_failure() -> None:
+    made, far = runner(Queue("silent"))
+    for _ in range(5):
+        look = made.look(far, "/far/runs/a", {"state": "running"})
+        assert look.failure is None and look.note.startswith("Slurm does not answer")
+
+
+def test_a_lost_node_is_tried_again_and_not_for_ever() -> None:
+    queue = Queue("NODE_FAIL", "lost")
+    made, far = runner(queue)
+    for job in (41, 42, 43):
+        look = made.ended(far, "/far/runs/a", {"state": "lost"})
+        assert look.failure is None
+        assert look.note == f"job {job} lost its node after 0:14; queued again as job {job + 1}, from the beginning"
+    last = made.ended(far, "/far/runs/a", {"state": "lost"})
+    assert last.failure is not None and last.failure.code == "node-failed" and queue.asked.count("sbatch") == 4
+
+
+def test_a_worker_that_ended_by_itself_is_not_slurms_doing() -> None:
+    queue = Queue("FAILED", "ended")
+    made, far = runner(queue)
+    assert made.ended(far, "/far/runs/a", {"state": "ended", "exit": {"code": 3, "why": "ended"}}) == Look()
+    assert "squeue" not in queue.asked

@@ -114,10 +114,22 @@ def test_cancel_ends_all_its_processes_there_before_the_relay_ends(sshd: Sshd, c
         began = time.monotonic()
         os.killpg(relay.process.pid, signal.SIGTERM)
         assert relay.end() == 3
-        assert time.monotonic() - began < 5.0  # the grace that a job gives
+        assert time.monotonic() - began < 6.0  # a job gives it a grace of five
         assert not set(there) & set(processes_below(f"{sshd.folder}/far/runs"))
         assert any("is ended" in text for text in relay.logs())
     assert not runs(sshd)
+
+
+def test_a_cancel_that_reaches_nobody_says_so_in_time(sshd: Sshd, code: Path) -> None:
+    with Relay(sshd.target(), code, scripted(["log", "at work"], ["sleep", 600])) as relay:
+        wait_until(lambda: "at work" in relay.logs(), words=lambda: (relay.messages, relay.raw))
+        sshd.stop()
+        wait_until(lambda: any("Still no connection" in text for text in relay.logs()), words=lambda: relay.messages)
+        began = time.monotonic()
+        os.killpg(relay.process.pid, signal.SIGTERM)
+        assert relay.end() == 3 and time.monotonic() - began < 6.0
+        assert any("could not be reached" in text and "12 h" in text for text in relay.logs())
+    assert processes_below(f"{sshd.folder}/far/runs") and len(runs(sshd)) == 1
 
 
 def test_the_next_relay_picks_up_what_a_killed_one_left(sshd: Sshd, code: Path, tmp_path: Path) -> None:
@@ -171,7 +183,7 @@ def test_a_shared_folder_is_used_as_it_is(sshd: Sshd, code: Path, tmp_path: Path
     ("action", "code_name", "shown"),
     [
         (["error", "no good"], "planned", "no good"),
-        (["exit", 7], "failed", "exit code 7"),
+        (["rubbish"], "rubbish", "this is not a message"),
     ],
 )
 def test_a_worker_that_fails_there_is_told_as_one_here(

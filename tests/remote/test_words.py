@@ -141,11 +141,11 @@ def test_what_is_fetched_is_compared(tmp_path: Path) -> None:
     (tmp_path / "more").write_bytes(b"z")
     x = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
     with pytest.raises(StepFailedError) as refused:
-        compare(tmp_path, {"same": (1, x), "other": (1, x), "gone": (1, x)}, "box", lambda: None)
+        compare(tmp_path, {"same": (1, x), "other": (1, x), "gone": (1, x)}, "box")
     assert refused.value.evidence == "gone is missing; more is not there; other differs"
     for name in ("other", "more"):
         (tmp_path / name).unlink()
-    compare(tmp_path, {"same": (1, x)}, "box", lambda: None)
+    compare(tmp_path, {"same": (1, x)}, "box")
     names = Names()
     names.add("/home/me/model", "/far/inputs/model-1")
     (tmp_path / "engine.json").write_text('{"model": "/far/inputs/model-1"}')

@@ -12,7 +12,7 @@ from workbench.core.errors import BadInputError
 from workbench.core.serving import Percentiles, ServeReading, ServeSpec, ServeState
 from workbench.serve.client import checked_model, default_model
 from workbench.serve.folder import ServingFolder, create, find, new_id, serving_ids
-from workbench.serve.ports import PortUse, is_loopback, shown_url
+from workbench.serve.ports import PortUse, bind, is_loopback, port_use, shown_url
 from workbench.serve.readings import BoundedLines, line_of, older_of, read_readings
 
 
@@ -93,6 +93,15 @@ def test_lines_that_cannot_be_written_end_nothing(tmp_path: Path) -> None:
         lines.write(b"two")
     assert lines.problem
     lines.close()
+
+
+def test_two_cannot_listen_on_one_port() -> None:
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bind("127.0.0.1", port, listen=True), pytest.raises(BadInputError) as caught:
+            bind("127.0.0.1", port, listen=True)
+        assert caught.value.failure.code == "port-in-use"
+        assert port_use("127.0.0.1", 0) is None
 
 
 def test_names_and_addresses() -> None:

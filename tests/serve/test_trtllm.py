@@ -14,13 +14,14 @@ from tests.fakes.trtllm import BIN
 from tests.fakes.trtllm_engines import make_trtllm_engine
 from tests.fakes.trtllm_install import install
 from tests.serve.test_process import ask, lives
-from workbench.core.errors import BadInputError, BlockedError
+from workbench.core.errors import BadInputError, BlockedError, StepFailedError
 from workbench.core.gpu import find_gpu
 from workbench.core.home import Home
 from workbench.core.serving import ServeSpec
+from workbench.jobs.engine import EngineClient
 from workbench.serve import client
 from workbench.serve.client import ServeRequest
-from workbench.serve.plans import named_link, plan_of
+from workbench.serve.plans import named_link, plan_of, program_command
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +96,21 @@ def test_what_goes_wrong_is_said(
     assert state.status == "failed" and state.failure is not None
     assert words in state.failure.what, state.failure
     assert state.failure.fix
+
+
+def test_flags_that_it_does_not_take_are_said(home: Home, engine: Path, tmp_path: Path) -> None:
+    made = program_command(home, plan_of(home, engine, ()), tmp_path, "tiny")
+    spec = made.command.spec
+    argv = ["--max_batch" if word == "--max_batch_size" else word for word in spec.settings["argv"]]
+    command = made.command.model_copy(update={"spec": spec.model_copy(update={"settings": {"argv": argv}})})
+    with pytest.raises(StepFailedError, match="does not take these flags") as caught:
+        EngineClient.start(command, tmp_path / "log.txt", timeout_s=60)
+    assert "No such option: --max_batch" in caught.value.evidence
+    plain = [word for word in spec.settings["argv"] if word not in ("--backend", "tensorrt")]
+    command = made.command.model_copy(update={"spec": spec.model_copy(update={"settings": {"argv": plain}})})
+    with pytest.raises(StepFailedError, match="ended by itself") as refused:
+        EngineClient.start(command, tmp_path / "log.txt", timeout_s=60)
+    assert "not for the PyTorch backend" in refused.value.evidence
 
 
 def test_what_can_be_seen_before_is_refused_before(home: Home, engine: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_the_draft_needs_room_beside_the_engine(home: Home, tmp_path: Path) -> N
 
 
 def test_the_draft_of_a_precision_is_built_too() -> None:
-    preset = find_preset("cpu-fp16-draft-int4")
+    preset = find_preset("cpu-speculative-draft")
     assert chosen_precisions(preset, ()) == ("fp16", "int4")
     assert chosen_precisions(preset, ("int8,int4",)) == ("int8", "int4")
     assert chosen_precisions(find_preset("cpu-fp16"), ()) == ("fp16",)

@@ -161,7 +161,7 @@ def test_the_commands_of_the_exports_have_the_command_lines_words(qtbot: QtBot, 
     for name, field in launch._fields().items():
         field.set_text("1" if name in ("port", "nodes", "gpus_per_node") else "a")
     said = flags_of(triton.command(tmp_path))
-    assert said <= known_flags("app_export.py", "triton") and len(said) == 22
+    assert said <= known_flags("app_export.py", "triton") and len(said) == 27
     said = flags_of(launch.command(tmp_path))
     assert said <= known_flags("app_export.py", "launch") and len(said) == 12
 
@@ -237,6 +237,7 @@ def test_the_status_line_says_what_the_servers_do() -> None:
     assert Servers((ready, row(8001, status="draining", reading=busy))).words.startswith("2 servers: 48 active, 4")
     assert Servers((row(8000, status="starting"),)).words == "Server on port 8000: starting"
     assert Servers((row(1, status="lost"),)).words == ""
+    assert (Servers((ready,)).on_port(8000), Servers((ready,)).on_port(8001)) == ("s", "")
     assert Servers((row(9, status="ready", reading=reading_at(1.0, 1, active=1, output_tok_s=None)),)).words == (
         "Server on port 9: 1 active"
     )
@@ -388,6 +389,8 @@ def test_a_triton_repository_is_checked_while_it_is_asked_for_and_then_written(
     out = tmp_path / "out"
     pane.folder.setText(str(out))
     assert str(out) in page.left.command.text() and "--gpus 2" in page.left.command.text()
+    pane.link.setChecked(True)
+    assert "--link" in page.left.command.text()
     pane.export.click()
     qtbot.waitUntil(pane.result_box.isVisible, timeout=WAIT_MS)
     assert (out / "SHA256SUMS").is_file() and (out / "model_repository/ensemble/config.pbtxt").is_file()
@@ -420,6 +423,15 @@ def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
     monkeypatch.setenv(VARIABLE, str(make_interpreter(tmp_path / "python")))
     engine = make_engine_folder(app_home.make().artifacts / "engines" / "tiny")
     take(qtbot, page, engine, LAUNCH)
+    qtbot.waitUntil(lambda: page.exports[LAUNCH].view is not None, timeout=WAIT_MS)
+    page.launch.runtime.others.setText("runtime.kv_cache_gib=1 speculative.mode=prompt_lookup")
+    page.launch.runtime.others.textEdited.emit("")
+    assert "--set runtime.kv_cache_gib=1 --set speculative.mode=prompt_lookup" in page.left.command.text()
+    page.launch.runtime.others.setText("build.x=1")
+    page.launch.runtime.others.textEdited.emit("")
+    assert "build.x" in page.left.problem.text() and not page.panes[LAUNCH].export.isEnabled()
+    page.launch.runtime.others.setText("")
+    page.launch.runtime.others.textEdited.emit("")
     qtbot.waitUntil(lambda: page.exports[LAUNCH].view is not None, timeout=WAIT_MS)
     view = page.exports[LAUNCH].view
     assert view is not None and {"run.sh", "README.md", "engine/openvino_model.bin"} <= {f.path for f in view.files}

@@ -63,8 +63,8 @@ def test_it_comes_with_the_first_report_and_says_share_and_length(board: Board, 
     guess(source, 60)
     drafts = shown(board)
     assert titles(board).index(TITLE) == titles(board).index("Tokens per second") + 1
-    assert values(drafts) == {"Accepted": "40 %", "Tokens a pass": "3.0"}
-    assert drafts.told.readings[0][0].below == "since load 40 %"
+    assert values(drafts) == {"Accepted": "40 %", "Per pass": "3.0"}
+    assert drafts.told.readings[0][0].below == "mean 40 %"
     share, length = (plot.frame for plot in drafts.plots)
     assert share is not None and share.top == 1.0 and not share.words
     assert length is not None and length.top >= 3.0 and not length.words
@@ -73,7 +73,7 @@ def test_it_comes_with_the_first_report_and_says_share_and_length(board: Board, 
 def test_where_the_number_of_guesses_is_not_told_the_share_is_not_reported(board: Board, source: Invented) -> None:
     guess(source, 30, drafted=False, kept=1)
     drafts = shown(board)
-    assert values(drafts) == {"Accepted": "", "Tokens a pass": "2.0"}
+    assert values(drafts) == {"Accepted": "", "Per pass": "2.0"}
     assert str(drafts.told.readings[0][0]) == "Accepted not reported"
     frame = drafts.plots[0].frame
     assert frame is not None and frame.words == "not reported by OpenVINO GenAI"

@@ -63,6 +63,9 @@ def export_triton(
         int | None, typer.Option("--instances", help="Of preprocessing and postprocessing.", show_default="up to 4")
     ] = None,
     gpu_ids: Annotated[str, typer.Option("--gpu-ids", help="GPUs by index, such as 0,1.")] = "",
+    gpu: Annotated[
+        str, typer.Option("--gpu", help="The kind of GPU that it goes to, such as H100; by default launch.sh looks.")
+    ] = "",
     gpus: Annotated[int | None, typer.Option("--gpus", help="How many GPUs the machine that it goes to has.")] = None,
     nodes: Annotated[int, typer.Option("--nodes", help="Machines that it runs on.")] = 1,
     draft: Annotated[str, typer.Option("--draft", help="Engine that drafts for this one (draft-target).")] = "",
@@ -113,6 +116,7 @@ def export_triton(
             "chunked_context": chunked_context,
             "scheduler": scheduler,
             "gpu_ids": numbers("--gpu-ids", gpu_ids),
+            "gpu": gpu,
             "gpus_here": gpus,
             "nodes": nodes,
             "draft_tokens": draft_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,12 @@ def run_start(
             return
         if shown_key is not None and not context.as_json:
             context.err.print(f"API key, shown this once: {shown_key}", markup=False, soft_wrap=True)
-        state = _watch(context, folder, spec, kept, shown_key)
+        # A service manager's or a container's way to ask for an end; a closed terminal (SIGHUP) leaves the server be.
+        before = signal.signal(signal.SIGTERM, lambda *_: kept.append(True))
+        try:
+            state = _watch(context, folder, spec, kept, shown_key)
+        finally:
+            signal.signal(signal.SIGTERM, before)
     _end_with(context, folder, state)
 
 

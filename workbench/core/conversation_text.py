@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 
 from workbench.core.answer import AnswerRecord
 from workbench.core.conversation import Conversation, Turn
-from workbench.core.messages import Sampling
+from workbench.core.messages import Drafted, Sampling
+from workbench.core.speculative import acceptance_rate, tokens_a_pass
 
 DEFINITIONS = {
     "TTFT": "time to first token: t1 - t0, in ms. t0 is when the request was handed to the transport, t1 the first "
@@ -19,6 +20,8 @@ DEFINITIONS = {
     "out": "tokens of the answer, n.",
     "stopped": "what ended the answer: the end of the model's turn, a limit, you, or a failure.",
     "KV": "the most KV-cache blocks in use while the answer was made, of all the engine has.",
+    "guesses": "speculative decoding: guesses that the engine kept, of those it checked, and the tokens that a pass "
+    "brought: 1 + guesses kept / passes.",
     "log p": "natural logarithm of the probability that the engine gave a token.",
 }
 """What each word of the line of figures means; by the word."""
@@ -65,11 +68,21 @@ def figures(answer: AnswerRecord) -> tuple[tuple[str, str], ...]:
     if answer.kv_blocks_used is not None:
         total = f" of {answer.kv_blocks_total:,}" if answer.kv_blocks_total is not None else ""
         pairs.append(("KV", f"{answer.kv_blocks_used:,}{total} blocks"))
+    if answer.drafted is not None and answer.drafted.accepted_tokens is not None:
+        pairs.append(("guesses", _guesses(answer.drafted)))
     if counted == 0:  # without tokens there is no time or speed to report
         pairs = [pair for pair in pairs if pair[0] not in ("TTFT", "speed")]
     elif counted == 1:
         pairs = [pair for pair in pairs if pair[0] != "speed"]
     return tuple(pairs)
+
+
+def _guesses(drafted: Drafted) -> str:
+    """`82 % kept, 5.1 tokens a pass`; as far as it is reported."""
+    rate = acceptance_rate(drafted.draft_tokens, drafted.accepted_tokens)
+    mean = tokens_a_pass(drafted.accepted_tokens, drafted.passes)
+    kept = f"{drafted.accepted_tokens:,} kept" if rate is None else f"{100 * rate:.0f} % kept"
+    return kept + (f", {mean:.1f} tokens a pass" if mean is not None else "")
 
 
 def figures_line(answer: AnswerRecord) -> str:

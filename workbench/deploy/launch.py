@@ -31,6 +31,10 @@ _NOT_COPIED = ("__pycache__", "ui", "_data")
 _FROM_THE_SCRIPTS = ("--tokenizer", "--host", "--port", "--extra_llm_api_options")
 """Flags of trtllm-serve that the scripts give themselves."""
 _MODEL_THERE = "../model"
+_NO_DRAFT = (
+    "Speculative decoding is off in the folder: the draft engine stays behind. Answers are the same, at the engine's "
+    "own speed."
+)
 _WORKBENCH_DATA = (("presets", ""), ("resources", "theme.json"), ("resources", "verify_prompts.json"))
 
 
@@ -45,6 +49,11 @@ def make_launch(facts: EngineFacts, options: LaunchOptions, overrides: Sequence[
     preset = _preset(facts, overrides)
     if facts.toolchain == "tensorrt_llm":
         return launch_export(facts, options, _trtllm(facts, preset, model_name(facts, options)))
+    if preset.speculative.mode == "draft_target":
+        # The draft is an engine of its own, in a folder that is not there.
+        kept = [one for one in overrides if not one.startswith("speculative.")]
+        server = replace(_workbench(facts, [*kept, "speculative.mode=none"]), notes=(_NO_DRAFT,))
+        return launch_export(facts, options, server)
     return launch_export(facts, options, _workbench(facts, overrides))
 
 
@@ -60,7 +69,8 @@ def _preset(facts: EngineFacts, overrides: Sequence[str]) -> Preset:
 def _trtllm(facts: EngineFacts, preset: Preset, name: str) -> Server:
     if facts.tokenizer is None:
         return Server()  # one of the checks says so
-    program = serve_program(facts, preset, engine=Path(name), options=Path("serve.yaml"), port=1)
+    there = replace(facts, path=Path("engine", name))  # no path of this machine is to stand in it
+    program = serve_program(there, preset, engine=there.path, options=Path("serve.yaml"), port=1)
     arguments, words = [], iter(program.argv[3:])
     for word in words:
         if word in _FROM_THE_SCRIPTS:

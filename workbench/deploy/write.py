@@ -27,6 +27,8 @@ _MARK = ".engine-workbench-export"
 """Stands in a partial folder: one without it is somebody else's and is left alone."""
 _NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 _CHUNK = 8 * 2**20
+_FLUSHED_FROM = 2**20
+"""Smaller files do not wait for the disk one by one: hundreds of them would take seconds."""
 _MARGIN = 64 * 2**20
 
 
@@ -122,7 +124,7 @@ class _Writer:
                 if target is not None:
                     target.write(data)
                 self._add(len(data))
-            if target is not None:
+            if target is not None and size >= _FLUSHED_FROM:
                 target.flush()
                 os.fsync(target.fileno())
         if not linked:
@@ -150,8 +152,6 @@ def _text(path: Path, text: str, mode: int) -> str:
     data = text.encode()
     with path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     path.chmod(mode)
     return hashlib.sha256(data).hexdigest()
 

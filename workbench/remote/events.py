@@ -53,8 +53,8 @@ def read_frames(process: subprocess.Popen[bytes], position: Position, silent_sec
         if kind == b"S":
             yield Frame("status", status=json.loads(rest))
         elif kind == b"X":
-            if position.rest:
-                yield Frame("line", position.rest + b"\n")
+            if position.rest:  # the worker died in the middle of it: no message, but something to read
+                yield Frame("log", position.rest + b"\n")
             yield Frame("end", status=json.loads(rest))
             return
         elif kind in (b"E", b"L"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def fetch_output(session: Session, target: Path) -> None:
         lambda: session.transport.fetch(far_output, target, lambda done, _: wire.progress(min(done, total), total))
     )
     wire.progress(total, total)
-    compare(target, wanted, session.transport.title, wire.alive)
+    compare(target, wanted, session.transport.title)
     wire.log(f"{format_bytes(total)} fetched from {session.transport.title} in {time.monotonic() - began:.1f} s")
     name_as_here(target, session.names)
     # The next step wants it there: equal files are then linked and not sent back.
@@ -40,13 +39,12 @@ def fetch_output(session: Session, target: Path) -> None:
     line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
 
 
-def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str, tick: Callable[[], None]) -> None:
-    """Raises StepFailedError unless `folder` holds exactly the wanted files. `tick` is called after each."""
+def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str) -> None:
+    """Raises StepFailedError unless `folder` holds exactly the wanted files."""
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     wrong = [f"{name} is missing" for name in sorted(set(wanted) - here)]
     wrong += [f"{name} is not there" for name in sorted(here - set(wanted))]
     for name, (size, checksum) in wanted.items():
-        tick()
         if name in here and ((folder / name).stat().st_size != size or _sha256(folder / name) != checksum):
             wrong.append(f"{name} differs")
     if wrong:

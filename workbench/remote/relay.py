@@ -49,8 +49,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
+class _Late(CutError):
+    """The far side takes too long to be waited for."""
+
+
 def _late(number: int, frame: FrameType | None) -> None:
-    raise CutError(f"no answer in {STOP_SECONDS:.0f} s")
+    raise _Late(f"no answer in {STOP_SECONDS:.0f} s")
 
 
 def main(words: list[str]) -> int:
@@ -67,6 +71,7 @@ def main(words: list[str]) -> int:
         if order.host:
             return run_host(order, spec, more, wire)
         end_with_input()
+        wire.stay_alive()
         signal.signal(signal.SIGTERM, _stop)
         return _step(Session(order, spec, wire), order, wire)
     except WorkbenchError as error:
@@ -104,14 +109,17 @@ def _end_there(session: Session, wire: Wire) -> None:
     signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
     try:
         try:
-            status = session.stop(STOP_SECONDS)
+            ended = session.stop(STOP_SECONDS)
+        except _Late:
+            raise
         except CutError:
             session.transport.connect()
-            status = session.stop(STOP_SECONDS)
-        if status["state"] in ("running", "waiting"):
-            wire.log(f"{title} was asked to end the run and has not done so yet: {session.run}", "warning")
-        else:
+            ended = session.stop(STOP_SECONDS)
+        if ended:
             wire.log(f"The run on {title} is ended, with all its processes.")
+            session.clear()
+        else:
+            wire.log(f"{title} was asked to end the run and has not done so yet: {session.run}", "warning")
     except (CutError, WorkbenchError) as error:
         wire.log(
             f"{title} could not be reached to end the run ({error}). It goes on there, at most "

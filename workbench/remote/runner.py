@@ -20,7 +20,8 @@ class Request:
     title: str = ""
     owner: str = ""
     lease_s: float = 12 * 3600.0
-    grace_s: float = 3.0
+    grace_s: float = 2.0
+    """Between SIGTERM and SIGKILL there: all of a cancel must fit into the grace that a job gives the relay."""
     prune: tuple[tuple[str, float], ...] = ()
     """Folders there of whose content what was not used for so many days is taken away."""
     wrapped: bool = False

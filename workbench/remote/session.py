@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,6 +44,7 @@ STALL_SECONDS = 600.0
 """As the supervisor's own: a worker with no message, no processor time and no I/O for so long hangs."""
 MADE_DAYS, INPUT_DAYS = 3.0, 14.0
 """How long the far side keeps what a run made, so that the next step need not send it back, and what was sent."""
+_TELL_SECONDS = 60.0
 _OWN_PHASES = 2
 
 
@@ -70,7 +72,7 @@ class Session:
         self._result = b""
         self._error = b""
         self._note = ""
-        self._looked = 0.0
+        self._looked = self._told = 0.0
 
     # -- the whole of it
 
@@ -130,7 +132,7 @@ class Session:
                 self._result = self._error = b""
                 self._tell(look.note)
                 continue
-            self._clear()
+            self.clear()
             if self._error and look.failure is None:
                 self.wire.lines(self._error)
                 return 3
@@ -141,7 +143,7 @@ class Session:
             self.phase("fetch", index, index)
             fetch_output(self, Path(self.spec.output))
         else:
-            self._clear()
+            self.clear()
         self.wire.lines(self._result)
         return 0
 
@@ -253,30 +255,35 @@ class Session:
                 else:
                     return frame.status
             raise CutError("the connection was closed")
+        except StepFailedError:
+            # What it says cannot be used, or it hangs: nobody would end it there after us.
+            with contextlib.suppress(CutError):
+                self.runner.stop(self.far, self.run, 10.0)
+            self.clear()
+            raise
         finally:
             end_group(process)
 
     def _watch(self, status: dict[str, Any]) -> None:
-        self.wire.alive()
         limit = seconds_of(STALL_VARIABLE, STALL_SECONDS)
         if status["state"] == "running" and float(status.get("idle_s", 0)) > limit:
-            self.runner.stop(self.far, self.run, 10.0)
-            self._clear()
             raise _as_error(stalled(self.order.title, self.transport.title, float(status["idle_s"]), self._phase[0]))
         if self.runner.look_seconds and time.monotonic() - self._looked >= self.runner.look_seconds:
             self._looked = time.monotonic()
             look = self.runner.look(self.far, self.run, status)
             if look.failure is not None:
-                self._clear()
                 raise _as_error(look.failure)
             self._tell(look.note)
 
     def _tell(self, note: str) -> None:
-        if note and note != self._note:
-            # Durations change all the time; the log gets a line when the rest does.
-            if re.sub(r"\d+", "", note) != re.sub(r"\d+", "", self._note):
-                self.wire.log(f"{self.transport.title}: {note}")
-            self._note = note
+        """A remark of the batch system: what is new in it at once, how long it lasts now and then."""
+        if not note or note == self._note:
+            return
+        news = re.sub(r"\d+", "", note) != re.sub(r"\d+", "", self._note)
+        if news:
+            self.wire.log(f"{self.transport.title}: {note}")
+        if news or time.monotonic() - self._told >= _TELL_SECONDS:
+            self._note, self._told = note, time.monotonic()
             self.phase(note, *self._phase[1:], keep=True)
 
     def _message(self, line: bytes) -> None:
@@ -284,11 +291,16 @@ class Session:
             data = json.loads(line)
             kind = data["type"]
         except (ValueError, TypeError, KeyError):
-            if self._greeted:
-                self.wire.lines(line)  # whoever started us knows what to say of rubbish
-            else:
+            if not self._greeted:
                 self.wire.raw(line)
-            return
+                return
+            raise StepFailedError(
+                f"{self.order.title} printed something on {self.transport.title} that is not a message on its "
+                "protocol stream.",
+                evidence=line[:200].decode("utf-8", "replace").strip(),
+                fix="This is a fault of the worker or of what starts it. The job's log has its output.",
+                code="rubbish",
+            ) from None
         if kind == "hello":
             self._greeted = True
         elif kind == "phase":
@@ -311,14 +323,12 @@ class Session:
 
     # -- the end
 
-    def stop(self, seconds: float) -> dict[str, Any]:
-        """End the run there and take it away. Raises CutError when it cannot be reached."""
-        status = self.runner.stop(self.far, self.run, seconds)
-        if status["state"] not in ("running", "waiting"):
-            self.far.remove(self.run)
-        return status
+    def stop(self, seconds: float) -> bool:
+        """End the run there; whether it has ended with all its processes. Raises CutError when it is not reached."""
+        return self.runner.stop(self.far, self.run, seconds)["state"] not in ("running", "waiting")
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the run's folder there away."""
         try:
             self.far.remove(self.run)
         except (CutError, WorkbenchError) as error:

@@ -61,10 +61,17 @@ class Wire:
     def error(self, code: str, message: str, cause: str = "", hint: str = "") -> None:
         self.send(Error(code=code, message=message, cause=cause, hint=hint))
 
-    def alive(self) -> None:
-        """Say something that changes nothing, now and then: the far side works, if silently."""
-        if time.monotonic() - self._said_at > ALIVE_SECONDS:
-            self.send(Stats())
+    def stay_alive(self) -> None:
+        """A thread that says something which changes nothing when nothing else was said for a while: the far side may
+        work in silence, and whether it hangs is judged by what the keeper sees of it."""
+
+        def beat() -> None:
+            while True:
+                time.sleep(ALIVE_SECONDS / 3)
+                if time.monotonic() - self._said_at > ALIVE_SECONDS:
+                    self.send(Stats())
+
+        threading.Thread(target=beat, daemon=True).start()
 
     def raw(self, data: bytes) -> None:
         """What the worker printed: to the raw log."""

@@ -161,6 +161,9 @@ class _Transport:
         self.written += len(data)
         self._write(data)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
     def is_closing(self) -> bool:
         return self._protocol.lingers or self._transport.is_closing()
 

@@ -44,8 +44,8 @@ def is_loopback(host: str) -> bool:
     return False
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; port 0 takes a free one.
+def bind(host: str, port: int, *, listen: bool = False) -> socket.socket:
+    """A bound socket; port 0 takes a free one. `listen`: at once, since until then others may bind it as well.
 
     Raises BadInputError with who has the port and which is free, or why the address cannot be used.
     """
@@ -63,6 +63,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.set_inheritable(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        if listen:
+            listener.listen(socket.SOMAXCONN)
     except OSError as error:
         listener.close()
         raise _cannot_bind(host, port, error) from error

@@ -111,7 +111,7 @@ class Server:
                 access=self._note_access,
                 on_problem=self._problem,
             )
-            listener = bind(spec.host, spec.port)
+            listener = bind(spec.host, spec.port, listen=True)
             port = listener.getsockname()[1]
             await self._door.open(listener)
             self._say(now=True, url=f"{shown_url(spec.host, port)}/v1", step="loads the engine")

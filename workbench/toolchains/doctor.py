@@ -19,7 +19,7 @@ from workbench.core.preset_check import shown_argv
 from workbench.core.units import format_bytes
 from workbench.toolchains import all_names, get, names
 from workbench.toolchains.base import Environment, Toolchain
-from workbench.toolchains.elsewhere import look_summary, look_words
+from workbench.toolchains.elsewhere import fact_words, look_summary
 from workbench.toolchains.environments import Wanted, find_environments, probe_worker
 from workbench.toolchains.looks import last_look
 from workbench.toolchains.pytorch.toolchain import is_cpu_build
@@ -75,7 +75,7 @@ def targets_report(home: Home) -> list[dict[str, Any]]:
                 "looked_at": look.at if look is not None else None,
                 "summary": look_summary(target, look),
                 "problems": [f.model_dump() for f in look.problems(target)] if look is not None else [],
-                "details": look_words(target, look)[1:] if look is not None else [],
+                "details": fact_words(target, look) if look is not None else [],
             }
         )
     for name, failure in found.broken:

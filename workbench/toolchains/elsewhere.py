@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -190,31 +191,39 @@ def look_summary(target: Target, look: TargetLook | None) -> str:
 
 
 def look_words(target: Target, look: TargetLook) -> list[str]:
-    """The whole look, for people."""
-    lines = [f"{target.name}: {target.words}, looked at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(look.at))} "
-             f"in {format_duration(look.seconds)}"]  # fmt: skip
+    """The whole look, for people, its problems last."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look.at))
+    lines = [f"{target.name}: {target.words}, looked at {when} in {format_duration(look.seconds)}"]
     if look.failure is not None:
         return [*lines, *(f"  {line}" for line in look.failure.lines())]
-    host = look.host
-    if host is not None:
-        lines.append(f"  host     {host.cpu_name}, {host.logical_cores} cores, "
-                     f"{format_bytes(host.memory_total_bytes)}, {host.os}")  # fmt: skip
-    kinds = ", ".join(f"{gpu.index}: {gpu.name} ({format_bytes(gpu.memory_bytes)})" for gpu in look.gpus)
-    driver = f", driver {look.driver}" if look.driver else ""
-    lines.append(f"  GPUs     {kinds + driver if kinds else 'none: ' + look.gpu_problem}")
-    if target.kind == "slurm":
-        part = look.partition
-        where = f"partition {part.name}, {part.nodes} nodes, limit {part.time_limit}" if part is not None else ""
-        source = "a node that was allocated" if look.allocated else "the login host's CPU; cores and GPUs by sinfo"
-        lines.append(f"  Slurm    {look.slurm or 'none'} {where}; figures of {source}")
-    if target.folder:
-        free = f"{format_bytes(look.folder_free_bytes)} free" if look.folder_free_bytes is not None else ""
-        lines.append(f"  folder   {target.folder} {free}")
-    if not target.shared and target.is_remote:
-        lines.append(f"  rsync    {look.rsync or 'none'}")
-    for row in toolchain_rows(look):
-        state = "usable" if row["usable"] else row["problem"] or f"lacks {', '.join(row['missing'])}"
-        lines.append(f"  {row['title']:<14} {row['python']} (Python {row['versions'].get('python', '?')}): {state}")
+    lines += [f"  {line}" for line in fact_words(target, look)]
     for failure in look.problems(target):
         lines += [f"  problem: {line}" if i == 0 else f"    {line}" for i, line in enumerate(failure.lines())]
+    return lines
+
+
+def fact_words(target: Target, look: TargetLook) -> list[str]:
+    """What was found, a line each; nothing where it could not be looked at."""
+    host = look.host
+    if host is None:
+        return []
+    memory = format_bytes(host.memory_total_bytes)
+    lines = [f"{'host':<15} {host.cpu_name}, {host.logical_cores} cores, {memory}, {host.os}"]
+    kinds = Counter(f"{gpu.name} ({format_bytes(gpu.memory_bytes)})" for gpu in look.gpus)
+    gpus = ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items())
+    driver = f", driver {look.driver}" if look.driver else ""
+    lines.append(f"{'GPUs':<15} {gpus + driver if gpus else 'none: ' + look.gpu_problem}")
+    if target.kind == "slurm":
+        part = look.partition
+        where = f", partition {part.name} of {part.nodes} nodes, limit {part.time_limit}" if part is not None else ""
+        source = "of a node that was allocated" if look.allocated else "CPU of the login host, cores and GPUs by sinfo"
+        lines.append(f"{'Slurm':<15} {look.slurm or 'not found'}{where}; figures: {source}")
+    if target.folder:
+        free = f", {format_bytes(look.folder_free_bytes)} free" if look.folder_free_bytes is not None else ""
+        lines.append(f"{'folder':<15} {target.folder}{free}")
+    if not target.shared and target.is_remote:
+        lines.append(f"{'rsync':<15} {look.rsync or 'none'}")
+    for row in toolchain_rows(look):
+        state = "usable" if row["usable"] else row["problem"] or f"lacks {', '.join(row['missing'])}"
+        lines.append(f"{row['title']:<15} {row['python']} (Python {row['versions'].get('python', '?')}): {state}")
     return lines

@@ -33,7 +33,7 @@ OLDEST = (3, 8)
 MARK = "@keeper "
 FRAMES = "@keeper frames 1"
 LEASE_SECONDS = 12 * 3600.0
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 2.0
 BEAT_SECONDS = 2.0
 FRESH_SECONDS = 60.0
 """A beat of another machine's holder younger than this means that it lives; shared file systems are slow to show."""

@@ -5,15 +5,16 @@ set -euo pipefail
 
 #@SETTINGS@
 
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 url="${1:-$URL}"
 concurrency="${2:-$CONCURRENCY}"
 exec aiperf profile \
   --model "$MODEL" \
   --url "$url/v2/models/$MODEL/generate_stream" \
   --endpoint-type template \
-  --extra-inputs "payload_template:$PAYLOAD" \
+  --extra-inputs "payload_template:$here/aiperf-payload.jinja" \
   --extra-inputs response_field:text_output \
-  --tokenizer "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/tokenizer" \
+  --tokenizer "$here/tokenizer" \
   --streaming \
   --synthetic-input-tokens-mean "$INPUT_TOKENS" \
   --output-tokens-mean "$OUTPUT_TOKENS" \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,11 +87,15 @@ class TritonPythonModel:
         self.draft = parameters.get("tensorrt_llm_draft_model_name", "")
         self.draft_tokens = int(parameters.get("num_draft_tokens") or 0)
         self.outputs = {tensor["name"] for tensor in config["output"]}
-        self.pool = ThreadPoolExecutor(int(parameters.get("threads") or 1), thread_name_prefix="bls")
+        threads = int(parameters.get("threads") or 1)
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="bls")
+        self.free = threading.Semaphore(threads)
 
     def execute(self, requests):
         if self.decoupled:
             for request in requests:
+                # With all threads taken it waits here, so that the others wait in Triton's queue, which is counted.
+                self.free.acquire()
                 self.pool.submit(self._stream, request, request.get_response_sender())
             return None
         return list(self.pool.map(self._whole, requests))
@@ -122,6 +127,8 @@ class TritonPythonModel:
             sender.send(flags=LAST)
         except Exception as error:
             sender.send(_error(_words(error)), flags=LAST)
+        finally:
+            self.free.release()
 
     def _answers(self, request, cancelled):
         """The output tensors of each response."""

@@ -31,6 +31,8 @@ check_files() {
       "Copy the whole export again; where the engine is mounted, mount the folder with all ranks."
   done
   [ -s "$here/engine/config.json" ] || fail "engine/config.json is missing" "Copy the whole export again."
+  [ ! -d "$here/draft_engine" ] || [ -s "$here/draft_engine/rank0.engine" ] ||
+    fail "the draft engine is missing: draft_engine/rank0.engine" "Copy the whole export again, or mount its folder."
   [ -n "$(ls -A "$here/tokenizer")" ] || fail "the tokenizer is missing" "Copy the whole export again."
   if [ "${CHECK_SUMS:-0}" = 1 ]; then
     (cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) ||

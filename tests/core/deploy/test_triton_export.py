@@ -205,13 +205,22 @@ def test_what_is_missing_is_said_before_anything_is_written(engines: dict[int, P
     facts = replace(facts, tokenizer=None, tokenizer_files=())
     export = triton_export(facts, TritonOptions(gpus_here=1))
     found = failed(export)
-    assert found["all ranks are there"] == "1 of 2 rank files for tp 2 x pp 1; missing: rank1.engine"
+    assert found["all ranks are there"] == "1 rank file for tp 2 x pp 1; missing: rank1.engine"
     assert found["2 GPUs for tp 2 x pp 1"] == "1 there"
-    assert found["tokenizer is there"].startswith("none in the engine")
+    assert found["the tokenizer is there"].startswith(f"none in {broken}")
     assert found["a container for TensorRT-LLM 1.2.9"] == "the table has containers of 1.2.1, 1.2.0, 1.1.0, 1.0.0"
     with pytest.raises(BlockedError, match="4 checks failed"):
         write_export(export, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_for_another_gpu_is_refused(facts: EngineFacts) -> None:
+    found = failed(triton_export(facts, TritonOptions(gpu="L40S")))
+    assert list(found) == ["the GPU is of the kind it was built for"]
+    assert "built on NVIDIA H100 80GB HBM3 (9.0)" in found["the GPU is of the kind it was built for"]
+    assert not failed(triton_export(facts, TritonOptions(gpu="H100")))
+    unknown = triton_export(replace(facts, gpu_built_for=None))
+    assert not failed(unknown) and any(not check.ok for check in unknown.checks)
 
 
 def test_the_table_names_a_container_or_none() -> None:

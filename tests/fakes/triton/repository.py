@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from tests.fakes.triton.backend_utils import InferenceRequest, InferenceResponse, Request, Tensor, TritonError, install
+from tests.fakes.triton.backend_utils import InferenceRequest, InferenceResponse, Request, Tensor, install
 
 NUMPY: dict[str, Any] = {
     "TYPE_BOOL": np.bool_,
@@ -334,7 +334,3 @@ def _load(config: Any, path: Path, root: Path) -> Any:
     )
     model.initialize({"model_config": told, "model_name": config.name, "model_version": "1"})
     return model
-
-
-def error(words: str) -> InferenceResponse:
-    return InferenceResponse(error=TritonError(words))

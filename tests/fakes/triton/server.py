@@ -110,6 +110,7 @@ def _handler(server: Server, *, metrics: bool) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 5
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: Any) -> None:
             pass

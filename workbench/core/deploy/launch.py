@@ -63,6 +63,8 @@ class Server:
     requirements: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> the version the engine was made with."""
+    notes: tuple[str, ...] = ()
+    """What was left behind, in words."""
     program: tuple[CopiedFile, ...] = ()
     """The program itself, under program/."""
     model: tuple[EngineFile, ...] = ()
@@ -115,7 +117,7 @@ def launch_export(facts: EngineFacts, options: LaunchOptions, server: Server) ->
         texts=tuple(sorted(texts, key=lambda text: text.path)),
         copies=tuple(sorted(copies, key=lambda copied: copied.path)),
         checks=tuple(_checks(facts, options, server)),
-        notes=_notes(facts, image, nodes),
+        notes=(*_notes(facts, image, nodes), *server.notes),
         commands=commands,
     )
 

@@ -159,7 +159,7 @@ def _targets(found: list[dict[str, Any]]) -> Iterator[DoctorRow]:
             place=row["what"],
             what=problem["evidence"] if problem else "",
             fix=problem["fix"] if problem else "",
-            details=tuple(text for text in (row["folder"], when, *map(str.strip, row["details"])) if text),
+            details=tuple(text for text in (when, *row["details"]) if text),
             target=row["name"] if row["what"] else "",
         )
 

@@ -113,6 +113,11 @@ class Servers:
         rates = [one.output_tok_s for one in readings if one.output_tok_s is not None]
         return f"{name}: {words.number(active)} active" + (f", {words.number(sum(rates), 0)} tok/s" if rates else "")
 
+    def on_port(self, port: int) -> str:
+        """The engine of the server on a port; empty: none of ours is there."""
+        found = (row for row in self.rows if row.running and row.state.url and urlsplit(row.state.url).port == port)
+        return next((row.name for row in found), "")
+
     @property
     def listening(self) -> frozenset[str]:
         """Where they listen."""

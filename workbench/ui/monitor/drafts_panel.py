@@ -13,7 +13,7 @@ from workbench.ui.monitor.strokes import Moment, scale_ticks, top_of
 _SHARE, _PASS = "acceptance", "tokens_a_pass"
 _TIP = (
     "Accepted: guesses that the engine kept, of those it checked, over the last five seconds.\n"
-    "Tokens a pass: 1 and the guesses kept; without speculative decoding it is 1."
+    "Per pass: tokens that a pass brought a request, 1 and the guesses kept."
 )
 
 
@@ -29,7 +29,7 @@ class DraftsPanel(Panel):
         strokes = StoryStrokes(self.story, moment.window)
         low, high = strokes.columns(_SHARE)
         share = Frame(
-            1.0, (Curve(low, high, "s_gen", fill=True),), ticks=((1.0, "100"),), corner="%",
+            1.0, (Curve(low, high, "s_gen", fill=True),), ticks=((0.0, "0"), (1.0, "100%")),
             gap=strokes.gap(high), words=self.story.not_reported(high),
         )  # fmt: skip
         low, high = strokes.columns(_PASS)
@@ -51,11 +51,11 @@ class DraftsPanel(Panel):
                 (
                     Reading(
                         "Accepted", "" if share is None else f"{share:.0%}".replace("%", " %"), "", "s_gen",
-                        below="" if mean is None else f"since load {mean:.0%}".replace("%", " %"), absent=absent,
+                        below="" if mean is None else f"mean {mean:.0%}".replace("%", " %"), absent=absent,
                         large=True,
                     ),
                 ),
-                (Reading("Tokens a pass", "" if length is None else f"{length:.1f}", "", "s_pre", absent=absent),),
+                (Reading("Per pass", "" if length is None else f"{length:.1f}", "", "s_pre", absent=absent),),
             ),
             tip=_TIP,
         )  # fmt: skip

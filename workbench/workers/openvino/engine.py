@@ -188,7 +188,9 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel, draft: P
     channel.phase("warm up", 2, 2)
     block_tokens = _warm_up(pipeline, blocks, KV_BLOCK_TOKENS.get(device.split(".")[0].upper()), settings.speculative)
     model_len = config.get("max_position_embeddings")
-    lengths = [n for n in (model_len, settings.max_seq_len) if isinstance(n, int) and n > 0]
+    # A draft guesses along the whole sequence, so that it must not be longer than its own positions either.
+    draft_len = _draft_positions(draft)
+    lengths = [n for n in (model_len, settings.max_seq_len, draft_len) if isinstance(n, int) and n > 0]
     kv_tokens = blocks * block_tokens if block_tokens else None
     if not lengths:
         lengths = [kv_tokens or blocks]
@@ -209,6 +211,14 @@ def load_engine(folder: Path, settings: HostSettings, channel: Channel, draft: P
             draft_kv = blocks * per_block if isinstance(per_block, int) else None
     seconds = time.monotonic() - started
     return Engine(pipeline, limits, blocks, block_tokens, block_bytes, seconds, applied, drafting, draft_kv)
+
+
+def _draft_positions(draft: Path | None) -> int | None:
+    """Longest sequence of the draft; None: there is none, or it does not say."""
+    if draft is None or not (draft / "config.json").is_file():
+        return None
+    found = text_config(read_json(draft / "config.json")).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
 
 
 def _applied(
@@ -319,6 +329,9 @@ def _open_with_kv_pool(
     budget = settings.kv_cache_bytes or min(_DEFAULT_KV_BYTES, (free or 4 * _DEFAULT_KV_BYTES) // 4)
     blocks = settings.kv_blocks or (max(1, budget // block_bytes) if block_bytes else 1)
     wanted = settings.kv_blocks * (block_bytes or 0) if settings.kv_blocks else budget
+    draft_block = draft_facts(draft).get("kv_block_bytes") if draft is not None else None
+    if block_bytes and isinstance(draft_block, int):
+        wanted += wanted // block_bytes * draft_block  # the draft's pool has as many blocks
     if free is not None and wanted > free:
         raise WorkerError(
             "the KV pool does not fit into this machine's free memory",

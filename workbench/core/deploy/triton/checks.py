@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from workbench.core.deploy.checks import gpu_checks, ranks_check, tokenizer_check
 from workbench.core.deploy.export import Check
 from workbench.core.deploy.facts import EngineFacts
 from workbench.core.deploy.triton.models import BLS
@@ -18,6 +19,7 @@ from workbench.core.deploy.triton.parameters import (
 )
 from workbench.core.deploy.triton.pbtxt import Model
 from workbench.core.deploy.triton.versions import Container, container_for, container_of, containers
+from workbench.core.gpu import find_gpu
 
 MADE: Mapping[str, frozenset[str]] = {
     "preprocessing": frozenset(
@@ -40,35 +42,16 @@ def chosen_container(facts: EngineFacts, options: TritonOptions) -> Container | 
 
 
 def engine_checks(facts: EngineFacts, options: TritonOptions) -> list[Check]:
-    """Of the engine, the machine and the container."""
-    found = [_ranks(facts), _gpus(facts, options), _tokenizer(facts, options), _container(facts, options)]
-    if facts.gpu_built_for is None:
-        found.append(
-            Check(
-                "GPU that the engine was built for is known",
-                False,
-                "neither its notes nor its provenance name it",
-                "Run it on the kind of GPU that it was built on; launch.sh cannot check that.",
-                blocks=False,
-            )
-        )
+    """Of the engine, the machine and the container. Raises BadInputError for a GPU that is not known."""
+    kind = find_gpu(options.gpu) if options.gpu else None
+    found = [ranks_check(facts), _gpus(facts, options), *gpu_checks(facts, kind, None)]
+    found += [tokenizer_check(facts, options.tokenizer), _container(facts, options)]
     found += _limits(facts)
     if facts.speculative is not None or options.lookahead is not None:
         found.append(_speculative(facts, options))
     if options.draft is not None:
         found += _draft(facts, options.draft, options)
     return found
-
-
-def _ranks(facts: EngineFacts) -> Check:
-    missing = ", ".join(f"rank{rank}.engine" for rank in facts.ranks_missing[:8])
-    return Check(
-        "all ranks are there",
-        not facts.ranks_missing,
-        f"{len(facts.ranks_present)} of {facts.world_size} rank files for {facts.shape}"
-        + (f"; missing: {missing}" if missing else ""),
-        "Copy all rank files into one folder, or build the engine again.",
-    )
 
 
 def _gpus(facts: EngineFacts, options: TritonOptions) -> Check:
@@ -94,27 +77,6 @@ def _gpus(facts: EngineFacts, options: TritonOptions) -> Check:
         f"{options.gpus_here} there",
         f"Take a machine with {facts.world_size} GPUs, or an engine built for fewer.",
     )
-
-
-def _tokenizer(facts: EngineFacts, options: TritonOptions) -> Check:
-    folder = options.tokenizer or facts.tokenizer
-    files = tokenizer_names(facts, options)
-    return Check(
-        "tokenizer is there",
-        bool(files),
-        f"{len(files)} files of {folder}" if files else f"none in {folder or 'the engine, and its model is gone'}",
-        "Give --tokenizer: the Hugging Face folder of the model.",
-    )
-
-
-def tokenizer_names(facts: EngineFacts, options: TritonOptions) -> tuple[str, ...]:
-    from workbench.core.deploy.facts import has_tokenizer, tokenizer_files
-
-    if options.tokenizer is None:
-        return tuple(file.path for file in facts.tokenizer_files)
-    if not has_tokenizer(options.tokenizer):
-        return ()
-    return tuple(file.path for file in tokenizer_files(options.tokenizer, remote_code=facts.trust_remote_code))
 
 
 def _container(facts: EngineFacts, options: TritonOptions) -> Check:

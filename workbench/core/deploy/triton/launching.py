@@ -24,6 +24,8 @@ def launch_files(
         TextFile("compose.yaml", compose(facts, options, image)),
         TextFile("smoke_test.py", _smoke(options, models), executable=True),
         TextFile("aiperf.sh", _aiperf(facts, options), executable=True),
+        # In a file: AIPerf takes a template on its command line apart at the commas.
+        TextFile("aiperf-payload.jinja", _payload(options)),
     )
 
 
@@ -65,22 +67,25 @@ def _launch(facts: EngineFacts, options: TritonOptions, image: str) -> str:
 
 
 def _aiperf(facts: EngineFacts, options: TritonOptions) -> str:
-    if options.form == "llmapi":
-        fields = '"sampling_param_max_tokens": {{ max_tokens|tojson }}, "streaming": true'
-    else:
-        fields = '"max_tokens": {{ max_tokens|tojson }}, "stream": true'
     room = facts.max_seq_len or 1024
     return _with_settings(
         "aiperf.sh",
         {
             "MODEL": streaming_model(options),
             "URL": url(options),
-            "PAYLOAD": '{"text_input": {{ text|tojson }}, ' + fields + "}",
             "INPUT_TOKENS": str(max(1, min(512, room // 2))),
             "OUTPUT_TOKENS": str(max(1, min(128, room // 4))),
             "CONCURRENCY": str(min(16, batch(facts))),
         },
     )
+
+
+def _payload(options: TritonOptions) -> str:
+    if options.form == "llmapi":
+        fields = '"sampling_param_max_tokens": {{ max_tokens|tojson }}, "streaming": true'
+    else:
+        fields = '"max_tokens": {{ max_tokens|tojson }}, "stream": true'
+    return '{"text_input": {{ text|tojson }}, ' + fields + "}\n"
 
 
 def _with_settings(name: str, settings: Mapping[str, str]) -> str:

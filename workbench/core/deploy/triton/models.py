@@ -137,8 +137,8 @@ def _asked(more: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _bls(facts: EngineFacts, options: TritonOptions) -> Model:
     parameters = {"tensorrt_llm_model_name": BACKEND, "tokenizer_dir": TOKENIZER, "skip_special_tokens": "true"}
-    # A thread a request that is with the engine: the others wait in Triton's queue, where they are counted.
-    parameters["threads"] = str(min(256, batch(facts)))
+    # A batch with the engine and one that waits there, so that a place is taken at once; the others wait in Triton.
+    parameters["threads"] = str(min(512, 2 * batch(facts)))
     if options.draft is not None:
         parameters["tensorrt_llm_draft_model_name"] = DRAFT
         parameters["num_draft_tokens"] = str(options.draft_tokens)

@@ -55,6 +55,8 @@ class TritonOptions:
     scheduler: Scheduler = "guaranteed_no_evict"
     gpu_ids: tuple[int, ...] = ()
     """GPUs by index, one a rank; empty: the first ones."""
+    gpu: str = ""
+    """The kind of GPU there, by a name of the catalogue; empty: not said, launch.sh looks."""
     gpus_here: int | None = None
     """How many GPUs the machine that it goes to has; None: not known, so not checked."""
     nodes: int = 1

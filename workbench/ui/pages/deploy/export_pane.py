@@ -126,6 +126,7 @@ class ExportPane(QFrame):
         self.choose = icon_button("folder", "Choose where the folder goes", self._choose_folder, flat=False)
         self.link = QCheckBox("Link large files")
         self.link.setToolTip("Hard links to the engine's files instead of copies, where they are on the same disk")
+        self.link.toggled.connect(lambda _: self.folder_changed.emit())
         self.export = button("Export", self.write, icon_name="export", primary=True)
         self.cancel = button("Cancel", self.model.cancel, icon_name="stop", name="Cancel the export")
         self.progress = QProgressBar()
@@ -169,6 +170,12 @@ class ExportPane(QFrame):
         if self.stack.currentIndex() != _SHOWN:
             self.show_words("Looking at the engine …")
         self._show_able("It is being checked.")
+
+    def show_problem(self, words: str) -> None:
+        """The form says what cannot be: what was shown stays, and cannot be written."""
+        if self.stack.currentIndex() != _SHOWN:
+            self.show_words(words)
+        self._show_able(words)
 
     def show_refused(self, failure: Failure) -> None:
         """It cannot be exported at all."""
@@ -214,6 +221,11 @@ class ExportPane(QFrame):
         self._typed = False
         if self.model.view is not None:
             self.folder.setText(str(self._folder / self.model.view.export.name))
+
+    @property
+    def asked_out(self) -> str:
+        """The new folder as it is named; the command line's word where it is not."""
+        return self.folder.text().strip() or "FOLDER"
 
     @property
     def folder_for_all(self) -> str:

@@ -250,24 +250,29 @@ class DeployPage(Page):
         try:
             make = form.maker(self.session.home, engine.path)
         except (ValueError, BadInputError) as error:
+            words = error.what if isinstance(error, BadInputError) else str(error)
             model.look(None)
-            pane.show_looking()
-            self.left.show_problem(error.what if isinstance(error, BadInputError) else str(error))
+            pane.show_problem(words)
+            self.left.show_problem(words)
             return
         pane.show_looking()
         model.look(make)
-        self.left.show_command(form.command(engine.path, pane.folder.text().strip() or "FOLDER"))
+        self.left.show_command(self._export_command(way, engine))
 
     def _show_export_command(self) -> None:
         """Another folder is named: the command names it too."""
         way, engine = self.left.way, self.engine
         if way == SERVE or engine is None or self.left.problem.text() or self._cannot_export(engine):
             return
-        form, folder = self.triton if way == TRITON else self.launch, self.panes[way].folder.text().strip()
         try:
-            self.left.show_command(form.command(engine.path, folder or "FOLDER"))
+            self.left.show_command(self._export_command(way, engine))
         except ValueError as error:
             self.left.show_problem(str(error))
+
+    def _export_command(self, way: str, engine: DeployEngine) -> tuple[str, ...]:
+        form, pane = self.triton if way == TRITON else self.launch, self.panes[way]
+        link = ("--link",) if pane.link.isChecked() else ()
+        return (*form.command(engine.path, pane.asked_out), *link)
 
     def _cannot_export(self, engine: DeployEngine | None) -> str:
         if engine is None:
@@ -287,7 +292,7 @@ class DeployPage(Page):
 
         def show(use: PortUse | None) -> None:
             if asked == self.serve.asked_port():
-                self.serve.show_port(use)
+                self.serve.show_port(use, self._servers.on_port(asked[1]))
 
         self.session.tasks.run(partial(look_at_port, *asked), show, lambda _: None, key="deploy.port")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLineEdit, QWidget
 
+from workbench.core.errors import BadInputError
 from workbench.core.preset import Preset
 from workbench.core.preset_check import KeyPath
 from workbench.core.preset_fields import fields_by_path, overrides_between, value_at, with_values
+from workbench.toolchains.running import runtime_preset
 from workbench.ui.pages.playground.settings.runtime import PoolSize
+from workbench.ui.theme import mono_font
 from workbench.ui.widgets.basics import GAP, label
 from workbench.ui.widgets.editors import ChoiceEditor, Editor, SwitchEditor, make_editor
 
@@ -52,6 +56,19 @@ class RuntimeFields(QWidget):
             grid.addWidget(editor, at, 1, Qt.AlignmentFlag.AlignLeft if isinstance(editor, SwitchEditor) else side)
         self.none = label("This engine takes none.", "text3", wrap=True)
         grid.addWidget(self.none, len(fields) + 1, 0, 1, 2)
+        self.others = QLineEdit()
+        self.others.setFont(mono_font())
+        self.others.setPlaceholderText("KEY=VALUE …")
+        self.others.setAccessibleName("Other settings, as the command line's --set takes them")
+        self.others.setToolTip(
+            "What --set takes besides, with spaces between, such as\n"
+            "speculative.mode=prompt_lookup speculative.draft_tokens=5"
+        )
+        self.others.textEdited.connect(lambda _: self.changed.emit())
+        self._others_label = label("Others", "text2")
+        self._others_label.setBuddy(self.others)
+        grid.addWidget(self._others_label, len(fields) + 2, 0)
+        grid.addWidget(self.others, len(fields) + 2, 1)
         self.pool.changed.connect(self.changed)
         self.show_engine(None, frozenset())
 
@@ -66,6 +83,7 @@ class RuntimeFields(QWidget):
             for widget in widgets:
                 widget.setVisible(path[1] in self._names)
         self.none.setVisible(not self._names)
+        self.others.clear()
         if built is None:
             return
         data = built.to_data()
@@ -83,4 +101,10 @@ class RuntimeFields(QWidget):
         wanted, problems = with_values(self._built, values)
         if wanted is None:
             raise ValueError(problems[0].message if problems else "The runtime settings do not fit together.")
-        return overrides_between(self._built, wanted)
+        items = overrides_between(self._built, wanted)
+        try:
+            others = tuple(shlex.split(self.others.text()))
+            runtime_preset(wanted, others)
+        except BadInputError as error:
+            raise ValueError(f"{error.what} {error.fix}".strip()) from error
+        return (*items, *others)

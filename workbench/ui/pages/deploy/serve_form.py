@@ -201,13 +201,13 @@ class ServeForm(QWidget):
         except (ValueError, BadInputError):
             return None
 
-    def show_port(self, use: PortUse | None) -> None:
-        """Who has the port; None: nobody."""
+    def show_port(self, use: PortUse | None, ours: str = "") -> None:
+        """Who has the port; None: nobody. `ours`: the engine of the server that has it."""
         self.port_note.setVisible(use is not None)
         self.free_button.setVisible(use is not None and use.next_free is not None)
         self._free = use.next_free if use is not None else None
         if use is not None:
-            words = use.words.partition(";")[0]
+            words = f"port {use.port} is used by the server of {ours}" if ours else use.words.partition(";")[0]
             self.port_note.setText(f"{words[:1].upper()}{words[1:]}.")
             self.free_button.setText(f"Take {use.next_free}")
 

@@ -92,6 +92,13 @@ class TritonForm(QWidget):
                 ("max_utilization", "Utilization", "max_utilization: may pause requests when KV blocks run out"),
             ),
         )
+        self.gpu = Field("GPU kind", str, empty="not said", tip="--gpu: of the machine it goes to, such as H100")
+        self.kv_host = Field("KV in host", number(0, 2**20), unit="GiB", tip="--kv-host-bytes: for KV blocks that go")
+        self.lookahead = Field(
+            "Lookahead", _three, empty="7,7,7", tip="--lookahead: window, n-gram and verification set size"
+        )
+        self.choices = Field("Choices", str, empty="the backend's", wide=True, tip="--choices: tree of Medusa or EAGLE")
+        self.host = Field("Address", str, wide=True, tip="--host: that the ports are published on")
         self.container = Field("Container", str, empty="by the engine's version", wide=True, tip="--container")
         self.baseline = Field(
             "Baseline", str, empty="no run", wide=True, tip="--baseline: run that alerts compare with: id, folder, last"
@@ -108,7 +115,8 @@ class TritonForm(QWidget):
             "tokenizer": self.tokenizer, "kv_fraction": self.kv_fraction, "delay": self.delay,
             "instances": self.instances, "queue": self.queue, "draft": self.draft, "draft_tokens": self.draft_tokens,
             "nodes": self.nodes, "gpu_ids": self.gpu_ids, "gpus_here": self.gpus_here, "container": self.container,
-            "baseline": self.baseline, **self.ports,
+            "gpu": self.gpu, "kv_host": self.kv_host, "lookahead": self.lookahead, "choices": self.choices,
+            "host": self.host, "baseline": self.baseline, **self.ports,
         }  # fmt: skip
 
     def _switches(self) -> dict[str, SwitchField]:
@@ -123,7 +131,7 @@ class TritonForm(QWidget):
     def _lay_out(self) -> None:
         for field in self._all():
             field.label.setMinimumWidth(LABEL)
-        for field in (self.container, self.baseline):
+        for field in (self.container, self.baseline, self.choices, self.host):
             field.edit.setFixedWidth(WIDE)
         made = card(
             "Triton model repository", self.form, self.tokenizer, self.kv_fraction, self.delay, self.instances,
@@ -132,8 +140,9 @@ class TritonForm(QWidget):
         self.more = Fold(
             "More",
             padded_fields(
-                self.scheduler, self.kv_reuse, self.chunked, self.queue, self.gpu_ids, self.gpus_here, self.nodes,
-                self.draft, self.draft_tokens, self.container, self.baseline, *self.ports.values(),
+                self.scheduler, self.kv_reuse, self.chunked, self.kv_host, self.queue, self.gpu, self.gpus_here,
+                self.gpu_ids, self.nodes, self.draft, self.draft_tokens, self.lookahead, self.choices, self.container,
+                self.baseline, self.host, *self.ports.values(),
             ),
             is_open=False,
         )  # fmt: skip
@@ -172,6 +181,11 @@ class TritonForm(QWidget):
             gpu_ids=self.gpu_ids.value() or (),
             gpus_here=self.gpus_here.value(),
             container=self.container.value() or "",
+            gpu=self.gpu.value() or "",
+            kv_host_bytes=_bytes(self.kv_host.value()),
+            lookahead=self.lookahead.value(),
+            choices=self.choices.value() or "",
+            host=self.host.value(),
             draft_tokens=self.draft_tokens.value(),
             http_port=self.ports["http_port"].value(),
             grpc_port=self.ports["grpc_port"].value(),
@@ -194,11 +208,14 @@ class TritonForm(QWidget):
             ("--max-queue-delay-us", self.delay, str(plain.max_queue_delay_us)), ("--instances", self.instances, ""),
             ("--max-queue-size", self.queue, str(plain.max_queue_size)), ("--draft", self.draft, ""),
             ("--nodes", self.nodes, str(plain.nodes)), ("--gpu-ids", self.gpu_ids, ""), ("--gpus", self.gpus_here, ""),
-            ("--container", self.container, ""), ("--baseline", self.baseline, ""),
+            ("--container", self.container, ""), ("--baseline", self.baseline, ""), ("--gpu", self.gpu, ""),
+            ("--lookahead", self.lookahead, ""), ("--choices", self.choices, ""), ("--host", self.host, plain.host),
             *((f"--{name.replace('_', '-')}", self.ports[name], str(port)) for name, _, port in _PORTS),
         ):  # fmt: skip
             if field.text() and field.text() != usual:
                 words += [flag, field.text()]
+        if self.kv_host.text() not in ("", "0"):
+            words += ["--kv-host-bytes", str(_bytes(self.kv_host.value()))]
         if self.draft.text() and self.draft_tokens.text() != str(plain.draft_tokens):
             words += ["--draft-tokens", self.draft_tokens.text()]
         for flag, switch in (
@@ -234,6 +251,8 @@ class TritonForm(QWidget):
             "queue": str(plain.max_queue_size),
             "draft_tokens": str(plain.draft_tokens),
             "nodes": str(plain.nodes),
+            "kv_host": "0",
+            "host": plain.host,
             **{name: str(port) for name, _, port in _PORTS},
         }
         self.form.choose(str(state.get("form", plain.form)))
@@ -244,6 +263,17 @@ class TritonForm(QWidget):
         for name, switch in self._switches().items():
             switch.switch.setChecked(state.get(name, True) is not False)
         self._show_use()
+
+
+def _bytes(gib: float) -> int:
+    return round(gib * 2**30)
+
+
+def _three(text: str) -> tuple[int, int, int]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        raise ValueError("Lookahead: three whole numbers with commas between them, such as 7,7,7.")
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def _gpu_ids(text: str) -> tuple[int, ...]:
