@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.looks import keep_look
 from tests.fakes.models import make_config_folder, make_tiny_folder
 from workbench.core.artifact import Machine
 from workbench.core.errors import BadInputError, BlockedError
-from workbench.core.gpu import GpuSpec, find_gpu
+from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home
 from workbench.core.host import read_host
 from workbench.core.preset import find_preset, gallery_folders
@@ -23,9 +25,6 @@ from workbench.toolchains.doctor import targets_report
 from workbench.toolchains.drafts import open_draft
 from workbench.toolchains.elsewhere import look_summary, look_words
 from workbench.toolchains.looks import (
-    PythonThere,
-    TargetLook,
-    digest_of_target,
     fresh_look,
     gpus_of_gres,
     last_look,
@@ -33,46 +32,6 @@ from workbench.toolchains.looks import (
 )
 from workbench.toolchains.planner import plan_build, refuse_blocked
 from workbench.toolchains.targets import find_target, list_targets, make_target, path_of, remove_target, save_target
-
-TRT = {"python": "3.12.3", "tensorrt-llm": "1.2.1", "torch": "2.9.1", "transformers": "4.57.1", "pydantic": "2.12.0"}
-TRT |= {"psutil": "7.0.0", "tensorrt": "10.14.1", "safetensors": "0.6.2", "nvidia-modelopt": "0.37.0"}
-OPENVINO = {name: "1.0" for name in ("openvino", "openvino-genai", "openvino-tokenizers", "optimum-intel", "optimum")}
-OPENVINO |= {
-    "python": "3.11.2",
-    "nncf": "3.0",
-    "transformers": "5.5.4",
-    "torch": "2.13",
-    "pydantic": "2.12",
-    "psutil": "7",
-}
-
-
-def keep_look(home: Home, target: Target, *, gpus: int = 0, free: int | None = None, **fields: object) -> TargetLook:
-    """A look as if the target had just been asked: an EPYC with GPUs and all toolchains."""
-    host = read_host().model_copy(update={"cpu_name": "Other CPU", "logical_cores": 96, "memory_total_bytes": 1 << 40})
-    h100 = find_gpu("H100 SXM")
-    look = TargetLook(
-        at=time.time(),
-        of=digest_of_target(target),
-        python="3.12.3",
-        host=host,
-        gpus=tuple(h100.model_copy(update={"index": index}) for index in range(gpus)),
-        rsync="3.2.7",
-        folder_free_bytes=free,
-        driver="570.1",
-        pythons={
-            "tensorrt_llm": PythonThere(executable="/opt/trt/bin/python", versions=TRT),
-            "modelopt": PythonThere(executable="/opt/trt/bin/python", versions=TRT),
-            "openvino": PythonThere(executable="/opt/ov/bin/python", versions=OPENVINO),
-            "pytorch": PythonThere(
-                executable="/usr/bin/python3", versions={"python": "3.9.2"}, problem="is Python 3.9.2"
-            ),
-        },
-    ).model_copy(update=fields)
-    path = home.cache / "targets" / f"{target.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(look.model_dump_json())
-    return look
 
 
 @pytest.fixture
@@ -232,3 +191,19 @@ def test_gpus_by_what_sinfo_says(gres: str, count: int, problem: str) -> None:
     gpus, said = gpus_of_gres(gres)
     assert len(gpus) == count and problem in said
     assert all(isinstance(gpu, GpuSpec) and gpu.index == index for index, gpu in enumerate(gpus))
+
+
+def test_the_program_for_other_machines_needs_nothing_and_is_read_by_an_old_python() -> None:
+    import workbench.workers.machine as machine
+
+    path = Path(machine.__file__)
+    ast.parse(path.read_text(), feature_version=(3, 6))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-", json.dumps({"folder": str(path)})],
+        input=path.read_bytes(),
+        capture_output=True,
+        check=True,
+        cwd="/",
+    )
+    found = json.loads(done.stdout)
+    assert found["schema"] == machine.SCHEMA and found["folder"]["problem"].endswith("is a file")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from tests.fakes.looks import keep_look
 from tests.fakes.models import make_config_folder
-from tests.toolchains.test_targets import keep_look
 from workbench.toolchains.targets import make_target, save_target
 from workbench.ui.models.doctor import DoctorRow
 from workbench.ui.pages.builder.page import BuildPage
@@ -66,6 +66,7 @@ def test_a_build_is_planned_for_the_machine_that_is_chosen(
     assert build.answer.build is not None and "--target" not in build.answer.build.argv
 
 
+@pytest.mark.slow
 def test_the_doctor_lists_targets_and_tests_one(doctor: DoctorPage, session: Session, qtbot: QtBot) -> None:
     save_target(session.home, make_target(name="me", kind="here", python={"default": sys.executable}))
     doctor.opened()

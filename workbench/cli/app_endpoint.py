@@ -47,7 +47,7 @@ def endpoint_add(
     ] = "chat",
     server: Annotated[
         str,
-        typer.Option("--server", help="vllm, trtllm, triton, nim, sglang, llamacpp, openai, workbench, other; auto asks it."),
+        typer.Option("--server", help="auto asks it; vllm, trtllm, triton, nim, sglang, llamacpp, openai, workbench."),
     ] = "auto",
     metrics_url: Annotated[
         str,

@@ -63,8 +63,10 @@ class Far:
     def status(self, run: str) -> dict[str, Any]:
         return self.ask("status", run)
 
-    def stop(self, run: str, seconds: float) -> dict[str, Any]:
-        return self.ask("stop", run, "--seconds", str(seconds), seconds=seconds + 30.0)
+    def stop(self, run: str, seconds: float, *, remove: bool = False) -> dict[str, Any]:
+        """End the run, waiting `seconds` for it; its status then. `remove`: once it has ended, take it away."""
+        words = ("--seconds", str(seconds), *(("--remove",) if remove else ()))
+        return self.ask("stop", run, *words, seconds=seconds + 30.0)
 
     def remove(self, run: str) -> dict[str, Any]:
         return self.ask("remove", run, seconds=600.0)

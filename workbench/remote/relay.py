@@ -109,15 +109,16 @@ def _end_there(session: Session, wire: Wire) -> None:
     signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
     try:
         try:
-            ended = session.stop(STOP_SECONDS)
+            status = session.stop(STOP_SECONDS)
         except _Late:
             raise
         except CutError:
             session.transport.connect()
-            ended = session.stop(STOP_SECONDS)
-        if ended:
+            status = session.stop(STOP_SECONDS)
+        if status["state"] not in ("running", "waiting"):
             wire.log(f"The run on {title} is ended, with all its processes.")
-            session.clear()
+            if not status.get("removed"):
+                session.clear()
         else:
             wire.log(f"{title} was asked to end the run and has not done so yet: {session.run}", "warning")
     except (CutError, WorkbenchError) as error:

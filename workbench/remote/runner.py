@@ -64,7 +64,7 @@ class Runner(Protocol):
         ...
 
     def stop(self, far: Far, run: str, seconds: float) -> dict[str, Any]:
-        """End the run and all its processes, waiting `seconds` for it. The keeper's status then."""
+        """End the run and all its processes, waiting `seconds` for it. The keeper's status; it may be `removed`."""
         ...
 
 
@@ -83,4 +83,4 @@ class KeeperRunner:
         return Look()
 
     def stop(self, far: Far, run: str, seconds: float) -> dict[str, Any]:
-        return far.stop(run, seconds)
+        return far.stop(run, seconds, remove=True)

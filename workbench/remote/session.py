@@ -323,9 +323,9 @@ class Session:
 
     # -- the end
 
-    def stop(self, seconds: float) -> bool:
-        """End the run there; whether it has ended with all its processes. Raises CutError when it is not reached."""
-        return self.runner.stop(self.far, self.run, seconds)["state"] not in ("running", "waiting")
+    def stop(self, seconds: float) -> dict[str, Any]:
+        """End the run there with all its processes; its status then. Raises CutError when it is not reached."""
+        return self.runner.stop(self.far, self.run, seconds)
 
     def clear(self) -> None:
         """Take the run's folder there away."""

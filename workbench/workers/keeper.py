@@ -173,8 +173,8 @@ def hold(run: Path) -> int:
     lock = (run / "holder.lock").open("a")  # held until the process ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another one holds it
-        return 3
+    except OSError:
+        return 3  # another one holds it
     ended = read_json(run / "exit.json")
     again = os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")  # preempted or its node failed, and requeued
     if ended is not None and not (again and ended.get("why") == "terminated"):
@@ -200,7 +200,7 @@ class _Holder:
     def run(self) -> int:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._asked)
+            signal.signal(number, lambda *_: setattr(self, "why", self.why or "terminated"))
         kills = oom_kills()
         try:
             self._begin()
@@ -242,9 +242,6 @@ class _Holder:
         with contextlib.suppress(OSError):
             self.worker.stdin.write(spec)
             self.worker.stdin.flush()  # and it stays open: its end would be the worker's
-
-    def _asked(self, number: int, frame: object) -> None:
-        self.why = self.why or "terminated"
 
     def _to_stop(self) -> bool:
         if (self.folder / "stop").exists():
@@ -390,12 +387,10 @@ def follow(run: Path, events_from: int, log_from: int) -> int:
 
 
 def _frame(out: object, path: Path, kind: str, ends: dict) -> bool:
-    try:
-        with path.open("rb") as source:
-            source.seek(ends[kind])
-            data = source.read(_CHUNK)
-    except FileNotFoundError:
-        return False
+    data = b""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as source:
+        source.seek(ends[kind])
+        data = source.read(_CHUNK)
     if not data:
         return False
     out.write(f"{kind} {ends[kind]} {len(data)}\n".encode() + data)
@@ -403,14 +398,16 @@ def _frame(out: object, path: Path, kind: str, ends: dict) -> bool:
     return True
 
 
-def stop(run: Path, seconds: float) -> dict:
-    """Ask the run's holder to end its worker, and wait until it did."""
+def stop(run: Path, seconds: float, and_remove: bool) -> dict:
+    """Ask the run's holder to end its worker, wait until it did, and take the run away where that is asked."""
     if run.is_dir():
         touch(run / "stop")
     end = time.monotonic() + seconds
     while True:
         found = status(run)
-        if found["state"] not in ("running", "waiting") or time.monotonic() > end:
+        if found["state"] not in ("running", "waiting"):
+            return {**remove(run), **found} if and_remove else found
+        if time.monotonic() > end:
             return found
         time.sleep(0.02)
 
@@ -469,6 +466,7 @@ def main(words: list[str]) -> int:
         command.add_argument("--log-from", type=int, default=0)
         command.add_argument("--seconds", type=float, default=10.0)
         command.add_argument("--to", type=Path)
+        command.add_argument("--remove", action="store_true")
     given = parser.parse_args(words)
     folder = given.folder
     if given.command == "hold":
@@ -479,7 +477,7 @@ def main(words: list[str]) -> int:
         "start": lambda: start(folder),
         "prepare": lambda: prepare(folder, json.loads(sys.stdin.read())),
         "status": lambda: status(folder),
-        "stop": lambda: stop(folder, given.seconds),
+        "stop": lambda: stop(folder, given.seconds, given.remove),
         "remove": lambda: remove(folder),
         "keep": lambda: keep(folder, given.to),
         "runs": lambda: runs(folder),

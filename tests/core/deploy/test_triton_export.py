@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from google.protobuf import text_format
@@ -533,3 +534,15 @@ def test_scripts_are_whole(place: Path, name: str) -> None:
     if shutil.which("shellcheck"):
         done = subprocess.run(["shellcheck", str(place / name)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("form", ["ensemble", "llmapi"])
+def test_aiperfs_payload_is_what_the_model_takes(facts: EngineFacts, form: Any) -> None:
+    export = triton_export(facts, TritonOptions(form=form))
+    assert "payload_template:$here/aiperf-payload.jinja" in text(export, "aiperf.sh")
+    rendered = jinja2.Template(text(export, "aiperf-payload.jinja"), autoescape=False).render(
+        text='a "b"', max_tokens=8
+    )
+    body = json.loads(rendered)
+    model = "tensorrt_llm_bls" if form == "ensemble" else "tensorrt_llm"
+    assert body["text_input"] == 'a "b"' and set(body) <= {one.name for one in config(export, model).input}

@@ -95,10 +95,10 @@ class ExportPane(QFrame):
     def _make_head(self) -> None:
         self.name = ElidedLine("name")
         self.state_chip = chip("", "plain")
-        self.size = label("", "text2")
+        self.size_words = label("", "text2")
 
     def _body(self) -> QWidget:
-        head = row(self.name, self.state_chip, self.size, margins=(MARGIN, 12, MARGIN, 12))
+        head = row(self.name, self.state_chip, self.size_words, margins=(MARGIN, 12, MARGIN, 12))
         head.layout().setStretch(0, 1)
         above = column(label("Checked before it is written", "heading"), margins=(MARGIN, GAP, MARGIN, 0))
         checks = column(above, self.checks, gap=0)
@@ -187,7 +187,7 @@ class ExportPane(QFrame):
         self.name.say(view.export.name)
         set_chip(self.state_chip, *view.state)
         count = len(view.files)
-        self.size.setText(f"{count} files, {format_bytes(view.total_bytes)}")
+        self.size_words.setText(f"{count} files, {format_bytes(view.total_bytes)}")
         self.checks.show_checks(view.export.checks, view.export.notes)
         self.files.show_files(view.files)
         self.stack.setCurrentIndex(_SHOWN)
