@@ -22,7 +22,7 @@ from workbench.toolchains.code import package_root
 from workbench.toolchains.places import Place, place_of, relay_argv, worker_argv
 
 if TYPE_CHECKING:
-    from workbench.toolchains.elsewhere import BuildPlace
+    from workbench.toolchains.build_place import BuildPlace
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from workbench.core.preset import Preset
 from workbench.core.preset_fields import overrides_between
 from workbench.toolchains import get
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
-from workbench.toolchains.elsewhere import BuildPlace, environments_at, open_place
+from workbench.toolchains.build_place import BuildPlace
+from workbench.toolchains.elsewhere import environments_at, open_place
 from workbench.toolchains.environments import best_environment
 from workbench.toolchains.planner import (
     Digests,

@@ -5,55 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench.core.advice import Advice
-from workbench.core.artifact import Machine
-from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home
-from workbench.core.host import HostSpec, read_host
+from workbench.core.host import read_host
 from workbench.core.plan import Step
 from workbench.core.target import Target
 from workbench.core.units import format_bytes, format_duration
 from workbench.toolchains import get, names
 from workbench.toolchains.base import Environment, Toolchain
+from workbench.toolchains.build_place import BuildPlace
 from workbench.toolchains.code import staged_root
 from workbench.toolchains.environments import Wanted, judged, look_at_prefix, look_at_python
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.looks import TargetLook, fresh_look, last_look, told_target
 from workbench.toolchains.targets import find_target
-
-
-@dataclass(frozen=True)
-class BuildPlace:
-    """Where a build runs. `look` is None for this machine and containers on it."""
-
-    target: Target
-    look: TargetLook | None
-    host: HostSpec
-    gpus: tuple[GpuSpec, ...]
-
-    @property
-    def words(self) -> str:
-        """For `planned for H100 (GPU 0 of …)`."""
-        return f"target {self.target.name}" if self.target.is_remote else "this machine"
-
-    @property
-    def machine(self) -> dict[str, Any]:
-        """What a provenance says of it; empty: it is this machine."""
-        if self.look is None:
-            return {}
-        host = self.host
-        return Machine(
-            cpu=host.cpu_name,
-            cpu_identity=host.cpu_identity,
-            memory_bytes=host.memory_total_bytes,
-            os=host.os,
-            gpus=tuple(gpu.name for gpu in self.gpus),
-            driver=self.look.driver,
-        ).model_dump(mode="json")
 
 
 def open_place(home: Home, name: str, *, ask: bool = True) -> BuildPlace:

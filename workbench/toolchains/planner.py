@@ -23,7 +23,8 @@ from workbench.core.preflight import Preflight, preflight
 from workbench.core.preset import Preset
 from workbench.core.speculative import draft_precision
 from workbench.toolchains.base import BuildRequest, Environment, Toolchain
-from workbench.toolchains.elsewhere import BuildPlace, room_there, steps_at
+from workbench.toolchains.build_place import BuildPlace
+from workbench.toolchains.elsewhere import room_there, steps_at
 from workbench.toolchains.gpus import PlannedGpus, detected_gpus, plan_gpus
 
 

@@ -21,8 +21,9 @@ from workbench.core.preset import Preset, find_preset, gallery_folders
 from workbench.store.store import Store
 from workbench.toolchains import get
 from workbench.toolchains.base import Environment
+from workbench.toolchains.build_place import BuildPlace
 from workbench.toolchains.drafts import Draft, build_command, known_digest, tool_commands
-from workbench.toolchains.elsewhere import BuildPlace, environments_at, open_place
+from workbench.toolchains.elsewhere import environments_at, open_place
 from workbench.toolchains.environments import best_environment
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.planner import Report, step_states
