@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -15,7 +16,9 @@ from tests.cli.command import ROOT, workbench
 from tests.fakes.models import make_config_folder, make_tiny_folder
 from tests.fakes.plans import scripted_plan, scripted_step
 from workbench.core.home import Home
+from workbench.core.serving import ServeSpec
 from workbench.jobs import client
+from workbench.serve.folder import create
 
 
 def untouched(home: Home) -> bool:
@@ -266,6 +269,12 @@ def test_removing_takes_an_engines_own_files_and_nothing_else(home: Home, tmp_pa
     link.symlink_to(out)
     unasked = workbench("engines", "rm", str(link), "--all")
     assert unasked.code == 2 and "--yes" in unasked.err and (out / "sub" / "w").exists()
+    served = create(home.serving, ServeSpec(id="s1", engine=str(out), name="made", model="m"))
+    with served.lock_path.open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        busy = workbench("engines", "rm", str(link), "--all", "--yes")
+    assert busy.code == 2 and "made is being served" in busy.err and "workbench serve stop s1" in busy.err
+    assert (out / "sub" / "w").exists()
     ran = workbench("engines", "rm", str(link), "--all", "--yes")
     assert ran.code == 0 and "notes.md" in ran.err
     assert [p.name for p in out.iterdir()] == ["notes.md"]

@@ -64,6 +64,8 @@ def test_detached_with_a_new_key_from_start_to_remove(home: Home, engine: str) -
     assert "key: shown once, kept nowhere" in ready.out
     assert ask(url, {"model": "box", "prompt": "x", "max_tokens": 3})[0] == 401
     assert ask(url, {"model": "box", "prompt": "x", "max_tokens": 3}, key)[0] == 200
+    kept = workbench("endpoint", "remove", "box", "--yes")
+    assert kept.code == 2 and "box is being served" in kept.err and f"workbench serve stop {name}" in kept.err
     listed = workbench("serve", "--json")
     assert [(row["id"], row["state"]["status"]) for row in listed.json] == [(name, "ready")]
     stopped = workbench("serve", "stop", name[-4:])

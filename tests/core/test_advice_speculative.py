@@ -78,6 +78,24 @@ def test_a_draft_with_another_tokenizer_blocks(tmp_path: Path) -> None:
     assert told(other).get("draft-tokenizer") == "block"
 
 
+def test_a_draft_that_is_gone_or_no_engine_blocks_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for named, code in ((tmp_path / "gone", "no-draft"), (tmp_path / "empty", "bad-draft")):
+        found = report(tmp_path / f"for-{named.name}", "cpu-fp16", DRAFT, f"speculative.draft={named}")
+        (advice,) = [advice for advice in found.advice if advice.code == code]
+        assert advice.level == "block" and str(named) in advice.arithmetic + advice.text and advice.fix
+
+
+def test_the_draft_takes_its_part_of_each_gpu(tmp_path: Path) -> None:
+    alone = report(tmp_path, NAMED, DRAFT).numbers.engines[0]
+    fp8, int4 = report(tmp_path / "both", NAMED, DRAFT, "speculative.draft=int4_awq").numbers.engines
+    assert fp8.part("draft").low == int4.part("weights").low + int4.part("activations").low
+    assert fp8.kv_pool_bytes < alone.kv_pool_bytes, "it leaves less for the engine's KV cache"
+    for engine in (alone, int4):
+        with pytest.raises(KeyError):
+            engine.part("draft")
+
+
 def test_the_draft_is_in_the_memory_picture(tmp_path: Path) -> None:
     found = report(tmp_path, "cpu-speculative-draft")
     fp16, int4 = found.numbers.engines

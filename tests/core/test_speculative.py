@@ -125,6 +125,29 @@ def test_tokenizers_are_held_against_each_other_by_their_tokens(tmp_path: Path) 
     assert "other tokens" in tokenizer_problem(one, other)
 
 
+def test_the_same_tokens_written_by_another_version_are_the_same(tmp_path: Path) -> None:
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}}
+    level = {"type": "ByteLevel", "add_prefix_space": False}
+    end = {"id": 3, "content": "<end>"}
+    old = tokenizer(tmp_path / "old", {}, model={**model, "merges": ["a b"]}, pre_tokenizer=level, added_tokens=[end])
+    new = tokenizer(
+        tmp_path / "new", {}, model={**model, "merges": [["a", "b"]], "ignore_merges": False},
+        pre_tokenizer={**level, "use_regex": True}, added_tokens=[{**end, "special": True}],
+    )  # fmt: skip
+    other = tokenizer(tmp_path / "end", {}, model={**model, "merges": ["a b"]}, added_tokens=[{**end, "id": 4}])
+    assert tokenizer_problem(old, new) == ""
+    assert "other tokens" in tokenizer_problem(old, other)
+
+
+def test_tokens_of_a_unigram_model_are_numbered_in_order(tmp_path: Path) -> None:
+    def unigram(name: str, *tokens: tuple[str, float]) -> Path:
+        return tokenizer(tmp_path / name, {}, model={"type": "Unigram", "vocab": [list(token) for token in tokens]})
+
+    one = unigram("one", ("a", -1.0), ("b", -2.0))
+    assert tokenizer_problem(one, unigram("scores", ("a", -1.5), ("b", -2.0))) == ""
+    assert "other tokens" in tokenizer_problem(one, unigram("turned", ("b", -1.0), ("a", -2.0)))
+
+
 def test_without_tokenizers_the_vocabulary_size_decides(tmp_path: Path) -> None:
     for name, size in (("a", 32000), ("b", 32064)):
         (tmp_path / name).mkdir()

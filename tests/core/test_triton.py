@@ -10,7 +10,7 @@ from workbench.core.endpoint import EndpointSpec, base_url, dialect_of
 from workbench.core.messages import ChatTurn, Sampling
 from workbench.core.openai import MalformedEventError, TokenCounter, left_out, read_event, request_body
 from workbench.core.server_metrics import read_metrics
-from workbench.core.triton import form_of, longest_sequence, metrics_places
+from workbench.core.triton import FIELDS, form_of, generate_body, longest_sequence, metrics_places
 
 
 def test_a_body_has_the_fields_of_the_model_that_answers() -> None:
@@ -98,3 +98,9 @@ def test_a_triton_without_the_c_backend_still_tells_of_its_queue() -> None:
     text = 'nv_inference_pending_request_count{model="tensorrt_llm",version="1"} 7\nnv_inference_count{model="x"} 1\n'
     state = read_metrics(text, "text/plain", "tensorrt_llm")
     assert (state.source, state.requests_queued, state.kv_share) == ("triton", 7, None)
+
+
+def test_an_answer_that_may_end_by_itself_keeps_its_end() -> None:
+    fields = FIELDS["triton_generate"]
+    assert "end_id" not in generate_body(fields, {"ignore_eos": False}, "x", stream=True)
+    assert generate_body(fields, {"ignore_eos": True}, "x", stream=True)["end_id"] == -1

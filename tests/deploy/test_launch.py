@@ -133,15 +133,35 @@ def test_it_serves_and_the_smoke_test_asks_it(folder: Path, programs: Path) -> N
         ({"TRTLLM_STANDIN_SM": "89", "TRTLLM_STANDIN_GPU": "NVIDIA L40S"}, "NVIDIA L40S (8.9)"),
         ({"TRTLLM_STANDIN_GPUS": "0"}, "nvidia-smi failed"),
         ({"PYTHONPATH": "", "PYTHON": "/usr/bin/env"}, "not installed"),
-        ({"HOST": "0.0.0.0"}, "no API key"),
+        ({"LISTEN": "0.0.0.0"}, "no API key"),
     ],
 )
 def test_what_does_not_fit_is_said_before_it_loads(
     folder: Path, programs: Path, change: dict[str, str], said: str
 ) -> None:
     done = ran(folder / "run.sh", environment(programs, **change))
-    assert done.returncode == (2 if "HOST" in change else 3) and said in done.stderr, done.stderr
+    assert done.returncode == (2 if "LISTEN" in change else 3) and said in done.stderr, done.stderr
     assert "TensorRT-LLM version" not in done.stdout
+
+
+@pytest.mark.parametrize(("driver", "old"), [("535.129.03", True), ("580.65.06", False)])
+def test_an_old_driver_is_remarked_upon(folder: Path, programs: Path, driver: str, old: bool) -> None:
+    done = ran(folder / "check-node.sh", environment(programs, TRTLLM_STANDIN_DRIVER=driver, SKIP_SUMS="1"))
+    assert done.returncode == 0 and (f"note  driver {driver}" in done.stdout) is old, done.stdout
+
+
+def test_a_port_in_use_is_said_before_the_engine_loads(folder: Path, programs: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = ran(folder / "run.sh", environment(programs, PORT=port))
+    assert done.returncode == 2 and f"127.0.0.1:{port} already" in done.stderr and "ok" not in done.stdout
+
+
+def test_nodes_that_share_unequally_are_refused(folder: Path, programs: Path) -> None:
+    hostfile = programs.parent / "hosts"
+    hostfile.write_text("a max_slots=8 slots=1\nb slots=2")  # and no newline behind the last one
+    done = ran(folder / "run-mpi.sh", environment(programs, HOSTFILE=str(hostfile)))
+    assert done.returncode == 3 and "gives b 2 process(es) and the nodes before it 1" in done.stderr, done.stderr
 
 
 def test_a_damaged_file_is_found_by_its_sum(folder: Path, programs: Path, tmp_path: Path) -> None:
@@ -152,8 +172,9 @@ def test_a_damaged_file_is_found_by_its_sum(folder: Path, programs: Path, tmp_pa
     assert done.returncode == 3 and "SHA256SUMS" in done.stderr
     assert ran(damaged / "check-node.sh", environment(programs, SKIP_SUMS="1")).returncode == 0
     rank.unlink()
-    done = ran(damaged / "check-node.sh", environment(programs, SKIP_SUMS="1"))
-    assert done.returncode == 3 and "rank1.engine is missing" in done.stderr
+    (damaged / "SHA256SUMS").unlink()
+    done = ran(damaged / "check-node.sh", environment(programs))
+    assert done.returncode == 3 and "rank1.engine is missing" in done.stderr and "SUMS is missing" in done.stderr
 
 
 @pytest.mark.slow
@@ -240,6 +261,50 @@ def test_a_pytorch_engine_takes_its_model_along(tmp_path: Path) -> None:
     assert {"accelerate", "torch"} <= set((out / "requirements.txt").read_text().split("\n"))
     with pytest.raises(BlockedError, match="check"):
         write_export(make_launch(read_engine_facts(engine), LaunchOptions()), tmp_path / "again")
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A launch folder of our own server, under a name with a blank."""
+    place = tmp_path_factory.mktemp("ours")
+    return write_export(
+        make_launch(read_engine_facts(make_engine_folder(place / "engine", weight_bytes=1000)), LaunchOptions()),
+        place / "my launch",
+    )
+
+
+def plain(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), **more}
+
+
+def test_our_server_says_what_is_wrong_before_anything_is_installed(ours: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(ours, tmp_path / "damaged"))
+    (damaged / "engine" / "openvino_model.bin").write_bytes(b"?")
+    done = ran(damaged / "run.sh", plain(tmp_path))
+    assert done.returncode == 3 and "openvino_model.bin: FAILED" in done.stdout and "SHA256SUMS" in done.stderr
+    assert not (damaged / ".venv").exists()
+
+
+def test_our_server_names_the_packages_that_an_interpreter_lacks(ours: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "python"  # one that sees no installed package
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.chmod(0o755)
+    done = ran(ours / "run.sh", plain(tmp_path, READY_PYTHON=str(bare), SKIP_SUMS="1"))
+    assert done.returncode == 3 and "uvicorn" in done.stderr and "starlette" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_environment_that_cannot_be_made_or_has_lost_its_python(ours: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    env = plain(tmp_path, VENV=str(tmp_path / "file" / "venv"), PYTHON=sys.executable, SKIP_SUMS="1")
+    done = ran(ours / "run.sh", env)
+    assert done.returncode == 3 and "VENV=FOLDER" in done.stderr, done.stderr
+    old = tmp_path / "old"
+    (old / "bin").mkdir(parents=True)
+    (old / ".ready").touch()
+    (old / "bin" / "python").symlink_to("/nonexistent/python3.11")
+    done = ran(ours / "run.sh", {**env, "VENV": str(old)})
+    assert done.returncode == 3 and f"Remove {old}" in done.stderr, done.stderr
 
 
 def test_an_engine_that_guesses_ahead_says_so_to_its_server(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ def test_all_files_with_their_sums(export: Export, tmp_path: Path, link: bool) -
     assert subprocess.run([out / "run.sh"], capture_output=True, check=True).stdout == b"ran\n"
     assert not stat.S_IMODE((out / "notes/über.md").stat().st_mode) & 0o111
     assert out.joinpath("engine/rank0.engine").samefile(export.copies[0].source) is link
+    small = tmp_path / "engine" / "config.json"
+    small.write_text("{}")
+    again = write_export(replace(export, copies=(CopiedFile("config.json", small, 2),)), tmp_path / "small", link=link)
+    assert not again.joinpath("config.json").samefile(small), "what is edited by hand is a file of its own"
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     total = 9 * 2**20 + len("#!/bin/sh\necho ran\ngrößer\n".encode())
     assert told[-1] == (total, total) and len(told) >= 4

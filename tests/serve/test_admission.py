@@ -91,8 +91,18 @@ def test_a_speed_is_over_the_last_seconds() -> None:
     assert rate.per_s(now + 0.5) is None
     for tenth in range(100):
         rate.add(7, at_s=now + tenth / 10)
-    assert rate.per_s(now + 10) == pytest.approx(70, rel=0.1)
+    assert rate.per_s(now + 10) == pytest.approx(70, rel=0.03)
     assert rate.per_s(now + 30) == 0
+
+
+def test_a_count_that_is_looked_at_once_a_second_gives_its_speed() -> None:
+    rate = Rate(5.0)
+    now = rate._began_s
+    for second in range(20):
+        rate.add_since(100, now + second, now + second + 1)
+        if second >= 1:
+            for late in (0.0, 0.01, 0.02):
+                assert rate.per_s(now + second + 1 + late) == pytest.approx(100, rel=0.02)
 
 
 JSON = st.recursive(

@@ -203,6 +203,8 @@ def test_metrics_are_under_the_fields_names_and_our_own_reader_knows_them(tmp_pa
         for stream in (True, False):
             server.ask(COMPLETIONS, {"prompt": "x", "max_tokens": 5, "stream": stream})
         server.ask(COMPLETIONS, {})
+        # What the engine says of its pool comes once a turn.
+        assert wait_for(lambda: server.call(server.door.reading).kv_share == 0)
         status, headers, text = server.ask("/metrics")
         found = {(r.name, *(f"{k}={v}" for k, v in r.labels.items() if k != "model_name")): r.value
                  for r in parse_prometheus(text.decode())}  # fmt: skip

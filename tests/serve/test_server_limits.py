@@ -93,6 +93,57 @@ def test_headers_without_end_and_what_is_no_http_are_refused(strict: Running) ->
     assert well(strict)
 
 
+@pytest.mark.parametrize("endless", [b"0\r\n" + b"X-Trailer: y\r\n" * 60_000, b"5;" + b"x" * 800_000])
+def test_trailers_and_chunks_without_end_are_cut_off(strict: Running, endless: bytes) -> None:
+    connection = strict.connect(
+        b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(endless)
+    assert status_of(read_all(connection)) == 431
+    assert well(strict)
+    reading = strict.call(strict.door.reading)
+    assert (reading.refused, reading.aborted, reading.requests) == ({"431": 1}, 0, 2), "it is counted once"
+
+
+def test_a_body_in_chunks_of_a_byte_each_is_read(strict: Running) -> None:
+    body = json.dumps({"prompt": "x", "max_tokens": 2}).encode().ljust(2000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nX-Trailer: y\r\n\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert status_of(read_all(strict.connect(head + chunks))) == 200
+
+
+def test_a_wish_for_another_protocol_leaves_the_request_as_it_is(strict: Running) -> None:
+    # As Java's own client asks, by default, with each request.
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"}
+    status, _, data = strict.ask(COMPLETIONS, {"prompt": "\r\nUpgrade: x", "max_tokens": 2}, headers)
+    assert (status, json.loads(data)["usage"]["completion_tokens"]) == (200, 2)
+    # Where it comes in pieces it cannot be seen in time: the body must not be taken for the next request.
+    connection = strict.connect(b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n")
+    time.sleep(0.05)
+    inner = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    connection.sendall(b"Upgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(inner) + inner)
+    answer = read_all(connection)
+    assert status_of(answer) == 400 and answer.count(b"HTTP/1.1") == 1
+    assert well(strict)
+
+
+@pytest.mark.slow
+def test_bodies_are_counted_as_long_as_they_are_held(tmp_path: Path) -> None:
+    with running(tmp_path, ServeLimits(body_bytes=4 * 2**20, active=1), tokens_per_s=10) as server:
+        held = [server.connect(server.raw(COMPLETIONS, LONG))]
+        assert wait_for(lambda: server.engine_active() == 1)
+        large = server.raw(COMPLETIONS, {"prompt": "x" * (4 * 2**20 - 100)})
+        held += [server.connect(large) for _ in range(16)]
+        assert wait_for(lambda: server.call(server.door.reading).queued == 16)
+        refused = read_all(server.connect(large))
+        for connection in held:
+            connection.close()
+        assert status_of(refused) == 429 and b"large requests" in refused
+        assert wait_for(lambda: server.call(server.door.reading).queued == 0 and server.engine_active() == 0)
+        assert well(server)
+
+
 def test_a_compressed_body_is_refused(strict: Running) -> None:
     assert strict.ask(COMPLETIONS, b"x", {"content-encoding": "gzip"})[0] == 415
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shlex
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from tests.fakes.trtllm_engines import make_trtllm_engine
 from tests.ui.conftest import OpenWindow
 from tests.ui.deploy_faces import MODEL, failed_server, make_server, reading_at
 from workbench.core.deploy.export import Check, Export, TextFile
+from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.serving import ServeLimits, ServeState
 from workbench.serve import client
@@ -39,6 +44,8 @@ from workbench.ui.models.serving import (
     Servers,
     curl_text,
     endpoint_of,
+    key_words,
+    look_at_port,
     openai_text,
     read_server,
     read_servers,
@@ -109,7 +116,7 @@ def test_the_command_of_a_server_has_the_command_lines_words_for_all_that_was_ch
     form = serve_form
     assert form.values().limits == ServeLimits() and form.values().key.kind == "none"
     for name, text in (("body_bytes", "2"), ("active", "8"), ("queue", "9"), ("queue_s", "3"), ("connections", "70"),
-                       ("request_s", "50"), ("drain_s", "4")):  # fmt: skip
+                       ("request_s", "50"), ("drain_s", "4"), ("idle_s", "5"), ("write_s", "6")):  # fmt: skip
         form.limits[name].set_text(text)
     form.port.set_text("8123")
     form.model.set_text("mine")
@@ -123,9 +130,17 @@ def test_the_command_of_a_server_has_the_command_lines_words_for_all_that_was_ch
     command = values.command(DeployEngine(tmp_path, "tiny"))
     assert flags_of(command) == {
         "--port", "--host", "--model", "--api-key-keyring", "--new-key", "--max-active", "--queue", "--queue-seconds",
-        "--body-mb", "--connections", "--request-seconds", "--drain-seconds", "--detach",
+        "--body-mb", "--connections", "--request-seconds", "--drain-seconds", "--idle-seconds", "--write-seconds",
+        "--detach",
     }  # fmt: skip
     assert flags_of(command) <= known_flags("app_serve.py", "start")
+    form.limits["connections"].set_text("1000000")
+    assert "1000000" in form.values().command(DeployEngine(tmp_path, "tiny")), "no 1e+06, which is no whole number"
+    assert form.limits["connections"].edit.placeholderText() == "4\u202f096"
+
+
+def test_every_limit_of_a_server_can_be_chosen(serve_form: ServeForm) -> None:
+    assert set(serve_form.limits) == set(ServeLimits.model_fields)
 
 
 def test_a_server_that_others_reach_has_a_key(serve_form: ServeForm) -> None:
@@ -133,6 +148,11 @@ def test_a_server_that_others_reach_has_a_key(serve_form: ServeForm) -> None:
     assert serve_form.key.value == "new" and not serve_form.key.buttons[0].isEnabled()
     serve_form.address.buttons[0].click()
     assert serve_form.key.value == "none" and serve_form.key.buttons[0].isEnabled()
+    serve_form.key.buttons[3].click()
+    serve_form.address.buttons[1].click()
+    assert serve_form.key.value == "keyring", "a key that was chosen stays chosen"
+    serve_form.address.buttons[0].click()
+    assert serve_form.key.value == "keyring"
     serve_form.restore({"host": NETWORK, "key": "none"})
     assert serve_form.values().key.kind == "new"
 
@@ -189,6 +209,7 @@ def test_ended_servers_are_listed_with_what_they_did(page: DeployPage, app_home:
     assert "the queue is full" in pane.problems.text()
     assert len(pane.plots["tokens"].frame.times) == 60 and not pane.stop.isVisible() and pane.remove.isVisible()
     assert not pane.bench.isEnabled() and not pane.snippets.isEnabled()
+    assert pane.counts.values["connections"].text() == "\u2013", "nothing of one that ended is open"
     page.table.pick(failed)
     qtbot.waitUntil(lambda: pane.state_chip.text() == "failed", timeout=WAIT_MS)
     assert pane.failure_box.isVisible() and "signal 9" in pane._failure.evidence.toPlainText()
@@ -225,6 +246,43 @@ def test_a_folder_that_cannot_be_read_is_listed_and_says_so(app_home: Home) -> N
     assert row.problem and not row.running and row.name == path.name
 
 
+def test_a_server_that_runs_is_listed_however_many_ended_since(app_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.ui.models.serving._MOST_ROWS", 2)
+    first = make_server(app_home, "first", status="ready", ended_at=None, seconds=1)
+    for name in ("b", "c", "d"):
+        make_server(app_home, name, seconds=1)
+    with lived(first):
+        assert [row.name for row in read_servers(app_home).rows] == ["first", "d", "c"]
+    assert [row.name for row in read_servers(app_home).rows] == ["d", "c"]
+
+
+def test_a_port_of_our_own_server_is_said_to_be(app_home: Home) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        path = make_server(app_home, "mine", status="ready", ended_at=None, pid=os.getpid(), seconds=1)
+        use = look_at_port(app_home, "127.0.0.1", port)
+        assert use is not None and not use.server, "its process is gone: its number may be another's"
+        with lived(path):
+            use = look_at_port(app_home, "127.0.0.1", port)
+            assert use is not None and use.who == f"the server of mine (pid {os.getpid()})"
+            with pytest.raises(BadInputError) as refused:
+                client.check_address("127.0.0.1", port, has_key=False, home=app_home)
+            assert use.words in refused.value.evidence and f"workbench serve stop {port}" in refused.value.fix
+        with pytest.raises(BadInputError) as refused:
+            client.check_address("127.0.0.1", port, has_key=False, home=app_home)
+        assert "mine" not in refused.value.evidence
+
+
+@contextmanager
+def lived(path: Path) -> Iterator[None]:
+    """Meanwhile the server of a folder lives: this process holds its lock."""
+    with ServingFolder(path).lock_path.open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def test_the_status_line_says_what_the_servers_do() -> None:
     def row(port: int, **state: Any) -> ServerRow:
         return ServerRow(Path(f"/{port}"), "s", None, ServeState(url=f"http://127.0.0.1:{port}/v1", **state))
@@ -237,24 +295,33 @@ def test_the_status_line_says_what_the_servers_do() -> None:
     assert Servers((ready, row(8001, status="draining", reading=busy))).words.startswith("2 servers: 48 active, 4")
     assert Servers((row(8000, status="starting"),)).words == "Server on port 8000: starting"
     assert Servers((row(1, status="lost"),)).words == ""
-    assert (Servers((ready,)).on_port(8000), Servers((ready,)).on_port(8001)) == ("s", "")
     assert Servers((row(9, status="ready", reading=reading_at(1.0, 1, active=1, output_tok_s=None)),)).words == (
         "Server on port 9: 1 active"
     )
 
 
+def keyed(row: ServerRow, **changes: Any) -> ServerRow:
+    """The same server with a key."""
+    assert row.spec is not None
+    return replace(row, spec=row.spec.model_copy(update={"keyed": True, **changes}))
+
+
 def test_the_snippets_ask_the_server_and_hold_no_key(app_home: Home) -> None:
-    path = make_server(app_home)
+    make_server(app_home)
     (row,) = read_servers(app_home).rows
     words = shlex.split(curl_text(row))
     assert words[:3] == ["curl", "-N", "http://127.0.0.1:8000/v1/chat/completions"]
     assert json.loads(words[words.index("-d") + 1])["model"] == MODEL and "Authorization" not in curl_text(row)
-    assert "Bearer $WORKBENCH_API_KEY" in curl_text(row, made_here=True)
-    for keyed in (False, True):
-        text = openai_text(row, made_here=keyed)
+    assert key_words(row) == ""
+    # However it was started: its folder says that clients need a key, and that the key is kept nowhere.
+    with_key = keyed(row)
+    assert "Bearer $WORKBENCH_API_KEY" in curl_text(with_key) and "shown once" in key_words(with_key)
+    from_variable = keyed(row, key_source="env", key_name="MINE")
+    assert "Bearer $MINE" in curl_text(from_variable) and "MINE" in key_words(from_variable)
+    for each in (row, with_key):
+        text = openai_text(each)
         compile(text, "snippet", "exec")
-        assert ('os.environ["WORKBENCH_API_KEY"]' in text) is keyed
-    assert path.is_dir()
+        assert ('os.environ["WORKBENCH_API_KEY"]' in text) is (each is with_key)
 
 
 def test_a_server_becomes_an_endpoint_once_and_never_with_a_key_that_is_kept_nowhere(app_home: Home) -> None:
@@ -263,12 +330,11 @@ def test_a_server_becomes_an_endpoint_once_and_never_with_a_key_that_is_kept_now
     first = endpoint_of(app_home, row)
     assert endpoint_of(app_home, row) == first and first.name == f"served-{MODEL}"
     from workbench.core.endpoint import read_endpoint
-    from workbench.core.errors import BadInputError
 
     assert read_endpoint(first).key.source == "none"
     with pytest.raises(BadInputError, match="kept nowhere"):
-        endpoint_of(app_home, row, has_key=True)
-    second = endpoint_of(app_home, row, "box", has_key=True)
+        endpoint_of(app_home, keyed(row))
+    second = endpoint_of(app_home, keyed(row), "box")
     assert second != first and read_endpoint(second).key.name == "box"
 
 
@@ -440,6 +506,7 @@ def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
     assert "Copied as it is" in page.panes[LAUNCH].files.text.toPlainText()
     page.left.choose_way(TRITON)
     qtbot.waitUntil(lambda: page.panes[TRITON].stack.currentIndex() == 1, timeout=WAIT_MS)
+    assert not page.left.command.isVisible() and not page.left.command.text(), "no command for what cannot be done"
     assert "openvino" in page.panes[TRITON]._refusal.what.text() and not page.panes[TRITON].export.isEnabled()
     calm(qtbot, page)
 

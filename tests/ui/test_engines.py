@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -26,7 +27,9 @@ from workbench.core.artifact import (
 )
 from workbench.core.home import Home
 from workbench.core.plan import PlanModel
+from workbench.core.serving import ServeSpec
 from workbench.jobs.lanes import Lane
+from workbench.serve.folder import create
 from workbench.store.notes import Note, read_notes, write_note
 from workbench.ui.models.engines import EngineRow, EngineRows, fingerprint, read_rows
 from workbench.ui.pages.engines import EnginesPage
@@ -241,6 +244,12 @@ def test_delete_asks_first_and_moves_to_the_trash(
     qtbot.waitUntil(lambda: any("A job is using" in n.text for n in page.session.notices.kept), timeout=WAIT_MS)
     assert folder.is_dir()
     lane.release()
+    served = create(app_home.serving, ServeSpec(id="s1", engine=str(folder), name="one", model="m"))
+    with served.lock_path.open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ask(page, qtbot, "Move to the trash")
+        qtbot.waitUntil(lambda: any("being served" in n.text for n in page.session.notices.kept), timeout=WAIT_MS)
+        assert folder.is_dir()
     ask(page, qtbot, "Move to the trash")
     qtbot.waitUntil(lambda: page.model.rowCount() == 0, timeout=WAIT_MS)
     assert not folder.exists()

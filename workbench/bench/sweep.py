@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.core import metrics
 from workbench.core.measure.figures import pooled_figures
 from workbench.core.measure.load import Load
+from workbench.core.measure.open_loop import LEAST_COMPLETED, fell_behind
 from workbench.core.measure.record import PointRecord
 
 LEAST_GAIN = 0.03
 TTFT_GROWTH = 2.0
-LEAST_COMPLETED = 0.9
 
 
 def saturated(load: Load, before: Sequence[PointRecord], now: Sequence[PointRecord]) -> str:
@@ -23,11 +22,8 @@ def saturated(load: Load, before: Sequence[PointRecord], now: Sequence[PointReco
     if any(point.end != "complete" for point in (*before, *now)):
         return ""
     if load.arrival in ("constant", "poisson"):
-        asked = sum(len(point.measured) for point in now)
-        in_time = sum(_ended_in_time(point) for point in now)
-        # What is under way when the measured time ends is not missing: one mean latency of it is let pass.
-        spare = sum(_under_way(point) for point in now)
-        if asked and in_time < LEAST_COMPLETED * (asked - spare):
+        if behind := fell_behind(now):
+            in_time, asked = behind
             return f"{in_time:,} of {asked:,} requests were completed in the measured time, below {LEAST_COMPLETED:.0%}"
         return ""
     if not before or not now or load.arrival == "trace" or now[0].level <= before[0].level:
@@ -43,18 +39,3 @@ def saturated(load: Load, before: Sequence[PointRecord], now: Sequence[PointReco
             f"{ttft_was:,.0f} to {ttft_came:,.0f} ms"
         )
     return ""
-
-
-def _ended_in_time(point: PointRecord) -> int:
-    first_s = min((request.t0_s for request in point.measured), default=0.0)
-    end_s = (first_s if point.measured_from_s is None else point.measured_from_s) + point.duration_s
-    return sum(request.completed and request.ended_s <= end_s for request in point.measured)
-
-
-def _under_way(point: PointRecord) -> float:
-    """How many requests are under way at any time if the target keeps up: rate times the shortest latencies."""
-    taken = [request.ended_s - request.t0_s for request in point.measured if request.completed]
-    least = metrics.percentile(taken, 10)
-    if least is None or point.duration_s <= 0:
-        return 0.0
-    return min(point.level * least, len(point.measured) / 2)

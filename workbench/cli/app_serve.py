@@ -111,6 +111,26 @@ def serve_start(
     connections: Annotated[
         int | None, typer.Option("--connections", min=1, help="Open connections.", rich_help_panel=LIMITS)
     ] = None,
+    idle_s: Annotated[
+        float | None,
+        typer.Option(
+            "--idle-seconds",
+            min=0.1,
+            max=3600,
+            help="How long a connection may take to send its request.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    write_s: Annotated[
+        float | None,
+        typer.Option(
+            "--write-seconds",
+            min=0.1,
+            max=3600,
+            help="How long a client may leave its answer unread; then the request is aborted.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     request_s: Annotated[
         float | None, typer.Option("--request-seconds", min=0.1, help="Longest answer.", rich_help_panel=LIMITS)
     ] = None,
@@ -147,6 +167,8 @@ def serve_start(
         "queue_s": queue_s,
         "body_bytes": None if body_mb is None else int(body_mb * 1_000_000),
         "connections": connections,
+        "idle_s": idle_s,
+        "write_s": write_s,
         "request_s": request_s,
         "drain_s": drain_s,
     }

@@ -19,6 +19,7 @@ from workbench.core.errors import BadInputError, WorkbenchError
 from workbench.core.home import expanded
 from workbench.jobs.holding import held_artifact
 from workbench.jobs.sealing import remove_artifact
+from workbench.serve.using import refuse_served
 from workbench.toolchains.endpoint.folder import (
     add_endpoint,
     checked_name,
@@ -150,6 +151,7 @@ def run_remove(context: Context, name: str, *, yes: bool) -> None:
     provenance = read_provenance(folder)
     try:
         with held_artifact(context.home, folder, provenance.key):
+            refuse_served(context.home, folder)
             others = remove_artifact(folder, provenance)
     except OSError as error:
         raise BadInputError(f"{folder} could not be removed.", evidence=str(error), code="not-writable") from error

@@ -17,6 +17,7 @@ from workbench.core.home import expanded
 from workbench.core.units import format_bytes, format_duration
 from workbench.jobs.holding import held_artifact
 from workbench.jobs.sealing import remove_artifact
+from workbench.serve.using import refuse_served
 from workbench.store.store import StoredArtifact
 from workbench.toolchains.gpus import detected_gpus
 
@@ -207,6 +208,7 @@ def quality_words(verify: dict[str, Any]) -> str:
 def run_remove(context: Context, wanted: str, *, yes: bool, everything: bool) -> None:
     stored = _removable(context, wanted, everything=everything)
     size = format_bytes(stored.provenance.size_bytes)
+    refuse_served(context.home, stored.path)  # before anybody is asked, and again before it goes
     if not yes:
         if not sys.stdin.isatty():
             raise BadInputError(
@@ -216,6 +218,7 @@ def run_remove(context: Context, wanted: str, *, yes: bool, everything: bool) ->
             raise typer.Exit(0)
     try:
         with held_artifact(context.home, stored.path, stored.provenance.key):
+            refuse_served(context.home, stored.path)
             others = remove_artifact(stored.path, stored.provenance, (VERIFY_FILE,))
     except OSError as error:
         raise BadInputError(f"{stored.path} could not be removed.", evidence=str(error), code="not-writable") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from workbench.core.units import format_duration
 from workbench.serve import client
 from workbench.serve.client import KeyPlace, ServeRequest
 from workbench.serve.folder import ENDED, ServingFolder, find
+from workbench.serve.readings import older_of
 from workbench.toolchains.secrets import Secret, checked_variable, key_of, store_key
 
 _LOOK_S = 0.25
@@ -296,15 +298,27 @@ def run_stop(context: Context, server: str, *, now: bool) -> None:
 def run_log(context: Context, server: str, *, follow: bool, access: bool) -> None:
     folder = find(context.home.serving, server)
     path: Path = folder.access_path if access else folder.log_path
-    with path.open("rb") as log:
+    with contextlib.ExitStack() as files:
+        with contextlib.suppress(FileNotFoundError):
+            _copy_out(files.enter_context(older_of(path).open("rb")))
+        log = files.enter_context(path.open("rb"))
         while True:
             ended = folder.state().status in ENDED
-            while data := log.read(1 << 16):
-                sys.stdout.buffer.write(data)
+            _copy_out(log)
             sys.stdout.flush()
             if not follow or ended:
                 return
             time.sleep(_LOOK_S)
+            if path.stat().st_ino != os.fstat(log.fileno()).st_ino:  # put aside: the rest of it, then the new one
+                _copy_out(log)
+                log = files.enter_context(path.open("rb"))
+            elif os.fstat(log.fileno()).st_size < log.tell():  # it began anew
+                log.seek(0)
+
+
+def _copy_out(log: IO[bytes]) -> None:
+    while data := log.read(1 << 16):
+        sys.stdout.buffer.write(data)
 
 
 def run_remove(context: Context, server: str) -> None:

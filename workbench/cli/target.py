@@ -111,7 +111,14 @@ def run_runs(context: Context, name: str, *, stop: str) -> None:
         return
     found = ask_target(context.home, target, "runs", {"folder": folder})["runs"]
     rows = [
-        {"run": r["run"], "state": r["state"], "title": r.get("title", ""), "seen_at": r.get("seen_at")} for r in found
+        {
+            "run": r["run"],
+            "state": r["state"],
+            "title": r.get("title", ""),
+            "seen_at": r.get("seen_at"),
+            "seen_s_ago": r.get("seen_s_ago"),
+        }
+        for r in found
     ]
     if context.as_json:
         context.result(rows)
@@ -123,7 +130,7 @@ def run_runs(context: Context, name: str, *, stop: str) -> None:
     for column in ("run", "state", "what", "last looked at"):
         table.add_column(column, no_wrap=column == "run")
     for row in rows:
-        seen = f"{format_duration(max(0.0, time.time() - row['seen_at']))} ago" if row["seen_at"] else ""
+        seen = f"{format_duration(row['seen_s_ago'])} ago" if row["seen_s_ago"] is not None else ""
         table.add_row(row["run"], row["state"], row["title"], seen)
     context.out.print(table)
 

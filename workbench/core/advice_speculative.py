@@ -70,9 +70,9 @@ def _beams(s: Situation) -> Iterator[Advice]:
 def _draft_tokenizer(s: Situation) -> Iterator[Advice]:
     """Where the draft is a folder that is there."""
     table = s.preset.speculative
-    if table.mode != "draft_target" or table.draft is None or draft_precision(table):
+    folder = s.preset.draft_path
+    if table.mode != "draft_target" or folder is None or draft_precision(table):
         return
-    folder = Path(table.draft).expanduser()
     if folder.is_dir() and (problem := tokenizer_problem(Path(s.model.path), folder)):
         yield Advice(
             code="draft-tokenizer",

@@ -24,6 +24,7 @@ from workbench.core.gpu import GpuSpec
 from workbench.core.model import ModelSpec
 from workbench.core.precision import KvPrecision, Precision
 from workbench.core.preset import Preset
+from workbench.core.speculative import draft_precision
 from workbench.core.units import Range, format_bytes
 
 DEFAULT_NUM_TOKENS = 8192
@@ -136,6 +137,8 @@ def gpu_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: tup
         MemoryPart(name="activations", bytes=activations),
         MemoryPart(name="runtime", bytes=runtime),
     ]
+    guesses = _draft(preset, model, precision, activations)
+    parts += [MemoryPart(name="draft", bytes=guesses)] if guesses is not None else []
     if used:
         taken = Range.bytes(used, formula="other programs, when it was looked at", source="the driver")
         parts.append(MemoryPart(name="others", bytes=taken))
@@ -160,6 +163,18 @@ def gpu_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: tup
         gpus=tp * pp,
         notes=_notes(model, tp, pp),
     )
+
+
+def _draft(preset: Preset, model: ModelSpec, precision: Precision, activations: Range) -> Range | None:
+    """A draft of the same model, which Triton runs on the same GPUs, as `activations` are the engine's; None where
+    there is none. One that is a folder, and trained heads, are not known by a preset. Its KV pool is a share of what
+    is left, as the engine's.
+    """
+    name = draft_precision(preset.speculative)
+    if not name or name == precision.value:
+        return None
+    weights = gpu_weight_bytes(model, Precision(name), None, preset.parallel.tp, preset.parallel.pp)
+    return weights + activations
 
 
 def _block_tokens(preset: Preset) -> int:

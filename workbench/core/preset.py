@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from workbench.core.data import data_folder
 from workbench.core.errors import BadInputError, Failure, WorkbenchError
+from workbench.core.precision import Precision
 from workbench.core.preset_check import (
     KeyPath,
     Origin,
@@ -257,7 +258,7 @@ def apply_overrides(preset: Preset, overrides: Sequence[str]) -> Preset:
 
     A value is read as TOML, then as bare text, whichever its key takes; `none` clears an optional key, and nothing
     after the `=` takes a flag of [build.flags] out. A relative calibration.file is taken from the working folder,
-    where it was typed. Raises BadInputError.
+    where it was typed, and so is a folder of speculative.draft that is there. Raises BadInputError.
     """
     data = preset.to_data()
     del data["schema"]
@@ -274,6 +275,8 @@ def apply_overrides(preset: Preset, overrides: Sequence[str]) -> Preset:
         value = _override_value(data, path, raw.strip())
         if path == ("calibration", "file") and isinstance(value, str) and not value.startswith("~"):
             value = str(Path.cwd() / value)
+        if path == ("speculative", "draft") and isinstance(value, str) and value not in tuple(Precision):
+            value = str(Path.cwd() / value) if (Path.cwd() / value).is_dir() else value
         _put(data, path, value)
     return validate(data, Origin("--set")).with_origin(preset.id, preset.source)
 

@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, Strict, field_validator, model_validato
 
 from workbench.core.errors import BadInputError
 from workbench.core.gpu import find_gpu
+from workbench.core.home import expanded
 from workbench.core.precision import KvPrecision, Precision, ToolchainName
 from workbench.core.preset_base import CONFLICT as CONFLICT
 from workbench.core.preset_base import PresetTable, conflict, preset_field, preset_table
@@ -378,11 +379,19 @@ class Preset(PresetTable):
     @property
     def calibration_path(self) -> Path | None:
         """calibration.file, `~` expanded and taken from the preset's folder; None: the shipped set."""
-        if self.calibration.file is None:
+        return self._beside(self.calibration.file)
+
+    @property
+    def draft_path(self) -> Path | None:
+        """speculative.draft as a folder, `~` expanded and taken from the preset's folder; None: none is named."""
+        return self._beside(self.speculative.draft)
+
+    def _beside(self, named: str | None) -> Path | None:
+        if named is None:
             return None
-        path = Path(self.calibration.file)
-        if self.calibration.file.startswith("~"):
-            path = path.expanduser()
+        path = Path(named)
+        if named.startswith("~"):
+            path = expanded(path)
         return path if path.is_absolute() or self.source is None else self.source.parent / path
 
     @property

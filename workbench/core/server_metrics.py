@@ -48,6 +48,10 @@ class ServerState:
     generated_tokens: int | None = None
     """Since the server began."""
     iteration_ms: float | None = None
+    draft_tokens: int | None = None
+    """Guessed by speculative decoding since the server began, and of these the ones that were kept; passes likewise."""
+    accepted_tokens: int | None = None
+    draft_passes: int | None = None
     facts: dict[str, str] = field(default_factory=dict)
     """What it says of how it runs: cache data type, share of GPU memory ..."""
 
@@ -73,6 +77,9 @@ class ServerState:
                 "context_tokens": self.prompt_tokens,
                 "generated_tokens": self.generated_tokens,
                 "iteration_ms": self.iteration_ms,
+                "draft_tokens": self.draft_tokens,
+                "accepted_tokens": self.accepted_tokens,
+                "draft_passes": self.draft_passes,
             }
         )
 
@@ -200,6 +207,9 @@ def _vllm(table: _Table, source: str) -> ServerState:
         requests_queued=table.total("num_requests_waiting"),
         prompt_tokens=table.total("prompt_tokens_total"),
         generated_tokens=table.total("generation_tokens_total"),
+        draft_tokens=table.total("spec_decode_num_draft_tokens_total"),
+        accepted_tokens=table.total("spec_decode_num_accepted_tokens_total"),
+        draft_passes=table.total("spec_decode_num_drafts_total"),
         facts={name: config[name] for name in wanted if config.get(name) not in (None, "", "None")},
     )
 

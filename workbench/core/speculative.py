@@ -112,18 +112,21 @@ def tokens_a_pass(accepted_tokens: int | None, passes: int | None) -> float | No
 
 
 def tokenizer_print(folder: Path) -> str | None:
-    """A fingerprint of a folder's tokenizer by what its tokens are; None where tokenizer.json is not there or broken.
+    """A fingerprint of the number that each token has in a folder's tokenizer.json; None where that cannot be read.
 
-    Padding, truncation and templates do not count: they change no token's number.
+    All else in the file changes no token's number, and differs between versions of the library that wrote it: merges
+    are strings in some and pairs in others.
     """
     try:
         data = json.loads((folder / "tokenizer.json").read_bytes())
-        model = data["model"]
-        parts = [model.get("type"), model.get("vocab"), model.get("merges"), data.get("pre_tokenizer")]
-        parts += [data.get("normalizer"), [[t.get("id"), t.get("content")] for t in data.get("added_tokens") or ()]]
+        vocabulary = data["model"]["vocab"]
+        if isinstance(vocabulary, list):  # Unigram: [token, score], numbered in order
+            vocabulary = {token: number for number, (token, _) in enumerate(vocabulary)}
+        added = {token["content"]: token["id"] for token in data.get("added_tokens") or ()}
+        numbers = json.dumps({**vocabulary, **added}, sort_keys=True)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(numbers.encode()).hexdigest()
 
 
 def tokenizer_problem(engine: Path, draft: Path) -> str:

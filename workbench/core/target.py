@@ -107,7 +107,8 @@ class Target(BaseModel):
         for option in value:
             if not re.fullmatch(r"--[a-z][a-z0-9-]*(=[^\x00-\x1f]*)?", option):
                 raise ValueError(f"sbatch's options are written long, such as --constraint=h100; not {option!r}")
-            if option.partition("=")[0][2:] in _NOT_FOR_STEPS:
+            given = option.partition("=")[0][2:]
+            if any(name.startswith(given) for name in _NOT_FOR_STEPS):  # Slurm takes words that are cut short
                 raise ValueError(f"{option.partition('=')[0]} cannot be used: a step is one job that is followed")
         return value
 

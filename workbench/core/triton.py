@@ -64,6 +64,8 @@ def generate_body(fields: Mapping[str, str], values: Mapping[str, Any], prompt: 
         # The backend divides by the temperature; the best token alone is its own way of being greedy.
         values = {name: value for name, value in values.items() if name != "temperature"} | {"top_k": 1}
     for name, value in values.items():
+        if name == "ignore_eos" and not value:
+            continue
         if name in fields:
             body[fields[name]] = _NO_END if name == "ignore_eos" else value
     if fields.get("max_tokens") == "max_tokens":

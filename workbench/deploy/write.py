@@ -29,6 +29,8 @@ _NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIS
 _CHUNK = 8 * 2**20
 _FLUSHED_FROM = 2**20
 """Smaller files do not wait for the disk one by one: hundreds of them would take seconds."""
+_LINKED_FROM = 2**20
+"""Smaller files are copied always: they take no room, and people edit them in place, which would change both."""
 _MARGIN = 64 * 2**20
 
 
@@ -114,7 +116,7 @@ class _Writer:
     def _copy(self, copied: CopiedFile) -> str:
         """One file, its hash taken on the way."""
         at, digest, size = self._at(copied.path), hashlib.sha256(), 0
-        linked = self._link and _linked(copied.source, at)
+        linked = self._link and copied.bytes >= _LINKED_FROM and _linked(copied.source, at)
         with contextlib.ExitStack() as files:
             source = files.enter_context(copied.source.open("rb"))
             target = None if linked else files.enter_context(at.open("xb"))
@@ -241,7 +243,11 @@ def _refuse_paths(export: Export) -> None:
 def _refuse_without_room(export: Export, out: Path, link: bool) -> None:
     try:
         free, disk = shutil.disk_usage(out.parent).free, out.parent.stat().st_dev
-        needed = sum(one.bytes for one in export.copies if not link or one.source.stat().st_dev != disk)
+        needed = sum(
+            one.bytes
+            for one in export.copies
+            if not link or one.bytes < _LINKED_FROM or one.source.stat().st_dev != disk
+        )
     except OSError as error:
         raise _cannot(out.parent, error) from error
     if needed and free < needed + _MARGIN:

@@ -6,7 +6,9 @@ import signal
 from typing import Any
 
 from workbench.core.errors import Failure
+from workbench.core.units import format_bytes
 
+_FULL_BYTES = 1 << 20
 _LOG = "The job's log has its full output."
 
 
@@ -62,6 +64,14 @@ def explain_end(status: dict[str, Any], title: str, place: str) -> Failure:
             what=f"{title} ended on {place} without a result.",
             evidence=seen,
             fix=f"It and the workbench may be of different versions. {_LOG}",
+        )
+    free = ended.get("free_bytes")
+    if free is not None and free < _FULL_BYTES:
+        return Failure(
+            code="disk-full",
+            what=f"{title} failed on {place}, whose disk is full.",
+            evidence=f"{seen}; {format_bytes(free)} were free when it ended",
+            fix="Free space there, or name another folder in the target; then retry.",
         )
     return Failure(code="failed", what=f"{title} failed on {place}.", evidence=seen, fix=_LOG)
 

@@ -16,6 +16,8 @@ from workbench.remote.transport import CutError
 FRAMES = b"@keeper frames 1"
 _BANNER_BYTES = 1 << 20
 """What a login may print before the keeper speaks."""
+_FRAME_BYTES = 1 << 20
+"""More than the keeper puts into one."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ def read_frames(process: subprocess.Popen[bytes], position: Position, silent_sec
             return
         elif kind in (b"E", b"L"):
             start, size = map(int, rest.split())
+            if size > _FRAME_BYTES:
+                raise CutError(f"a frame of {size:,} bytes")
             data = source.take(size)
             if kind == b"L":
                 _expect(start, position.log)
@@ -106,6 +110,8 @@ class _Source:
 
     def line(self) -> bytes:
         while b"\n" not in self._buffer:
+            if len(self._buffer) > _BANNER_BYTES:
+                raise CutError("the login there prints without an end")
             self._more()
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line

@@ -12,6 +12,8 @@ from workbench.remote.transport import CutError, Transport
 
 MARK = b"@keeper "
 _OF_FILES = ("room", "rename", "digest", "pipe")
+_OF_HOLDING = ("start", "prepare", "hold")
+"""What keeper.py itself does; run_folder.py answers for a run that was begun."""
 
 
 class Far:
@@ -21,9 +23,11 @@ class Far:
         self.transport, self.python, self.keeper = transport, python, keeper
 
     def words(self, command: str, *words: str) -> list[str]:
-        """What starts a command of the keeper, or of the program for files beside it."""
+        """What starts a command of the keeper, or of one of the programs beside it."""
         folder, _, keeper = self.keeper.rpartition("/")
-        return [self.python, f"{folder}/{'far_files.py' if command in _OF_FILES else keeper}", command, *words]
+        if command not in _OF_HOLDING:
+            keeper = "far_files.py" if command in _OF_FILES else "run_folder.py"
+        return [self.python, f"{folder}/{keeper}", command, *words]
 
     def ask(self, command: str, *words: str, data: bytes = b"", seconds: float = 60.0) -> dict[str, Any]:
         """The keeper's answer. Raises CutError, StepFailedError when it gives none."""

@@ -23,7 +23,10 @@ def fetch_output(session: Session, target: Path) -> None:
     Raises StepFailedError when a file is not the same; what was made stays there then.
     """
     far_output = f"{session.run}/output"
+    place = f"{session.base}/made/{plain(Path(final_name(session.spec.output)).name)}"
     line, wire = session.line, session.wire
+    if line.patiently(lambda: session.far.status(session.run))["state"] == "none":
+        far_output = place  # another job followed the same run, and was first
     wanted = line.patiently(lambda: session.far.digest(far_output))
     total = sum(size for size, _ in wanted.values())
     began = time.monotonic()
@@ -35,7 +38,6 @@ def fetch_output(session: Session, target: Path) -> None:
     wire.log(f"{format_bytes(total)} fetched from {session.transport.title} in {time.monotonic() - began:.1f} s")
     name_as_here(target, session.names)
     # The next step wants it there: equal files are then linked and not sent back.
-    place = f"{session.base}/made/{plain(Path(final_name(session.spec.output)).name)}"
     line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
 
 
@@ -67,7 +69,7 @@ def _sha256(path: Path) -> str:
 def name_as_here(folder: Path, names: Names) -> None:
     """Paths that a worker wrote into its JSON files are called as they are here."""
     for path in folder.rglob("*.json"):
-        if path.stat().st_size <= _REWRITTEN_BYTES:
+        if not path.is_symlink() and path.stat().st_size <= _REWRITTEN_BYTES:
             text = path.read_bytes()
             if any(far.encode() in text for _, far in names.pairs):
                 path.write_bytes(names.to_local(text.decode("utf-8")).encode())

@@ -17,7 +17,7 @@ from typing import Any
 from workbench.core.errors import Failure, StepFailedError, WorkbenchError
 from workbench.core.target import Target
 from workbench.remote.here import HereTransport
-from workbench.remote.slurm import SlurmRunner
+from workbench.remote.slurm import EXPORTED, SlurmRunner
 from workbench.remote.ssh import SshTransport
 from workbench.remote.transport import CutError, Done, Transport
 
@@ -69,7 +69,7 @@ def _srun(target: Target) -> list[str]:
     asked = {"partition": target.partition, "account": target.account}
     options = [f"--{name}={value}" for name, value in asked.items() if value]
     options += [f"--gres=gpu:{target.gpus}"] if target.gpus else []
-    return ["srun", *options, "--nodes=1", "--ntasks=1", "--time=5", *target.options, "--quiet"]
+    return ["srun", *options, f"--export={EXPORTED}", "--nodes=1", "--ntasks=1", "--time=5", *target.options, "--quiet"]
 
 
 def _keeper(transport: Transport, target: Target, what: str, question: dict[str, Any]) -> Any:
@@ -77,7 +77,7 @@ def _keeper(transport: Transport, target: Target, what: str, question: dict[str,
         name = SlurmRunner.name_of(str(question["folder"]))
         transport.run(["scancel", "--me", f"--name={name}"])
     words = [target.python_of("default"), "-", what, str(question["folder"])]
-    done = transport.run(words, data=(_WORKERS / "keeper.py").read_bytes(), seconds=_SECONDS)
+    done = transport.run(words, data=(_WORKERS / "run_folder.py").read_bytes(), seconds=_SECONDS)
     for line in done.out.decode("utf-8", "replace").splitlines():
         if line.startswith(_KEEPER_MARK):
             return json.loads(line.removeprefix(_KEEPER_MARK))

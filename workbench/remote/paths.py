@@ -128,7 +128,7 @@ def identity(path: Path) -> tuple[str, int]:
 
     An artefact's provenance names its files by checksum. Of other folders, names, sizes and times of the files.
     """
-    files = list(_files(path))
+    files = walk(path)[0]
     size = sum(stat.st_size for _, stat in files)
     provenance = path / "provenance.json"
     if path.is_dir() and provenance.is_file():
@@ -137,14 +137,32 @@ def identity(path: Path) -> tuple[str, int]:
     return hashlib.sha256(json.dumps([str(path), marks]).encode()).hexdigest(), size
 
 
-def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+def walk(path: Path) -> tuple[list[tuple[str, os.stat_result]], list[str]]:
+    """Files below a folder, or the file itself, by relative path; and links within it that are not followed.
+
+    Those lead to nothing, or back to a folder that they stand in.
+    """
     if path.is_file():
-        yield path.name, path.stat()
-        return
+        return [(path.name, path.stat())], []
+    found: list[tuple[str, os.stat_result]] = []
+    not_followed: list[str] = []
     for parent, folders, names in os.walk(path, followlinks=True):
-        folders[:] = sorted(set(folders) - set(LEFT_OUT))
+        for name in sorted(set(folders) - set(LEFT_OUT)):
+            place = Path(parent) / name
+            if place.is_symlink() and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(place)):
+                not_followed.append(os.path.relpath(place, path))
+        folders[:] = [
+            name
+            for name in sorted(set(folders) - set(LEFT_OUT))
+            if os.path.relpath(Path(parent) / name, path) not in not_followed
+        ]
         for name in sorted(names):
-            yield os.path.relpath(Path(parent) / name, path), (Path(parent) / name).stat()
+            relative = os.path.relpath(Path(parent) / name, path)
+            try:
+                found.append((relative, (Path(parent) / name).stat()))
+            except OSError:
+                not_followed.append(relative)
+    return found, not_followed
 
 
 def code_identity(code: Path) -> str:

@@ -4,10 +4,23 @@ PROBE = r"""
 import json, os, socket, subprocess, sys
 folder, worker, code = sys.argv[1:4]
 found = {"version": list(sys.version_info[:3]), "host": socket.gethostname(), "folder": folder, "problem": ""}
+os.umask(63)
 try:
     for path in (folder, code):
         if path and not os.path.isdir(path):
             os.makedirs(path, 448)
+    for name in ("code", "inputs", "made", "kept", "runs", code):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            about = os.stat(path)
+            if about.st_uid != os.geteuid():
+                found["foreign"] = path
+            elif about.st_mode & 18:
+                os.chmod(path, 448)
+    if code:
+        mark = os.path.join(os.path.dirname(code), ".used-" + os.path.basename(code))
+        open(mark, "w").close()
+        os.utime(mark, None)
     mark = os.path.join(folder, ".workbench-%d" % os.getpid())
     open(mark, "w").close()
     os.unlink(mark)

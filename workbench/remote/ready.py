@@ -33,6 +33,13 @@ def probe(
     found: dict[str, Any] = json.loads(line[len(MARK) :])
     if tuple(found["version"][:2]) < KEEPER_OLDEST:
         raise _too_old(target, keeper_python, ".".join(map(str, found["version"])), KEEPER_OLDEST, "default")
+    if found.get("foreign"):
+        raise BadInputError(
+            f"The target's folder on {target.name} holds what belongs to somebody else, and could be changed by them.",
+            evidence=f"{found['foreign']} is not yours",
+            fix=f"Name a folder of your own: workbench target change {target.name} --folder /path",
+            code="not-yours",
+        )
     if found["problem"]:
         raise _bad_folder(target, folder, found)
     if transport.copies and not found["rsync"]:

@@ -23,14 +23,16 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from types import FrameType
 
 from pydantic import ValidationError
 
 from workbench.core.errors import WorkbenchError
 from workbench.core.messages import PROTOCOL_VERSION, StepSpec
-from workbench.remote.order import Order, read_order
+from workbench.remote.order import read_order
 from workbench.remote.pipe import run_host
 from workbench.remote.session import Session
 from workbench.remote.transport import CutError
@@ -38,15 +40,47 @@ from workbench.remote.wire import Wire, end_with_input, read_first, tie_to_paren
 
 STOP_SECONDS = 4.0
 """A little less than the grace that whoever stops us gives."""
+BEGIN_SECONDS = 1.5
+"""How long a run that is being begun is waited for when it is to be ended."""
 
 
 class _Stopped(BaseException):
     """SIGTERM came."""
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Stopped
+class _Cancel:
+    """What SIGTERM does: the work is broken off where it stands, but not within `_Cancel.later`."""
+
+    def __init__(self) -> None:
+        self._later = self._came = False
+        self._at = 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._came, self._at = True, self._at or time.monotonic()
+        if not self._later:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise _Stopped
+        signal.signal(signal.SIGALRM, self._too_late)
+        signal.setitimer(signal.ITIMER_REAL, BEGIN_SECONDS)
+
+    def _too_late(self, number: int, frame: FrameType | None) -> None:
+        raise _Stopped
+
+    @contextlib.contextmanager
+    def later(self) -> Iterator[None]:
+        """A run that is being begun is begun first, so that there is one to be ended."""
+        self._later = True
+        try:
+            yield
+        finally:
+            self._later = False
+            if self._came:  # whatever became of it
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                raise _Stopped
+
+    @property
+    def seconds_left(self) -> float:
+        return max(STOP_SECONDS - BEGIN_SECONDS, STOP_SECONDS - (time.monotonic() - self._at))
 
 
 class _Late(CutError):
@@ -72,8 +106,11 @@ def main(words: list[str]) -> int:
             return run_host(order, spec, more, wire)
         end_with_input()
         wire.stay_alive()
-        signal.signal(signal.SIGTERM, _stop)
-        return _step(Session(order, spec, wire), order, wire)
+        cancel = _Cancel()
+        signal.signal(signal.SIGTERM, cancel)
+        session = Session(order, spec, wire)
+        session.not_stopped_meanwhile = cancel.later
+        return _step(session, wire, cancel)
     except WorkbenchError as error:
         wire.error(error.failure.code, error.what, error.evidence, error.fix)
     except ValidationError as error:
@@ -89,32 +126,33 @@ def main(words: list[str]) -> int:
     return 3
 
 
-def _step(session: Session, order: Order, wire: Wire) -> int:
+def _step(session: Session, wire: Wire, cancel: _Cancel) -> int:
     try:
         return session.work()
     except _Stopped:
-        _end_there(session, wire)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end_there(session, wire, cancel.seconds_left)
         return 3
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         session.transport.close()
 
 
-def _end_there(session: Session, wire: Wire) -> None:
+def _end_there(session: Session, wire: Wire, seconds: float) -> None:
     """Cancelled: the far side's processes end before we do, where they can be reached."""
     if not session.run:
         return
     title = session.transport.title
     signal.signal(signal.SIGALRM, _late)
-    signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         try:
-            status = session.stop(STOP_SECONDS)
+            status = session.stop(seconds)
         except _Late:
             raise
         except CutError:
             session.transport.connect()
-            status = session.stop(STOP_SECONDS)
+            status = session.stop(seconds)
         if status["state"] not in ("running", "waiting"):
             wire.log(f"The run on {title} is ended, with all its processes.")
             if not status.get("removed"):

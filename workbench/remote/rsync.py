@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.core.errors import StepFailedError, WorkbenchError
-from workbench.remote.paths import LEFT_OUT
+from workbench.remote.paths import LEFT_OUT, walk
 from workbench.remote.transport import CutError, Tick, end_group, open_here_with_errors
 from workbench.remote.words import last_line, no_program_here
 
@@ -46,6 +46,7 @@ def send(
     """
     start = f"{source}/" if source.is_dir() else str(source)
     left_out = [f"--exclude={name}/" for name in LEFT_OUT]
+    left_out += [f"--exclude=/{_as_pattern(name)}" for name in walk(source)[1]]
     options = ["--copy-links", *left_out, *(f"--link-dest={folder}" for folder in like)]
     if again:
         _run(title, shell, [*options, _APPEND], start, far, tick, sending=True)
@@ -53,10 +54,18 @@ def send(
 
 
 def fetch(title: str, shell: str, far: str, target: Path, tick: Tick, *, again: bool = False) -> None:
-    """Make the folder `target` hold what `far` holds. Raises CutError, WorkbenchError."""
+    """Make the folder `target` hold what `far` holds. Raises CutError, WorkbenchError.
+
+    Links are followed: what they name there is nothing here.
+    """
     if again:
-        _run(title, shell, [_APPEND], far, f"{target}/", tick, sending=False)
-    _run(title, shell, [], far, f"{target}/", tick, sending=False)
+        _run(title, shell, ["--copy-links", _APPEND], far, f"{target}/", tick, sending=False)
+    _run(title, shell, ["--copy-links"], far, f"{target}/", tick, sending=False)
+
+
+def _as_pattern(name: str) -> str:
+    """A path as an rsync pattern that matches it alone."""
+    return re.sub(r"([*?\[\\])", r"\\\1", name) if re.search(r"[*?\[]", name) else name
 
 
 def _run(title: str, shell: str, options: Sequence[str], start: str, end: str, tick: Tick, *, sending: bool) -> None:
@@ -85,6 +94,7 @@ def _run(title: str, shell: str, options: Sequence[str], start: str, end: str, t
 def _explain(title: str, code: int, text: str, sending: bool) -> WorkbenchError | CutError:
     """An rsync that failed, in words."""
     there = title if sending else "this machine"
+    place = "this machine" if ("[sender]" in text) == sending else title
     line = next((found for found in text.splitlines() if "rsync: " in found), "") or last_line(text)
     if "No space left" in text or "Disk quota" in text:
         return StepFailedError(
@@ -102,9 +112,9 @@ def _explain(title: str, code: int, text: str, sending: bool) -> WorkbenchError 
         )
     if "Permission denied" in text and code in (3, 11, 23):
         return StepFailedError(
-            f"Files could not be read or written on {there}.",
+            f"Files could not be {'read' if '[sender]' in text else 'written'} on {place}.",
             evidence=line,
-            fix="Mend the folder's owner and mode, or name another folder in the target.",
+            fix="Mend the owner and mode of what is named there.",
             code="not-writable",
         )
     if code in _CUT or code < 0:

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ class Session:
         self._error = b""
         self._note = ""
         self._looked = self._told = 0.0
+        self.not_stopped_meanwhile: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """Around what must not be broken off, or a run that nobody knows of would begin there."""
 
     # -- the whole of it
 
@@ -119,10 +122,11 @@ class Session:
         self.connect()
         spec = self.send()
         self.run = self._planned_run
-        self.line.going_on = "The run goes on there."
+        self.line.going_on = "A run that has begun goes on there."
         self.line.on_cut = lambda: self.phase(f"{self._phase[0]} (connection lost)", *self._phase[1:], keep=True)
         self.line.on_again = lambda: self.phase(*self._phase)
         self._begin(spec)
+        self.line.going_on = "The run goes on there."
         while True:
             status = self.line.patiently(self._follow)
             if self._result and status["state"] == "ended" and status["exit"].get("code") == 0:
@@ -221,10 +225,19 @@ class Session:
             title=order.title,
             owner=f"{socket.gethostname()}:{final_name(self.spec.output)}",
             lease_s=order.lease_s,
-            prune=((f"{self.base}/made", MADE_DAYS), (f"{self.base}/inputs", INPUT_DAYS)),
+            prune=(
+                (f"{self.base}/made", MADE_DAYS),
+                (f"{self.base}/inputs", INPUT_DAYS),
+                (f"{self.base}/code", INPUT_DAYS),
+            ),
         )
+
+        def start() -> dict[str, Any]:
+            with self.not_stopped_meanwhile():
+                return self.runner.start(self.far, self.run, request)
+
         while True:
-            status = self.line.patiently(lambda: self.runner.start(self.far, self.run, request))
+            status = self.line.patiently(start)
             if status.get("started"):
                 return
             if self._worth_picking_up(status):

@@ -23,7 +23,7 @@ LOOK_VARIABLE = "WORKBENCH_SLURM_LOOK_SECONDS"
 LOOK_SECONDS = 5.0
 MOST_STARTS = 4
 """How often a preempted job is queued again before it counts as failed: three times after the first."""
-_EXPORTED = "PATH,HOME,USER,LOGNAME,LANG,LD_LIBRARY_PATH"
+EXPORTED = "PATH,HOME,USER,LOGNAME,LANG,LD_LIBRARY_PATH"
 """All that the job gets of the submitting shell's environment: the rest may hold keys."""
 _FIELDS = "State:30,Reason:90,PendingTime:14,TimeUsed:20,TimeLimit:20,NodeList:60,JobID:20"
 _WIDTHS = [int(field.partition(":")[2]) for field in _FIELDS.split(",")]
@@ -157,7 +157,7 @@ def sbatch_options(target: Target, name: str, output: str) -> list[str]:
                                                        ("time", target.time_limit)) if value]  # fmt: skip
     if target.gpus:
         options.append(f"--gres=gpu:{target.gpus}")
-    options += ["--nodes=1", "--ntasks=1", f"--export={_EXPORTED}", *target.options]
+    options += ["--nodes=1", "--ntasks=1", f"--export={EXPORTED}", *target.options]
     return [*options, "--parsable", "--no-requeue", f"--job-name={name}", f"--output={output}", "--open-mode=append"]
 
 

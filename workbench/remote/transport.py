@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -121,15 +121,31 @@ def run_here(argv: Sequence[str], *, data: bytes = b"", seconds: float = 60.0) -
 
 def open_here(argv: Sequence[str], *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start a program here whose output is read while it runs."""
-    return subprocess.Popen(
-        list(argv),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-        preexec_fn=dies_with_us(),
-        env=own_environment(),
-    )
+    with _own_errors() as errors:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            start_new_session=True,
+            preexec_fn=dies_with_us(),
+            env=own_environment(),
+        )
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[int | None]:
+    """Our standard error opened anew: ssh makes its own unblocking, and what it shares with us would be so for us."""
+    try:
+        handle = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:  # a socket, or no /proc
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def open_here_with_errors(argv: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import threading
 import time
@@ -77,7 +78,10 @@ class Wire:
         """What the worker printed: to the raw log."""
         view = memoryview(data)
         while view:
-            view = view[os.write(2, view) :]
+            try:
+                view = view[os.write(2, view) :]
+            except BlockingIOError:  # a program that has it too made it so
+                select.select([], [2], [])
 
 
 def tie_to_parent() -> None:

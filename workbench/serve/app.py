@@ -21,10 +21,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PATHS: Mapping[str, str] = {"/v1/chat/completions": "chat", "/v1/completions": "completions"}
+TURNED_AWAY = "workbench.turned_away"
+"""In a request's scope: the status that its client was told before all of it had come."""
 _MOST_SHOWN = 80
 _CALL = "workbench.call"
 _BODIES = 16
-"""So many bodies of the largest size may be in memory while they come."""
+"""So many bodies of the largest size may be in memory: while they come, wait for their turn and are answered."""
 
 
 class Inside(Protocol):
@@ -74,6 +76,8 @@ class Call:
         self._send = send
         self.began_s = time.monotonic()
         self.body = b""
+        self.held_bytes = 0
+        """Of its body, in memory."""
         self.body_read = self.method in ("GET", "HEAD") and not self._announces_body()
         self.status = 0
         self.ended = False
@@ -149,7 +153,9 @@ class Routes:
             except ApiError as error:
                 await self._told(call, error)
             except GoneError:
-                self._inside.meter.aborted_early()
+                call.status = scope.get(TURNED_AWAY, 0)
+                if not call.status:  # else it was counted as what it was turned away for
+                    self._inside.meter.aborted_early()
             except Exception as error:  # a fault of ours; the server goes on
                 # By its kind alone: its text may hold what the client sent.
                 words = f"The server made a mistake: {type(error).__name__}."
@@ -173,9 +179,12 @@ class Routes:
 
     async def _generate(self, call: Call) -> None:
         self._inside.refuse_if_closed()
-        await self._read(call)
-        self._inside.refuse_if_closed()
-        await self._inside.answer(call)
+        try:
+            await self._read(call)
+            self._inside.refuse_if_closed()
+            await self._inside.answer(call)
+        finally:
+            self._bodies_bytes -= call.held_bytes
 
     async def _read(self, call: Call) -> None:
         """The body, within the limits. Raises ApiError before more than the limit was read."""
@@ -186,24 +195,20 @@ class Routes:
         if announced is not None and announced.isdigit() and int(announced[:20]) > most:
             raise _too_large(most)
         parts: list[bytes] = []
-        size = 0
-        try:
-            while True:
-                message = await call.receive()
-                if message["type"] == "http.disconnect":
-                    raise GoneError
-                part = message.get("body", b"")
-                size += len(part)
-                self._bodies_bytes += len(part)
-                if size > most:
-                    raise _too_large(most)
-                if self._bodies_bytes > self._most_bodies_bytes:
-                    raise ApiError(429, "Too many large requests come at once.", headers={"retry-after": "2"})
-                parts.append(part)
-                if not message.get("more_body", False):
-                    break
-        finally:
-            self._bodies_bytes -= size
+        while True:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise GoneError
+            part = message.get("body", b"")
+            call.held_bytes += len(part)
+            self._bodies_bytes += len(part)
+            if call.held_bytes > most:
+                raise _too_large(most)
+            if self._bodies_bytes > self._most_bodies_bytes:
+                raise ApiError(429, "Too many large requests are here at once.", headers={"retry-after": "2"})
+            parts.append(part)
+            if not message.get("more_body", False):
+                break
         call.body = b"".join(parts)
         call.body_read = True
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from workbench.core.errors import Failure
-from workbench.core.messages import ChatTurn, FinishReason, Sampling, Usage
+from workbench.core.messages import ChatTurn, Drafted, FinishReason, Sampling, Usage
 
 ApiKind = Literal["chat", "completions"]
 
@@ -76,6 +76,9 @@ class _Behind(Protocol):
 
     def kv_share(self) -> float | None:
         """Of the KV cache in use, 0 to 1; None: not reported."""
+
+    def drafted(self) -> Drafted | None:
+        """Speculative decoding since it was loaded; None: not reported."""
 
 
 class Backend(_Behind, Protocol):

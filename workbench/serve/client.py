@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from workbench.core.serving import ServeLimits, ServeReading, ServeSpec, ServeSt
 from workbench.jobs.detach import lock_file, start_apart
 from workbench.jobs.folder import last_log_line
 from workbench.serve.folder import ENDED, Serving, ServingFolder, create, new_id, serving_ids
-from workbench.serve.ports import check_free, is_loopback
+from workbench.serve.ports import PortUse, check_free, is_loopback, port_use
 from workbench.serve.readings import read_readings as _read_readings
 from workbench.toolchains.secrets import Secret, checked_key
 
@@ -58,7 +58,7 @@ def prepare(home: Home, request: ServeRequest, *, has_key: bool) -> ServeSpec:
     """
     from workbench.serve.plans import plan_of  # heavy: the toolchains
 
-    check_address(request.host, request.port, has_key=has_key)
+    check_address(request.host, request.port, has_key=has_key, home=home)
     engine, overrides = request.engine.absolute(), tuple(_absolute(each) for each in request.overrides)
     plan = plan_of(home, engine, overrides, os.environ)
     plan.check()
@@ -87,8 +87,10 @@ def _absolute(override: str) -> str:
     return f"{name}={path}" if path.is_dir() else override
 
 
-def check_address(host: str, port: int, *, has_key: bool) -> None:
-    """Raises BadInputError when it cannot be listened on there, or not without a key."""
+def check_address(host: str, port: int, *, has_key: bool, home: Home | None = None) -> None:
+    """Raises BadInputError when it cannot be listened on there, or not without a key. A server of `home` that has the
+    port is named.
+    """
     if not is_loopback(host) and not has_key:
         raise BadInputError(
             "A server that others can reach needs an API key.",
@@ -96,7 +98,28 @@ def check_address(host: str, port: int, *, has_key: bool) -> None:
             fix="Give a key (--new-key makes one), or listen on 127.0.0.1.",
             code="key-needed",
         )
-    check_free(host, port)
+    try:
+        check_free(host, port)
+    except BadInputError as error:
+        use = port_use_of(home, host, port) if home is not None and error.failure.code == "port-in-use" else None
+        if use is None or not use.server:
+            raise
+        raise BadInputError(
+            error.what,
+            evidence=use.words,
+            fix=f"Take another port{f', such as --port {use.next_free}' if use.next_free is not None else ''}, or stop "
+            f"that server: workbench serve stop {port}",
+            code=error.failure.code,
+        ) from None
+
+
+def port_use_of(home: Home, host: str, port: int) -> PortUse | None:
+    """Who has a port, by the engine's name where it is a server of `home`; None when it is free."""
+    use = port_use(host, port)
+    if use is None or use.pid is None:
+        return use
+    ours = next((each for each in list_servings(home) if each.running and each.state.pid == use.pid), None)
+    return replace(use, server=ours.spec.name) if ours is not None else use
 
 
 def default_model(name: str) -> str:
@@ -123,7 +146,7 @@ def start(home: Home, spec: ServeSpec, key: str | None = None) -> ServingFolder:
     The key goes through a pipe: it is in no file, no argv and no variable of the server. Raises BadInputError,
     StepFailedError.
     """
-    check_address(spec.host, spec.port, has_key=key is not None)
+    check_address(spec.host, spec.port, has_key=key is not None, home=home)
     spec = spec.model_copy(update={"keyed": key is not None})
     secret = "" if key is None else checked_key(key)
     folder = create(home.serving, spec)

@@ -122,7 +122,8 @@ class FrontDoor:
     # What the routes ask
 
     def measure(self) -> None:
-        self.meter.now(**self._now())
+        drafted = None if self._backend is None else self._backend.drafted()
+        self.meter.now(**self._now(), drafted=drafted)
 
     def refuse_if_closed(self) -> None:
         if self._status == "ready":

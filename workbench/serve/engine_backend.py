@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from workbench.core.errors import Failure
-from workbench.core.messages import Finished, Stats
+from workbench.core.messages import Drafted, Finished, Stats
 from workbench.jobs.engine import EngineClient, Generation
 from workbench.jobs.generation import BAD_REQUEST
 from workbench.serve.backend import Asked, Piece
@@ -79,6 +79,9 @@ class EngineBackend:
             return min(1.0, stats.kv_blocks_used / total)
         return stats.kv_share
 
+    def drafted(self) -> Drafted | None:
+        return drafted_of(self._client.stats)
+
     def generated_tokens(self) -> int | None:
         stats = self._client.stats
         return None if stats is None else stats.generated_tokens
@@ -120,6 +123,13 @@ class EngineBackend:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(failure)
+
+
+def drafted_of(stats: Stats | None) -> Drafted | None:
+    """What an engine counts of speculative decoding; None: nothing."""
+    if stats is None or stats.accepted_tokens is None:
+        return None
+    return Drafted(draft_tokens=stats.draft_tokens, accepted_tokens=stats.accepted_tokens, passes=stats.draft_passes)
 
 
 class EngineAnswer:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from workbench.bench.stream import Pattern
 from workbench.bench.wire import Connection, Gone, Origin, Pool, WireError
 from workbench.core.errors import Failure, StepFailedError
-from workbench.core.messages import Usage
+from workbench.core.messages import Drafted, Usage
 from workbench.core.openai import EventReader, MalformedEventError, TokenCounter, read_event
 from workbench.jobs.engine import EngineClient
 from workbench.serve.backend import Passed
@@ -61,6 +61,10 @@ class HttpForwarder:
         if stats is None or stats.kv_blocks_used is None or not total:
             return None
         return min(1.0, stats.kv_blocks_used / total)
+
+    def drafted(self) -> Drafted | None:
+        """trtllm-serve's own records are of the last iterations alone and are not gathered."""
+        return None
 
     async def forward(self, path: str, body: bytes, *, stream: bool) -> ForwardedAnswer:
         """Send a request and wait for the answer's status. Raises StepFailedError when the program cannot be

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import resource
 import socket
 import time
@@ -20,11 +21,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from workbench.core.serving import ServeLimits
+from workbench.serve.app import TURNED_AWAY
 
 BACKLOG = 4096
 _SEND_BUFFER_BYTES = 64 * 1024
 """Of a connection, in the kernel: with the usual megabytes a client that does not read would show only much later."""
 _MOST_HEADER_BYTES = 64 * 1024
+_FRAMING_A_BYTE = 8
+"""What chunks may take around a byte of a body; with one chunk a byte it is five."""
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _LINGER_S = 2.0
 """How long a client that is still sending may take to read why it was turned away."""
 _LINGER_REFUSED_S = 0.5
@@ -189,6 +194,11 @@ class DoorProtocol(HttpToolsProtocol):
         """A request has begun and not all of it has come."""
         self._in_headers = False
         self._header_bytes = 0
+        self._messages = 0
+        self._body_bytes = 0
+        self._framing_bytes = 0
+        """Chunk sizes, their extensions and trailers, which no body's limit sees."""
+        self._upgrades = False
         self._handed = -1
         self._handed_at_s = 0.0
 
@@ -217,13 +227,22 @@ class DoorProtocol(HttpToolsProtocol):
         if not self._within:
             self._asks_since_s = time.monotonic()
             self._within = True
-        went_on = self._in_headers
+            data = _without_upgrade(data)
+        went_on, number, had = self._in_headers, self._messages, self._body_bytes
         super().data_received(data)
+        if self._upgrades:
+            self._within = True
+            self._turn_away(_400, 400, "a request asked for another protocol")
+            return
         if self._in_headers:
             # The piece in which they began may hold much else; it is of bounded size.
             self._header_bytes = self._header_bytes + len(data) if went_on else 0
             if self._header_bytes > _MOST_HEADER_BYTES:
                 self._turn_away(_431, 431, "the headers of a request are too large")
+        elif self._within and not went_on and number == self._messages:
+            self._framing_bytes += len(data) - (self._body_bytes - had)
+            if self._framing_bytes > _MOST_HEADER_BYTES + _FRAMING_A_BYTE * self._body_bytes:
+                self._turn_away(_431, 431, "the chunks or trailers of a request are too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.lingering.discard(self)
@@ -234,13 +253,27 @@ class DoorProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_headers = True
+        self._messages += 1
+        self._body_bytes = self._framing_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # trailers are let go
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
-        super().on_headers_complete()
+        self._upgrades = self.parser.should_upgrade()
+        if not self._upgrades:  # what comes after one is not for this parser
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrades:
+            return
         self._asks_since_s = None
         self._within = False
         super().on_message_complete()
@@ -282,6 +315,7 @@ class DoorProtocol(HttpToolsProtocol):
             if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
                 self._raw.write(answer)
             if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.scope[TURNED_AWAY] = status  # type: ignore[typeddict-unknown-key]
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
             self.let_go()
@@ -315,3 +349,11 @@ class DoorProtocol(HttpToolsProtocol):
                 self._turn_away(_408, 408, f"a request did not come within {limits.idle_s:g} s")
             else:
                 self._raw.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The first bytes of a request without its wish for another protocol, which some clients (Java's) put into each:
+    the parser would take the body for that protocol. As long as before, so that all else stays where it is.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-grade:", head) + end + rest if end else data

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from workbench.core.messages import Drafted
 from workbench.core.serving import ServeReading
 from workbench.serve.rolling import Rate, Rolling
 
@@ -20,6 +21,12 @@ _NOTED = 20
 RATE_S = 5.0
 """Speeds of a reading are over the last seconds."""
 
+_DRAFTS = {
+    "num_drafts": ("passes", "Passes in which guesses of speculative decoding were checked, or could have been."),
+    "num_draft_tokens": ("draft_tokens", "Tokens that speculative decoding guessed."),
+    "num_accepted_tokens": ("accepted_tokens", "Guessed tokens that the engine kept."),
+}
+"""vLLM's name after `spec_decode_` -> field of Drafted."""
 _TTFT = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
     160.0, 640.0, 2560.0,
@@ -84,6 +91,8 @@ class Meter:
         self._waiting = self._gauge("num_requests_waiting", "Requests that wait for their turn.")
         self._kv = self._gauge("kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1.")
         self._kv_told = False
+        self._drafts = {name: self._counter(f"spec_decode_{name}", words) for name, (_, words) in _DRAFTS.items()}
+        self._drafted: dict[str, int] = {}
         self._connections = self._gauge("num_connections", "Open connections.")
         self._prompt = self._counter("prompt_tokens", "Prompt tokens of requests that ended.")
         self._generated = self._counter("generation_tokens", "Tokens of answers.")
@@ -110,6 +119,7 @@ class Meter:
         self._rolling = {name: Rolling() for name in ("ttft", "itl", "latency", "queue_wait")}
         self._token_rate, self._request_rate = Rate(RATE_S), Rate(RATE_S)
         self._engine_tokens: int | None = None
+        self._looked_s = 0.0
         self.completed = self.aborted = self.failed = 0
         self.input_tokens = self.output_tokens = 0
         self.refused: dict[str, int] = {}
@@ -204,8 +214,15 @@ class Meter:
 
     # Out
 
-    def now(self, *, active: int, queued: int, connections: int, kv_share: float | None) -> None:
-        """How it is at this moment."""
+    def now(
+        self, *, active: int, queued: int, connections: int, kv_share: float | None, drafted: Drafted | None = None
+    ) -> None:
+        """How it is at this moment. `drafted`: speculative decoding since the engine was loaded."""
+        for name, (field, _) in _DRAFTS.items():
+            count: int | None = getattr(drafted, field, None)
+            if count is not None:
+                self._drafts[name].inc(max(0, count - self._drafted.get(name, 0)))
+                self._drafted[name] = count
         self._running.set(active)
         self._waiting.set(queued)
         self._connections.set(connections)
@@ -213,8 +230,9 @@ class Meter:
         self._kv.set(kv_share or 0.0)
 
     def prometheus(self) -> bytes:
-        """Prometheus text; a KV share that is not reported is not there, nor when each counter was made."""
+        """Prometheus text; what the engine does not report is not there, nor when each counter was made."""
         left_out = [b"_created", *([] if self._kv_told else [b"kv_cache_usage_perc"])]
+        left_out += [f"spec_decode_{name}".encode() for name in _DRAFTS if name not in self._drafted]
         lines = generate_latest(self._registry).splitlines(keepends=True)
         return b"".join(line for line in lines if not any(name in line.partition(b"{")[0] for name in left_out))
 
@@ -234,8 +252,8 @@ class Meter:
         now_s = time.monotonic()
         if generated is not None:
             if self._engine_tokens is not None:
-                self._token_rate.add(max(0, generated - self._engine_tokens))
-            self._engine_tokens = generated
+                self._token_rate.add_since(max(0, generated - self._engine_tokens), self._looked_s, now_s)
+            self._engine_tokens, self._looked_s = generated, now_s
         return ServeReading(
             at=at,
             connections=connections,

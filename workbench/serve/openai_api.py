@@ -293,8 +293,8 @@ def _number(
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ApiError(400, f"{name} is {_kind(value)}; {kind} is wanted.", param=name)
     if value < least or (above and value == least) or (most is not None and value > most):
-        low = f"above {least:g}" if above else f"at least {least:g}"
-        high = "" if most is None else f" and at most {most:g}"
+        low = f"above {least:,}" if above else f"at least {least:,}"
+        high = "" if most is None else f" and at most {most:,}"
         raise ApiError(400, f"{name} must be {low}{high}.", param=name)
     return value
 

@@ -26,13 +26,21 @@ class PortUse:
     """None: it belongs to a process that may not be looked at."""
     program: str = ""
     next_free: int | None = None
+    server: str = ""
+    """The engine's name, where one of our own servers has it."""
+
+    @property
+    def who(self) -> str:
+        """`python (pid 4711)`, `the server of demo-int4 (pid 4711)`."""
+        if self.pid is None:
+            return "another program"
+        return f"{f'the server of {self.server}' if self.server else self.program or 'a program'} (pid {self.pid})"
 
     @property
     def words(self) -> str:
         """`port 8000 is used by python (pid 4711); 8001 is free`."""
-        who = f"{self.program or 'a program'} (pid {self.pid})" if self.pid is not None else "another program"
         free = f"; {self.next_free} is free" if self.next_free is not None else ""
-        return f"port {self.port} is used by {who}{free}"
+        return f"port {self.port} is used by {self.who}{free}"
 
 
 def is_loopback(host: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import threading
 import time
@@ -23,7 +22,7 @@ from workbench.jobs.detach import go_apart
 from workbench.jobs.engine import EngineClient, HostCommand
 from workbench.serve.folder import ServingFolder
 from workbench.serve.ports import bind, shown_url
-from workbench.serve.readings import BoundedLines, line_of
+from workbench.serve.readings import BoundedLines, bound_log, line_of
 
 _STATE_S = 0.2
 _READING_S = 1.0
@@ -243,6 +242,8 @@ class Server:
             due += _READING_S
             await asyncio.sleep(max(0.0, due - self._loop.time()))
             self._read_once()
+            with contextlib.suppress(OSError):
+                bound_log(self._folder.log_path)
 
     def _read_once(self) -> None:
         try:
@@ -299,13 +300,6 @@ def _own_fault(error: BaseException, folder: ServingFolder) -> Failure:
     )
 
 
-def _raise_file_limit() -> None:
-    """As many open files as this user may have: each connection is one."""
-    with contextlib.suppress(OSError, ValueError):
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _read_key(handle: int) -> str | None:
     with os.fdopen(handle, "rb") as pipe:
         return pipe.read().decode("ascii") or None
@@ -317,7 +311,6 @@ def main(argv: list[str]) -> int:
     if not go_apart(folder.path, lock, folder.server_log_path):
         return 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _raise_file_limit()
     try:
         failure = asyncio.run(Server(folder, key).run())
     except Exception as error:

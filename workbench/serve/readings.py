@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import IO
 
 from workbench.core.serving import ServeReading
 
+LOG_BYTES = 32 * 2**20
+"""A log that another program writes is put aside from this size on, so that it and its older half stay under twice."""
 LINES_KEPT = 43_200
 """Half a day; then the file is put aside as the older half, so that half a day to a day is there."""
 _BLOCK = 65_536
@@ -55,6 +58,23 @@ class BoundedLines:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def bound_log(path: Path, most_bytes: int = LOG_BYTES) -> None:
+    """Keep a log from growing for ever whose writer has it open to append: what is there becomes its older half, and
+    it begins anew. Where there is no room for that, what is there is let go. Raises OSError.
+    """
+    if path.stat().st_size < most_bytes:
+        return
+    older = older_of(path)
+    try:
+        shutil.copyfile(path, older)
+        older.chmod(0o600)
+    except OSError:
+        older.unlink(missing_ok=True)
+        raise
+    finally:
+        os.truncate(path, 0)  # a line of this very moment may be lost
 
 
 def line_of(reading: ServeReading) -> bytes:

@@ -50,18 +50,28 @@ class Rate:
         self._window_s = window_s
         self._began_s = time.monotonic()
         self._slots: deque[list[float]] = deque()
+        """Amounts and the times from and until which they came, oldest first."""
 
     def add(self, amount: float, at_s: float | None = None) -> None:
+        """Something that came just now."""
         now_s = time.monotonic() if at_s is None else at_s
-        if self._slots and now_s - self._slots[-1][0] < _SLOT_S:
-            self._slots[-1][1] += amount
+        if self._slots and now_s < self._slots[-1][1]:
+            self._slots[-1][2] += amount
         else:
-            self._slots.append([now_s, amount])
+            self._slots.append([now_s, now_s + _SLOT_S, amount])
+
+    def add_since(self, amount: float, from_s: float, until_s: float) -> None:
+        """What came evenly between two looks at a count that runs on."""
+        self._slots.append([from_s, max(until_s, from_s + 1e-9), amount])
 
     def per_s(self, now_s: float) -> float | None:
         """None within the first second."""
         start = now_s - self._window_s
-        while self._slots and self._slots[0][0] + _SLOT_S <= start:
+        while self._slots and self._slots[0][1] <= start:
             self._slots.popleft()
         span = min(self._window_s, now_s - self._began_s)
-        return sum(amount for _, amount in self._slots) / span if span >= 1.0 else None
+        if span < 1.0:
+            return None
+        # Of what began before the window, the share that lies in it.
+        came = sum(amount * min(1.0, (until - start) / (until - since)) for since, until, amount in self._slots)
+        return came / span

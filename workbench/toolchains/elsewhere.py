@@ -22,6 +22,7 @@ from workbench.toolchains.code import staged_root
 from workbench.toolchains.environments import Wanted, judged, look_at_prefix, look_at_python
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.looks import TargetLook, fresh_look, last_look, told_target
+from workbench.toolchains.places import RELAY
 from workbench.toolchains.targets import find_target
 
 
@@ -67,15 +68,29 @@ def _environment(wanted: Wanted, home: Home, place: BuildPlace) -> Environment:
     return judged(wanted, environment, found.versions)
 
 
-def steps_at(steps: Sequence[Step], target: Target | None) -> list[Step]:
-    """The steps with the lanes of that machine. Slurm has a queue of its own, which does it better."""
+def steps_at(steps: Sequence[Step], target: Target | None, *, anyway: bool = False) -> list[Step]:
+    """The steps with the lanes of that machine (Slurm has a queue of its own, which does it better), and with what they
+    write, for the look at its disk; not so with `anyway`."""
     if target is None or not target.is_remote:
         return list(steps)
     slurm = target.kind == "slurm"
     return [
-        step.model_copy(update={"lanes": () if slurm else tuple(target.lane(lane) for lane in step.lanes)})
+        step.model_copy(
+            update={
+                "lanes": () if slurm else tuple(target.lane(lane) for lane in step.lanes),
+                "argv": step.argv if anyway else with_room(step),
+            }
+        )
         for step in steps
     ]
+
+
+def with_room(step: Step) -> tuple[str, ...]:
+    """The relay's words with what the step will write, by the low end of its estimate, as disks are checked here."""
+    written = step.estimate.disk_bytes
+    if RELAY not in step.argv or written is None or step.output is None:
+        return step.argv
+    return (*step.argv, "--room", str(int(written.low)))
 
 
 def room_there(place: BuildPlace, needed_bytes: float, model: Path) -> tuple[Advice, ...]:

@@ -58,6 +58,9 @@ def worker_argv(
     return (prefix[0], *asks, *prefix[1:-1], *(shlex.quote(word) for word in own))
 
 
+RELAY = "workbench.remote.relay"
+
+
 def relay_argv(target: Target, python: str, module: str, *, variables: Mapping[str, str], code: str) -> tuple[str, ...]:
     """What runs a worker on another machine: the relay, here, which speaks for it as if it were the worker.
 
@@ -75,7 +78,7 @@ def relay_argv(target: Target, python: str, module: str, *, variables: Mapping[s
     if module.rpartition(".")[2] == "host":
         options.append("--host")
     told = target.model_dump_json(exclude_defaults=True)
-    own = (sys.executable, "-m", "workbench.remote.relay", "--target", told)
+    own = (sys.executable, "-m", RELAY, "--target", told)
     return (*own, "--module", module, "--python", python, *options, "--code", code)
 
 

@@ -240,6 +240,15 @@ def digest_of(model: ModelSpec, digests: Digests) -> str:
     return model_digest(model, digests.known, digests.remember, digests.progress)
 
 
+def _found_again(preset: Preset) -> Preset:
+    """The preset as engines keep it, where nobody knows any more which folder its file lay in."""
+    draft = preset.draft_path
+    if draft is None or not draft.is_dir() or draft_precision(preset.speculative):
+        return preset
+    table = preset.speculative.model_copy(update={"draft": str(expanded(draft))})
+    return preset.model_copy(update={"speculative": table})
+
+
 def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = False) -> Plan:
     """The plan of a build whose model digest is known. Raises BadInputError, BlockedError."""
     model, folder = request.model, Path(request.model.path)
@@ -252,7 +261,7 @@ def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = Fa
         toolchain=toolchain.name,
         toolchain_versions=dict(request.environment.versions),
         preset_id=request.preset.id,
-        preset=request.preset.to_data(),
+        preset=_found_again(request.preset).to_data(),
         model=PlanModel(
             name=model.name,
             path=str(model.path),
@@ -265,12 +274,13 @@ def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = Fa
         anyway=anyway,
         target=request.place.target.name if request.place is not None else "",
         machine=request.place.machine if request.place is not None else {},
-        steps=_steps(toolchain, request),
+        steps=_steps(toolchain, request, anyway=anyway),
     )
 
 
-def _steps(toolchain: Toolchain, request: BuildRequest) -> tuple[Step, ...]:
-    return tuple(steps_at(toolchain.steps(request), request.place.target if request.place is not None else None))
+def _steps(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = False) -> tuple[Step, ...]:
+    target = request.place.target if request.place is not None else None
+    return tuple(steps_at(toolchain.steps(request), target, anyway=anyway))
 
 
 def refuse_blocked(report: Report, *, anyway: bool = False, planning: bool = False) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from workbench.core.advice import Advice
 from workbench.core.artifact import Provenance, read_provenance
 from workbench.core.errors import BadInputError, BlockedError, WorkbenchError
 from workbench.core.home import Home, expanded
 from workbench.core.preset import Preset, apply_overrides
 from workbench.core.speculative import draft_precision, tokenizer_problem, why_not
+from workbench.toolchains.base import BuildRequest
 
 _OFF = "or load it with speculative.mode=none"
 
@@ -69,17 +71,10 @@ def find_draft(home: Home, engine: Path, provenance: Provenance, preset: Preset)
             code="no-draft",
         )
     precision = draft_precision(table)
-    draft = _by_precision(home, engine, provenance, precision) if precision else _by_path(home, str(table.draft))
+    draft = _by_precision(home, engine, provenance, precision) if precision else _by_path(home, preset)
     if draft.resolve() == engine.resolve():
         raise _own_draft(preset)
-    own = read_provenance(draft)
-    if own.toolchain != provenance.toolchain or own.kind != "engine":
-        raise BlockedError(
-            f"The draft is no engine of the same toolchain: {own.name or draft.name}.",
-            evidence=f"{draft}: {own.kind} of {own.toolchain}",
-            fix=f"Name an engine of {provenance.toolchain}, {_OFF}.",
-            code="bad-draft",
-        )
+    own = _draft_provenance(draft, provenance.toolchain)
     if problem := tokenizer_problem(engine, draft):
         raise BlockedError(
             f"{own.name or draft.name} has another tokenizer than {provenance.name or engine.name}, so its guesses "
@@ -91,9 +86,54 @@ def find_draft(home: Home, engine: Path, provenance: Provenance, preset: Preset)
     return draft
 
 
-def _by_path(home: Home, named: str) -> Path:
+def draft_advice(request: BuildRequest) -> Iterator[Advice]:
+    """A draft that is named by its folder, looked at before anything is built for it. Where the steps run on another
+    machine it may lie there.
+    """
+    preset = request.preset
+    named = preset.speculative.mode == "draft_target" and preset.speculative.draft is not None
+    if not named or draft_precision(preset.speculative) or request.place is not None:
+        return
+    try:
+        _draft_provenance(_by_path(request.home, preset), preset.toolchain)
+    except WorkbenchError as error:
+        yield Advice(
+            code=error.failure.code,
+            level="block",
+            text=error.what,
+            arithmetic=error.evidence,
+            fix=error.fix,
+            overrides=("speculative.mode=none",),
+        )
+
+
+def _draft_provenance(draft: Path, toolchain: str) -> Provenance:
+    """Of an engine that can guess for others of the toolchain. Raises BadInputError, BlockedError."""
+    try:
+        own = read_provenance(draft)
+    except BadInputError as error:
+        if error.failure.code != "no-provenance":
+            raise
+        raise BadInputError(
+            f"The draft's folder holds no engine: {draft.name}.",
+            evidence=error.evidence or error.what,
+            fix=f"Name an engine of {toolchain}, {_OFF}.",
+            code="bad-draft",
+        ) from error
+    if own.toolchain != toolchain or own.kind != "engine":
+        raise BlockedError(
+            f"The draft is no engine of the same toolchain: {own.name or draft.name}.",
+            evidence=f"{draft}: {own.kind} of {own.toolchain}",
+            fix=f"Name an engine of {toolchain}, {_OFF}.",
+            code="bad-draft",
+        )
+    return own
+
+
+def _by_path(home: Home, preset: Preset) -> Path:
     """As `engines` name them: a path, or the folder's name among the home's engines."""
-    for path in (expanded(Path(named)), home.artifacts / "engines" / named):
+    named = str(preset.speculative.draft)
+    for path in (expanded(preset.draft_path or Path(named)), home.artifacts / "engines" / named):
         if path.is_dir():
             return path
     raise BadInputError(

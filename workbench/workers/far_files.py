@@ -61,7 +61,7 @@ def rename(files: list[str], pairs: list[list[str]]) -> dict:
 def digest(folder: Path) -> dict:
     """Size and SHA-256 of every file below."""
     files = []
-    for parent, names, own in os.walk(folder):
+    for parent, names, own in os.walk(folder, followlinks=True):
         names.sort()
         for name in sorted(own):
             path = Path(parent) / name

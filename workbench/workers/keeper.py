@@ -1,15 +1,16 @@
 """Keeps one worker's run on another machine: it outlives the connection, and what it says waits there to be read.
 
-Sent alone and started by path, with whatever Python the machine has (3.8 or newer): so nothing but the standard
-library may be imported, and nothing of ours. A run is a folder:
+Started by path, with whatever Python the machine has (3.8 or newer): so nothing but the standard library may be
+imported, and of ours only run_folder.py, which keeps to the same. A run is a folder:
 
     request.json   argv, environment and first line of the worker, written by `start`
     state.json     who holds it, once it is held      beat.json  that it still is, and how long the worker is idle
     events.jsonl   the worker's messages              log.txt    its raw output
     output/        what it makes                      exit.json  how it ended
     seen           touched by readers (the lease)     stop       asks the holder to end the worker
+    reserve        room that is given up to say how it ended when the disk is full
 
-Answers are one line each, `@keeper {json}`; what `follow` prints is told at `follow`.
+Answers are one line each, `@keeper {json}`; run_folder.py answers for a run that was begun.
 """
 
 from __future__ import annotations
@@ -29,99 +30,29 @@ import threading
 import time
 from pathlib import Path
 
-OLDEST = (3, 8)
-MARK = "@keeper "
-FRAMES = "@keeper frames 1"
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from workbench.workers.run_folder import (
+    BEAT_SECONDS,
+    answer,
+    boot_id,
+    make_private,
+    prune,
+    read_json,
+    refuse_old,
+    status,
+    touch,
+    write_json,
+)
+
 LEASE_SECONDS = 12 * 3600.0
+RESERVE_BYTES = 64 << 10
+SAID_BYTES = 256 << 10
+"""Room that is kept for the worker's next messages: a disk that is full does not take its last words."""
+_FALLOC_FL_KEEP_SIZE = 1
 GRACE_SECONDS = 2.0
-BEAT_SECONDS = 2.0
-FRESH_SECONDS = 60.0
-"""A beat of another machine's holder younger than this means that it lives; shared file systems are slow to show."""
-_CHUNK = 1 << 18
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _PARENT_VARIABLE = "WORKBENCH_PARENT_PID"
-
-
-# -- a run's folder
-
-
-def read_json(path: Path) -> dict | None:
-    """The object in a file; None when it is not there. Files are renamed into place, so never half of one."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def write_json(path: Path, data: dict) -> None:
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    with half.open("w", encoding="utf-8") as out:
-        out.write(json.dumps(data))
-        out.flush()
-        os.fsync(out.fileno())
-    half.replace(path)
-
-
-def boot_id() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return ""
-
-
-def held(run: Path) -> bool:
-    """Whether a keeper holds the run: by its lock on the same machine, by its beat from another one."""
-    state = read_json(run / "state.json") or {}
-    if state.get("host") == socket.gethostname():
-        try:
-            with (run / "holder.lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
-    with contextlib.suppress(OSError):
-        touch(run / "now")  # both times by the clock of whoever keeps the files
-        return (run / "now").stat().st_mtime - (run / "beat.json").stat().st_mtime < FRESH_SECONDS
-    return False
-
-
-def make_private(folder: Path) -> None:
-    """The folder, and those above it that are missing, for nobody else's eyes."""
-    before = os.umask(0o077)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    finally:
-        os.umask(before)
-
-
-def touch(path: Path) -> None:
-    with path.open("a"):
-        os.utime(path)
-
-
-def status(run: Path) -> dict:
-    """`none`, `waiting` (asked for and not begun), `running`, `ended` or `lost`, with what is known of it."""
-    request = read_json(run / "request.json")
-    if request is None:
-        return {"state": "none"}
-    known = {"title": request.get("title", ""), "owner": request.get("owner", "")}
-    state = read_json(run / "state.json")
-    ended = read_json(run / "exit.json")
-    if ended is None and state is not None and not held(run):
-        ended = read_json(run / "exit.json")  # it may have come to its end meanwhile
-        if ended is None:
-            rebooted = state.get("host") == socket.gethostname() and state.get("boot") != boot_id()
-            return {**known, **state, "state": "lost", "rebooted": rebooted}
-    if ended is not None:
-        return {**known, **(state or {}), "state": "ended", "exit": ended}
-    if state is None:
-        return {**known, "state": "waiting"}
-    beat = read_json(run / "beat.json") or {}
-    return {**known, **state, "state": "running", "idle_s": beat.get("idle_s", 0.0)}
-
-
-# -- holding a worker
 
 
 def start(run: Path) -> dict:
@@ -137,7 +68,11 @@ def start(run: Path) -> dict:
     end = time.monotonic() + 20.0
     while time.monotonic() < end and not (run / "state.json").exists() and not (run / "exit.json").exists():
         time.sleep(0.02)
-    return {**status(run), "started": True}
+    now = status(run)
+    if now["state"] == "waiting":  # nobody would ever hold it
+        lines = (run / "keeper.log").read_text("utf-8", "replace").splitlines()
+        return {"state": "error", "errno": None, "text": lines[-1] if lines else "the keeper ended at once"}
+    return {**now, "started": True}
 
 
 def prepare(run: Path, request: dict) -> dict:
@@ -151,6 +86,7 @@ def prepare(run: Path, request: dict) -> dict:
             prune(Path(folder), days)
         if found["state"] == "none":
             (run / "output").mkdir(exist_ok=True)
+            (run / "reserve").write_bytes(b"\0" * RESERVE_BYTES)
             write_json(run / "request.json", request)
         return found
 
@@ -221,7 +157,8 @@ class _Holder:
     def _begin(self) -> None:
         state = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), "began_at": time.time()}
         job = os.environ.get("SLURM_JOB_ID", "")
-        write_json(self.folder / "state.json", {**state, "slurm_job": job} if job else state)
+        self._write("state.json", {**state, "slurm_job": job} if job else state)
+        keep_room(self.folder / "events.jsonl")
         environ = {**os.environ, **self.request.get("env", {}), "PYTHONUNBUFFERED": "1"}
         if not self.request.get("wrapped"):
             environ[_PARENT_VARIABLE] = str(os.getpid())
@@ -264,6 +201,7 @@ class _Holder:
         used = self._use()
         if abs(used[0] - self.used[0]) > 0.2 or used[1] != self.used[1]:
             self.used, self.active_at = used, time.monotonic()
+        keep_room(self.folder / "events.jsonl")
         with contextlib.suppress(OSError):  # a full disk: the worker will say so
             write_json(self.folder / "beat.json", {"idle_s": round(time.monotonic() - self.active_at, 1)})
 
@@ -309,9 +247,29 @@ class _Holder:
             time.sleep(0.01)
 
     def _end(self, how: dict) -> int:
-        write_json(self.folder / "exit.json", {**how, "at": time.time()})
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(self.folder)
+            how = {**how, "free_bytes": disk.f_bavail * disk.f_frsize}
+        self._write("exit.json", {**how, "at": time.time()})
         code = how.get("code")
         return 3 if code is None else int(code)
+
+    def _write(self, name: str, data: dict) -> None:
+        """A file that must be written: where the disk is full, into the room that was kept for it."""
+        try:
+            write_json(self.folder / name, data)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / "reserve").unlink()
+            write_json(self.folder / name, data)
+
+
+def keep_room(path: Path) -> None:
+    """Blocks behind a file's end for what will be written next, where the file system knows how."""
+    with contextlib.suppress(OSError, AttributeError), path.open("ab") as file:
+        size = os.fstat(file.fileno()).st_size
+        at, count = ctypes.c_int64(size), ctypes.c_int64(SAID_BYTES)
+        ctypes.CDLL(None).fallocate64(file.fileno(), _FALLOC_FL_KEEP_SIZE, at, count)
 
 
 def descendants(root: int) -> list[int]:
@@ -341,158 +299,19 @@ def oom_kills() -> int:
     return 0
 
 
-# -- reading a run
-
-
-def follow(run: Path, events_from: int, log_from: int) -> int:
-    """Print what a run says, from where the reader is, until it ends. Frames on standard output:
-
-    `E FROM BYTES` and `L FROM BYTES`, a line each, then so many bytes of events.jsonl or log.txt; `S {json}` its
-    status, every two seconds; `X {json}` its last status, after all that it said.
-    """
-    out = sys.stdout.buffer
-    out.write(FRAMES.encode() + b"\n")
-    out.flush()
-    ends = {"E": events_from, "L": log_from}
-    told = 0.0
-    while True:
-        now = time.monotonic()
-        last = None
-        if now - told >= BEAT_SECONDS or not told:
-            told = now
-            if not run.is_dir():
-                last = {"state": "none"}
-            else:
-                touch(run / "seen")
-                found = status(run)
-                if found["state"] in ("running", "waiting"):
-                    out.write(b"S " + json.dumps(found).encode() + b"\n")
-                else:
-                    last = found
-        elif (run / "exit.json").exists():
-            last = status(run)
-        moved = False
-        while True:  # what was said before the end was seen is all there
-            more = [_frame(out, run / name, kind, ends) for kind, name in (("E", "events.jsonl"), ("L", "log.txt"))]
-            moved = moved or any(more)
-            if not (last and any(more)):
-                break
-        if last:
-            out.write(b"X " + json.dumps(last).encode() + b"\n")
-        out.flush()
-        if last:
-            return 0
-        if not moved:
-            time.sleep(0.05)
-
-
-def _frame(out: object, path: Path, kind: str, ends: dict) -> bool:
-    data = b""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as source:
-        source.seek(ends[kind])
-        data = source.read(_CHUNK)
-    if not data:
-        return False
-    out.write(f"{kind} {ends[kind]} {len(data)}\n".encode() + data)
-    ends[kind] += len(data)
-    return True
-
-
-def stop(run: Path, seconds: float, and_remove: bool) -> dict:
-    """Ask the run's holder to end its worker, wait until it did, and take the run away where that is asked."""
-    if run.is_dir():
-        touch(run / "stop")
-    end = time.monotonic() + seconds
-    while True:
-        found = status(run)
-        if found["state"] not in ("running", "waiting"):
-            return {**remove(run), **found} if and_remove else found
-        if time.monotonic() > end:
-            return found
-        time.sleep(0.02)
-
-
-def remove(run: Path) -> dict:
-    """Take an ended run away. One that is running stays."""
-    found = status(run)
-    if found["state"] == "running":
-        return {**found, "removed": False}
-    shutil.rmtree(run, ignore_errors=True)
-    return {**found, "removed": not run.exists()}
-
-
-def keep(run: Path, place: Path) -> dict:
-    """Move what a run made to where later sends find it and need not send it again, and take the run away."""
-    if (run / "output").is_dir():  # else it was done before, and the answer was lost on its way
-        shutil.rmtree(place, ignore_errors=True)
-        make_private(place.parent)
-        (run / "output").replace(place)
-        touch(place.with_name(f".used-{place.name}"))
-    return {**remove(run), "kept": str(place)}
-
-
-def prune(folder: Path, days: float) -> None:
-    """Remove folders whose mark of use beside them is that old; those without one stay."""
-    for mark in folder.glob(".used-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - mark.stat().st_mtime > days * 86400:
-                shutil.rmtree(mark.with_name(mark.name[len(".used-") :]), ignore_errors=True)
-                mark.unlink()
-
-
-def runs(folder: Path) -> dict:
-    """All runs in a folder, with their status and when they were last looked at."""
-    found = []
-    with contextlib.suppress(OSError):
-        for entry in sorted(folder.iterdir()):
-            if (entry / "request.json").exists():
-                seen = (entry / "seen").stat().st_mtime if (entry / "seen").exists() else None
-                found.append({"run": entry.name, "seen_at": seen, **status(entry)})
-    return {"runs": found}
-
-
-def answer(data: dict) -> int:
-    print(MARK + json.dumps(data), flush=True)
-    return 0
-
-
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser("keeper")
     commands = parser.add_subparsers(dest="command")
-    for name in ("start", "hold", "prepare", "status", "follow", "stop", "remove", "keep", "runs"):
-        command = commands.add_parser(name)
-        command.add_argument("folder", type=Path)
-        command.add_argument("--events-from", type=int, default=0)
-        command.add_argument("--log-from", type=int, default=0)
-        command.add_argument("--seconds", type=float, default=10.0)
-        command.add_argument("--to", type=Path)
-        command.add_argument("--remove", action="store_true")
+    for name in ("start", "hold", "prepare"):
+        commands.add_parser(name).add_argument("folder", type=Path)
     given = parser.parse_args(words)
-    folder = given.folder
     if given.command == "hold":
-        return hold(folder)
-    if given.command == "follow":
-        return follow(folder, given.events_from, given.log_from)
-    actions = {
-        "start": lambda: start(folder),
-        "prepare": lambda: prepare(folder, json.loads(sys.stdin.read())),
-        "status": lambda: status(folder),
-        "stop": lambda: stop(folder, given.seconds, given.remove),
-        "remove": lambda: remove(folder),
-        "keep": lambda: keep(folder, given.to),
-        "runs": lambda: runs(folder),
-    }
-    try:
-        return answer(actions[given.command]())
-    except OSError as error:
-        return answer({"state": "error", "errno": error.errno, "text": str(error)})
+        return hold(given.folder)
+    if given.command == "start":
+        return answer(lambda: start(given.folder))
+    return answer(lambda: prepare(given.folder, json.loads(sys.stdin.read())))
 
 
 if __name__ == "__main__":
-    if sys.version_info < OLDEST:
-        sys.stderr.write("this Python is too old: %s\n" % sys.version.split()[0])  # noqa: UP031 - it must parse there
-        sys.exit(4)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:  # the reader is gone
-        os._exit(0)
+    refuse_old()
+    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@
 #   SKIP_SUMS=1                 do not compute checksums (an engine of many GiB takes minutes)
 #   ANYWAY=1                    say what is wrong and go on all the same
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/settings.sh"
 gpus=${1:-$GPUS_PER_NODE}
@@ -25,18 +25,18 @@ check_gpus() {
         return
     fi
     # nvidia-smi shows all GPUs; CUDA takes those that CUDA_VISIBLE_DEVICES names.
-    local only=() rows found=0 odd="" name capability driver
+    local only=() rows found=0 odd="" name capability version driver=""
     if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
         only=(-i "$CUDA_VISIBLE_DEVICES")
     fi
     if ! rows=$(nvidia-smi "${only[@]}" --query-gpu=name,compute_cap,driver_version --format=csv,noheader,nounits); then
-        bad "nvidia-smi failed: $(printf '%s' "$rows" | head -n 1)"
+        bad "nvidia-smi failed: ${rows%%$'\n'*}"
         return
     fi
-    while IFS=, read -r name capability driver; do
+    while IFS=, read -r name capability version; do
         [ -n "$name" ] || continue
         capability=${capability// /}
-        driver=${driver// /}
+        driver=${version// /}
         if [ -z "$COMPUTE_CAPABILITY" ] || [ "$capability" = "$COMPUTE_CAPABILITY" ]; then
             found=$((found + 1))
         else
@@ -87,6 +87,8 @@ check_files() {
     done
     if [ "${SKIP_SUMS:-}" = 1 ]; then
         note "checksums are not looked at (SKIP_SUMS=1)"
+    elif [ ! -r "$here/SHA256SUMS" ]; then
+        bad "SHA256SUMS is missing: copy the folder again"
     elif (cd "$here" && sha256sum --quiet --check SHA256SUMS); then
         good "checksums"
     else

@@ -3,7 +3,7 @@
 #
 #   PORT=8000                   where the first node listens, on its loopback: there is no API key. Reach it with
 #                               ssh -L 8000:127.0.0.1:8000 NODE
-#   HOST=ADDRESS OPEN=1         listens there instead: everybody who reaches it may use it
+#   LISTEN=ADDRESS OPEN=1       listens there instead: everybody who reaches it may use it
 #   CONTAINER=IMAGE             runs in that image (pyxis); by default what the nodes have installed
 #   MPI=pmix                    another way of srun's to start processes (srun --mpi=list)
 #   SKIP_SUMS=1 ANYWAY=1        see check-node.sh
@@ -16,14 +16,14 @@ if [ ! -r "$here/settings.sh" ]; then
 fi
 # shellcheck source=/dev/null
 . "$here/settings.sh"
-host=${HOST:-127.0.0.1}
+host=${LISTEN:-127.0.0.1}
 port=${PORT:-$DEFAULT_PORT}
 
 case $host in
 127.* | localhost | ::1) ;;
 *)
     if [ "${OPEN:-}" != 1 ]; then
-        echo "HOST=$host: trtllm-serve has no API key, so anybody who reaches that address may use it; OPEN=1 says so." >&2
+        echo "LISTEN=$host: trtllm-serve has no API key, so anybody who reaches that address may use it; OPEN=1 says so." >&2
         exit 2
     fi
     ;;
@@ -43,7 +43,7 @@ fi
 # a node is Slurm's to know.
 gpus_here=$(((WORLD_SIZE + given - 1) / given))
 srun --nodes="$given" --ntasks="$given" --ntasks-per-node=1 "${inside[@]}" bash "$here/check-node.sh" "$gpus_here"
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 echo "serving on $first, $host:$port"
 exec srun --mpi="${MPI:-pmix}" --kill-on-bad-exit=1 "${inside[@]}" \
     trtllm-llmapi-launch trtllm-serve serve "$here/engine/$MODEL_NAME" --tokenizer "$here/tokenizer" \

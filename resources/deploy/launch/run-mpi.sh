@@ -4,21 +4,21 @@
 # password.
 #
 #   HOSTFILE=hostfile           one line a node: NAME slots=GPUS
-#   HOST=127.0.0.1  PORT=8000   where the first node listens; another address wants OPEN=1: there is no API key
+#   LISTEN=127.0.0.1 PORT=8000  where the first node listens; another address wants OPEN=1: there is no API key
 #   SKIP_SUMS=1 ANYWAY=1        see check-node.sh
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/settings.sh"
 hostfile=${HOSTFILE:-$here/hostfile}
-host=${HOST:-127.0.0.1}
+host=${LISTEN:-127.0.0.1}
 port=${PORT:-$DEFAULT_PORT}
 
 case $host in
 127.* | localhost | ::1) ;;
 *)
     if [ "${OPEN:-}" != 1 ]; then
-        echo "HOST=$host: trtllm-serve has no API key, so anybody who reaches that address may use it; OPEN=1 says so." >&2
+        echo "LISTEN=$host: trtllm-serve has no API key, so anybody who reaches that address may use it; OPEN=1 says so." >&2
         exit 2
     fi
     ;;
@@ -30,13 +30,19 @@ if [ ! -r "$hostfile" ]; then
 fi
 slots=0
 listed=0
-while read -r name rest; do
+each=0
+while read -r name rest || [ -n "$name" ]; do
     case $name in '' | '#'*) continue ;; esac
-    if [[ $rest =~ slots=([0-9]+) ]]; then
-        slots=$((slots + BASH_REMATCH[1]))
-    else
-        slots=$((slots + 1))
+    count=1
+    if [[ " $rest" =~ [[:space:]]slots=([0-9]+) ]]; then
+        count=$((10#${BASH_REMATCH[1]}))
     fi
+    if [ "$listed" -gt 0 ] && [ "$count" -ne "$each" ]; then
+        echo "$hostfile gives $name $count process(es) and the nodes before it $each: give every node the same." >&2
+        exit 3
+    fi
+    each=$count
+    slots=$((slots + count))
     listed=$((listed + 1))
 done <"$hostfile"
 if [ "$slots" -ne "$WORLD_SIZE" ]; then
@@ -55,7 +61,7 @@ for name in SKIP_SUMS ANYWAY PYTHON PATH LD_LIBRARY_PATH; do
     fi
 done
 # Each node looks at its own GPUs and files first.
-mpirun -n "$listed" --hostfile "$hostfile" --map-by ppr:1:node "${pass[@]}" "$here/check-node.sh"
-exec mpirun -n "$WORLD_SIZE" --hostfile "$hostfile" --map-by "ppr:$GPUS_PER_NODE:node" "${pass[@]}" \
+mpirun -n "$listed" --hostfile "$hostfile" --map-by ppr:1:node "${pass[@]}" "$here/check-node.sh" "$each"
+exec mpirun -n "$WORLD_SIZE" --hostfile "$hostfile" --map-by "ppr:$each:node" "${pass[@]}" \
     trtllm-llmapi-launch trtllm-serve serve "$here/engine/$MODEL_NAME" --tokenizer "$here/tokenizer" \
     --host "$host" --port "$port" --extra_llm_api_options "$here/serve.yaml" "${SERVE_ARGUMENTS[@]}"

@@ -2,14 +2,14 @@
 # Checks this machine, makes an environment for the engine of this folder the first time, then serves it
 # (OpenAI-compatible).
 #
-#   HOST=127.0.0.1  PORT=8000   where it listens. On another address than loopback it wants a key:
+#   LISTEN=127.0.0.1 PORT=8000  where it listens. On another address than loopback it wants a key:
 #   API_KEY=...                 clients must send this key (it is read from the environment and kept nowhere)
 #   PYTHON=python3              makes the environment: Python 3.10 to 3.12
 #   VENV=.venv                  where the environment is made; with READY_PYTHON=/x/bin/python that interpreter is used
 #   WHEELS=FOLDER               install from this folder of wheels, without a network
 #   SKIP_SUMS=1 ANYWAY=1        do not compute checksums; go on although something is wrong
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/settings.sh"
 venv=${VENV:-$here/.venv}
@@ -20,8 +20,17 @@ bad() {
     wrong=1
 }
 
+stop_if_wrong() {
+    if [ "$wrong" = 1 ] && [ "${ANYWAY:-}" != 1 ]; then
+        printf '%s: this engine does not run here as it is. ANYWAY=1 tries all the same.\n' "$(uname -n)" >&2
+        exit 3
+    fi
+}
+
 if [ "${SKIP_SUMS:-}" = 1 ]; then
     echo "note  checksums are not looked at (SKIP_SUMS=1)"
+elif [ ! -r "$here/SHA256SUMS" ]; then
+    bad "SHA256SUMS is missing: copy the folder again"
 elif (cd "$here" && sha256sum --quiet --check SHA256SUMS); then
     echo "ok    checksums"
 else
@@ -34,10 +43,15 @@ if [ "$GPUS_PER_NODE" -gt 0 ]; then
     if ! command -v nvidia-smi >/dev/null || ! rows=$(nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader,nounits); then
         bad "this engine runs on an NVIDIA GPU, and there is none here, or no driver"
     else
-        echo "ok    $(printf '%s' "$rows" | head -n 1)"
+        echo "ok    ${rows%%$'\n'*}"
     fi
 fi
+stop_if_wrong
 python=${READY_PYTHON:-$venv/bin/python}
+if [ -z "${READY_PYTHON:-}" ] && [ -f "$venv/.ready" ] && ! "$python" -c '' 2>/dev/null; then
+    echo "The environment in $venv runs no more: the Python that made it is gone. Remove $venv and start again." >&2
+    exit 3
+fi
 if [ -z "${READY_PYTHON:-}" ] && [ ! -f "$venv/.ready" ]; then
     base=$(command -v "${PYTHON:-python3}") || {
         echo "${PYTHON:-python3} is not here: Python 3.10 to 3.12 is needed" >&2
@@ -48,13 +62,17 @@ if [ -z "${READY_PYTHON:-}" ] && [ ! -f "$venv/.ready" ]; then
         exit 3
     fi
     echo "making the environment in $venv (once)"
-    "$base" -m venv "$venv"
     from=()
     if [ -n "${WHEELS:-}" ]; then
         from=(--no-index --find-links "$WHEELS")
     fi
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${from[@]}" -r "$here/requirements.txt"
-    touch "$venv/.ready"
+    if ! { "$base" -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${from[@]}" -r "$here/requirements.txt" &&
+        touch "$venv/.ready"; }; then
+        echo "The environment could not be made in $venv (see above). VENV=FOLDER makes it elsewhere, where this folder" \
+            "is read-only or full; WHEELS=FOLDER needs no network; READY_PYTHON=/x/bin/python takes one that is there." >&2
+        exit 3
+    fi
 fi
 for pin in "${VERSIONS[@]}"; do
     found=$("$python" -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "${pin%%=*}" 2>/dev/null || true)
@@ -64,10 +82,22 @@ for pin in "${VERSIONS[@]}"; do
         echo "ok    ${pin%%=*} $found"
     fi
 done
-if [ "$wrong" = 1 ] && [ "${ANYWAY:-}" != 1 ]; then
-    printf '%s: this engine does not run here as it is. ANYWAY=1 tries all the same.\n' "$(uname -n)" >&2
-    exit 3
+# What the server itself needs; a line with a condition is not looked at.
+lacks=$("$python" - "$here/requirements.txt" <<'END' 2>/dev/null || true
+import importlib.metadata, re, sys
+for line in open(sys.argv[1], encoding="utf-8"):
+    name = re.match(r"[A-Za-z0-9_.-]+", line)
+    if name and ";" not in line:
+        try:
+            importlib.metadata.version(name[0])
+        except importlib.metadata.PackageNotFoundError:
+            print(name[0], end=" ")
+END
+)
+if [ -n "$lacks" ]; then
+    bad "$python lacks packages of requirements.txt: $lacks"
 fi
+stop_if_wrong
 key=()
 if [ -n "${API_KEY:-}" ]; then
     key=(--api-key-env API_KEY)
@@ -75,7 +105,7 @@ fi
 export WORKBENCH_HOME=${WORKBENCH_HOME:-${XDG_STATE_HOME:-$HOME/.local/state}/engine-workbench-launch}
 export PYTHONPATH="$here/program${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1
 export "$PYTHON_VARIABLE=$python"
-"$python" -m workbench.cli.app serve start "$here/engine" --host "${HOST:-127.0.0.1}" \
+"$python" -m workbench.cli.app serve start "$here/engine" --host "${LISTEN:-127.0.0.1}" \
     --port "${PORT:-$DEFAULT_PORT}" --model "$MODEL_NAME" "${key[@]}" "${SERVE_ARGUMENTS[@]}" "$@" &
 server=$!
 # Ending this script, as a container's stop does, lets running requests come to their end: like Ctrl+C.

@@ -5,7 +5,7 @@
 #   API_KEY=...                 where it wants one
 #   WAIT_S=600                  how long to wait for it
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/settings.sh"
 url=${URL:-http://127.0.0.1:${PORT:-$DEFAULT_PORT}}
@@ -15,10 +15,11 @@ trap 'rm -rf "$scratch"' EXIT
 : >"$scratch/curl"
 chmod 600 "$scratch/curl"
 if [ -n "${API_KEY:-}" ]; then
-    printf 'header = "Authorization: Bearer %s"\n' "$API_KEY" >"$scratch/curl"
+    key=${API_KEY//\\/\\\\}
+    printf 'header = "Authorization: Bearer %s"\n' "${key//\"/\\\"}" >"$scratch/curl"
 fi
 
-ask() { curl --silent --show-error --fail-with-body --max-time 60 --config "$scratch/curl" "$@"; }
+ask() { curl --silent --show-error --max-time 60 --config "$scratch/curl" "$@"; }
 
 ends=$((SECONDS + ${WAIT_S:-600}))
 until curl --silent --fail --max-time 5 --output /dev/null "$url/health"; do
@@ -29,15 +30,16 @@ until curl --silent --fail --max-time 5 --output /dev/null "$url/health"; do
     sleep 1
 done
 echo "ready"
-model=$(ask "$url/v1/models" | sed -n 's/.*"id" *: *"\([^"]*\)".*/\1/p' | head -n 1)
+listed=$(ask "$url/v1/models")
+model=$(sed -n 's/.*"id" *: *"\([^"]*\)".*/\1/p' <<<"$listed" | sed -n 1p)
 if [ -z "$model" ]; then
-    echo "$url/v1/models names no model" >&2
+    echo "$url/v1/models names no model: ${listed:0:300}" >&2
     exit 1
 fi
 body="{\"model\": \"$model\", \"prompt\": \"The capital of France is\", \"max_tokens\": 8, \"temperature\": 0"
 answer=$(ask "$url/v1/completions" -H 'Content-Type: application/json' -d "$body}")
 case $answer in
-*'"choices"'*) echo "completion: $(printf '%s' "$answer" | sed -n 's/.*"text" *: *\("[^"]*"\).*/\1/p' | head -n 1)" ;;
+*'"choices"'*) echo "completion: $(printf '%s' "$answer" | sed -n 's/.*"text" *: *\("[^"]*"\).*/\1/p' | sed -n 1p)" ;;
 *)
     echo "no completion: $answer" >&2
     exit 1

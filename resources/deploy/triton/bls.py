@@ -64,6 +64,8 @@ TO_ENGINE = {
 TOKENS = ("output_ids", "sequence_length")
 OWN = (*TOKENS, "text_output", "context_phase_params")
 LAST = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+LOOK_S = 0.5
+"""How often it is looked whether clients have gone while the engine is silent."""
 
 
 class RequestError(ValueError):
@@ -90,6 +92,9 @@ class TritonPythonModel:
         threads = int(parameters.get("threads") or 1)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="bls")
         self.free = threading.Semaphore(threads)
+        self.waiting = {}
+        self.closed = threading.Event()
+        threading.Thread(target=self._look, name="bls clients", daemon=True).start()
 
     def execute(self, requests):
         if self.decoupled:
@@ -102,6 +107,17 @@ class TritonPythonModel:
 
     def finalize(self):
         self.pool.shutdown(wait=True)
+        self.closed.set()
+
+    def _look(self):
+        """Stops the engine for clients that have gone: an answer that comes whole has no piece to notice it by."""
+        while not self.closed.wait(LOOK_S):
+            for number, (cancelled, model, inputs) in list(self.waiting.items()):
+                try:
+                    if cancelled() and self.waiting.pop(number, None) is not None:
+                        self._stop(model, inputs, number)
+                except Exception as error:
+                    pb_utils.Logger.log_warn(f"{model}: a request could not be stopped: {_words(error)}")
 
     def _whole(self, request):
         """The one response of a request, where pieces are not allowed."""
@@ -216,21 +232,24 @@ class TritonPythonModel:
         asked = pb_utils.InferenceRequest(
             model_name=model, inputs=tensors, requested_output_names=wanted, request_id=number
         )
-        responses = asked.exec(decoupled=True) if self.decoupled else iter([asked.exec()])
-        ended = False
+        self.waiting[number] = (cancelled, model, inputs)
+        responses, ended = (), False
         try:
+            responses = asked.exec(decoupled=True) if self.decoupled else iter([asked.exec()])
             for response in responses:
+                if cancelled():
+                    raise Cancelled
                 if response.has_error():
                     raise RequestError(response.error().message())
                 outputs = _outputs(response)
-                if cancelled():
-                    raise Cancelled
                 if outputs:
                     yield outputs
             ended = True
         finally:
+            unstopped = self.waiting.pop(number, None) is not None
             if not ended and self.decoupled:
-                self._stop(model, inputs, number)
+                if unstopped:
+                    self._stop(model, inputs, number)
                 for _ in responses:
                     pass
 
@@ -241,7 +260,7 @@ class TritonPythonModel:
         asked = pb_utils.InferenceRequest(
             model_name=model, inputs=tensors, requested_output_names=list(TOKENS), request_id=number
         )
-        for _ in asked.exec(decoupled=True):
+        for _ in asked.exec(decoupled=True) if self.decoupled else [asked.exec()]:
             pass
 
     def _drafted(self, request, inputs, cancelled):

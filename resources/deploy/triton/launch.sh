@@ -14,6 +14,7 @@ http_port="${HTTP_PORT:-$DEFAULT_HTTP_PORT}"
 grpc_port="${GRPC_PORT:-$DEFAULT_GRPC_PORT}"
 metrics_port="${METRICS_PORT:-$DEFAULT_METRICS_PORT}"
 server=/opt/tritonserver/bin/tritonserver
+backend=/opt/tritonserver/backends/tensorrtllm/libtriton_tensorrtllm.so
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "launch: $1"; say "  fix: $2"; exit 1; }
@@ -22,6 +23,8 @@ check_place() {
   [ "$here" = "$ROOT" ] || fail "this folder is seen as $here, and its files say $ROOT" \
     "Run it through compose.yaml, which mounts it there."
   [ -x "$server" ] || fail "there is no Triton here: $server" "Run it inside $IMAGE."
+  [ "$FORM" = llmapi ] || [ -e "$backend" ] || fail "this Triton has no backend that runs engines: $backend" \
+    "Run it inside $IMAGE, or in an older container with TensorRT-LLM $TENSORRT_LLM."
 }
 
 check_files() {
@@ -98,6 +101,8 @@ say "launch: checks passed: $WORLD_SIZE rank(s), TensorRT-LLM $TENSORRT_LLM"
 [ "${CHECK_ONLY:-0}" = 1 ] && exit 0
 
 if [ "$USES_MPI" = 0 ]; then
+  # The C++ backend takes GPUs by a parameter of its own; the LLM class takes those that it sees.
+  [ "$FORM" != llmapi ] || [ -z "$GPU_IDS" ] || export CUDA_VISIBLE_DEVICES="${GPU_IDS// /,}"
   rank_command 0
   exec "${command_line[@]}"
 fi

@@ -23,7 +23,15 @@ class TritonPythonModel:
         self.skips_special = parameters.get("skip_special_tokens", "true") == "true"
 
     def execute(self, requests):
-        return [self._answer(request) for request in requests]
+        return [self._response(request) for request in requests]
+
+    def _response(self, request):
+        """One that fails is one error; those that were batched with it are answered."""
+        try:
+            return self._answer(request)
+        except Exception as error:
+            words = pb_utils.TritonError(f"{type(error).__name__}: {error}")
+            return pb_utils.InferenceResponse(output_tensors=[], error=words)
 
     def _answer(self, request):
         tokens = pb_utils.get_input_tensor_by_name(request, "TOKENS_BATCH").as_numpy()
@@ -34,5 +42,5 @@ class TritonPythonModel:
         for row in range(rows):
             for beam in range(beams):
                 ids = tokens[row, beam, : lengths[row, beam]].tolist()
-                found[row, beam] = self.tokenizer.decode(ids, skip_special_tokens=self.skips_special).encode("utf-8")
+                found[row, beam] = texts.decode(self.tokenizer, ids, self.skips_special).encode("utf-8")
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("OUTPUT", found)])

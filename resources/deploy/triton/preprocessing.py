@@ -36,8 +36,10 @@ class TritonPythonModel:
             try:
                 tensors = [pb_utils.Tensor(name, value) for name, value in self._answer(request).items()]
                 responses.append(pb_utils.InferenceResponse(output_tensors=tensors))
-            except RequestError as error:
-                responses.append(pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error))))
+            except Exception as error:
+                # One that fails is one error; those that were batched with it are answered.
+                words = str(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {error}"
+                responses.append(pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(words)))
         return responses
 
     def _answer(self, request):
@@ -46,7 +48,7 @@ class TritonPythonModel:
         rows = len(prompts)
         if len(wanted) != rows:
             raise RequestError(f"{rows} prompts came with {len(wanted)} values of max_tokens.")
-        ids = [self.tokenizer.encode(prompt, add_special_tokens=self.adds_special) for prompt in prompts]
+        ids = [texts.prompt_ids(self.tokenizer, prompt, self.adds_special) for prompt in prompts]
         for one, length in zip(ids, wanted, strict=True):
             self._check(len(one), int(length))
         end_id, pad_id = self._special(request, "END_ID", self.end_id), self._special(request, "PAD_ID", self.pad_id)
@@ -56,7 +58,7 @@ class TritonPythonModel:
             "INPUT_ID": np.array([one + [padding] * (longest - len(one)) for one in ids], dtype=np.int32),
             "REQUEST_INPUT_LEN": np.array([[len(one)] for one in ids], dtype=np.int32),
             "REQUEST_OUTPUT_LEN": wanted.reshape(rows, 1),
-            "BAD_WORDS_IDS": self._words(request, "BAD_WORDS_DICT", rows),
+            "BAD_WORDS_IDS": self._words(request, "BAD_WORDS_DICT", rows, everywhere=True),
             "STOP_WORDS_IDS": self._words(request, "STOP_WORDS_DICT", rows),
             "EMBEDDING_BIAS": self._bias(request, rows),
             "OUT_END_ID": np.full((rows, 1), -1 if end_id is None else end_id, dtype=np.int32),
@@ -79,14 +81,20 @@ class TritonPythonModel:
         array = _array(request, name, needed=False)
         return default if array is None else int(array.reshape(-1)[0])
 
-    def _words(self, request, name, rows):
-        """Row 0: the words' ids one after the other; row 1: where each ends, then -1."""
+    def _words(self, request, name, rows, everywhere=False):
+        """Row 0: the words' ids one after the other; row 1: where each ends, then -1.
+
+        `everywhere`: at the beginning of a word too, where it has other ids.
+        """
         array = _array(request, name, needed=False)
         if array is None:
             return np.zeros((rows, 2, 0), dtype=np.int32)
         lists = []
         for row in array.reshape(rows, -1):
-            words = [texts.word_ids(self.tokenizer, _text(word)) for word in row if len(word)]
+            given = [_text(word) for word in row if len(word)]
+            more = [f" {word}" for word in given if everywhere and not word[0].isspace()]
+            words = [texts.word_ids(self.tokenizer, word) for word in (*given, *more)]
+            words = list(dict.fromkeys(tuple(ids) for ids in words if ids))
             flat = [token for word in words for token in word]
             ends = list(np.cumsum([len(word) for word in words]))
             lists.append((flat, ends + [-1] * (len(flat) - len(ends))))

@@ -22,6 +22,18 @@ def read_parameters(config):
     return {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
 
 
+def decode(tokenizer, ids, skip_special_tokens=True):
+    """The text as the ids say it. Tidying of spaces is off: it takes back what was already streamed."""
+    return tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
+
+
+def prompt_ids(tokenizer, prompt, add_special_tokens=True):
+    """Ids of a prompt. A chat template may have written the first token already: it is not put there twice."""
+    ids = tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
+    first = tokenizer.bos_token_id
+    return ids[1:] if first is not None and ids[:2] == [first, first] else ids
+
+
 def word_ids(tokenizer, word):
     """Ids of a word as it stands inside a text: without what a tokenizer puts before the first word."""
     plain = tokenizer.encode(word, add_special_tokens=False)
@@ -58,7 +70,7 @@ class Stream:
         return "" if self.stopped else self._after_stops(self._new_text(last=True), last=True)
 
     def _decode(self, ids):
-        return self._tokenizer.decode(ids, skip_special_tokens=self._skip)
+        return decode(self._tokenizer, ids, self._skip)
 
     def _new_text(self, last):
         known = self._decode(self._ids[self._before : self._shown])

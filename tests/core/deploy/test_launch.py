@@ -74,7 +74,10 @@ def test_a_folder_for_two_gpus_of_one_machine(tp2: EngineFacts) -> None:
     assert (sourced(settings, "COMPUTE_CAPABILITY"), sourced(settings, "DEFAULT_PORT")) == ("9.0", "9000")
     service = yaml.safe_load(text_of(export, "compose.yaml"))["services"]["engine"]
     assert service["image"] == "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"
-    assert service["environment"]["HOST"] == "${HOST:-127.0.0.1}" and service["environment"]["PORT"] == "${PORT:-9000}"
+    assert (service["environment"]["LISTEN"], service["environment"]["PORT"]) == (
+        "${LISTEN:-127.0.0.1}",
+        "${PORT:-9000}",
+    )
     assert service["deploy"]["resources"]["reservations"]["devices"][0]["count"] == 2
     assert service["cap_drop"] == ["ALL"] and service["volumes"] == [".:/launch:ro"]
     assert text_of(export, "hostfile") == "localhost slots=2\n"
@@ -90,7 +93,7 @@ def test_values_reach_the_scripts_as_they_are(tp2: EngineFacts) -> None:
 
 def test_several_nodes(tp2: EngineFacts) -> None:
     options = LaunchOptions(
-        gpus_per_node=1, hosts=("a1", "a2.cluster"), slurm=SlurmOptions("gpu", "lab-7", "1-02:00:00")
+        port=9000, gpus_per_node=1, hosts=("a1", "a2.cluster"), slurm=SlurmOptions("gpu", "lab-7", "1-02:00:00")
     )
     export = launch_export(tp2, options, SERVER)
     assert not export.failed
@@ -111,7 +114,8 @@ def test_several_nodes(tp2: EngineFacts) -> None:
     ]
     assert "compose.yaml" not in [text.path for text in export.texts]
     assert ("sbatch", "job.sbatch") in export.commands
-    assert "2 GPUs, 1 on each of 2 nodes" in text_of(export, "README.md")
+    readme = text_of(export, "README.md")
+    assert "2 GPUs, 1 on each of 2 nodes" in readme and "ssh -L 9000:127.0.0.1:9000" in readme
 
 
 @pytest.mark.parametrize(
@@ -125,6 +129,18 @@ def test_several_nodes(tp2: EngineFacts) -> None:
 def test_what_would_not_run_there(tp2: EngineFacts, options: LaunchOptions, failed: str) -> None:
     checks = launch_export(tp2, options, SERVER).failed
     assert [check.name for check in checks] == [failed] and checks[0].found and checks[0].fix
+
+
+def test_options_that_mean_nothing_to_an_engine_are_said(tp2: EngineFacts) -> None:
+    slurm = LaunchOptions(hosts=("a", "b"), slurm=SlurmOptions("gpu"))
+    single = replace(tp2, tp=1, world_size=1, ranks_present=(0,))
+    (said,) = [note for note in launch_export(single, slurm, SERVER).notes if "Not used" in note]
+    assert "--hosts, --partition" in said and "one GPU" in said
+    ours = replace(single, toolchain="openvino", on_gpu=False)
+    options = LaunchOptions(tokenizer=Path("/x"), gpu="H100", nodes=2)
+    (said,) = [note for note in launch_export(ours, options, Server()).notes if "Not used" in note]
+    assert "--tokenizer, --gpu, --nodes" in said
+    assert not any("Not used" in note for note in launch_export(tp2, LaunchOptions(gpu="H100"), SERVER).notes)
 
 
 def test_missing_ranks_and_odd_layouts_are_checks(tp2: EngineFacts) -> None:

@@ -25,7 +25,7 @@ from workbench.core.deploy.triton.checks import repository_checks
 from workbench.core.deploy.triton.export import triton_export
 from workbench.core.deploy.triton.models import repository
 from workbench.core.deploy.triton.options import Baseline, TritonOptions
-from workbench.core.deploy.triton.parameters import KNOWN, lookahead_draft_len
+from workbench.core.deploy.triton.parameters import KNOWN
 from workbench.core.deploy.triton.pbtxt import Model, config_text
 from workbench.core.deploy.triton.versions import container_for, containers
 from workbench.core.errors import BadInputError, BlockedError
@@ -169,7 +169,6 @@ def test_the_decoding_mode_is_the_engines(
 
 
 def test_lookahead_sizes_that_the_engine_cannot_hold_are_refused(facts: EngineFacts) -> None:
-    assert lookahead_draft_len(7, 7, 7) == 83 and lookahead_draft_len(1, 1, 0) == 0
     built = replace(facts, speculative=Speculative("lookahead_decoding", 20))
     export = triton_export(built, TritonOptions(lookahead=(7, 7, 7)))
     assert failed(export) == {
@@ -344,6 +343,8 @@ def test_loopback_unless_asked(facts: EngineFacts) -> None:
     export = triton_export(facts)
     service = yaml.safe_load(text(export, "compose.yaml"))["services"]["triton"]
     assert service["ports"] == ["127.0.0.1:8000:8000", "127.0.0.1:8001:8001", "127.0.0.1:8002:8002"]
+    assert (service["cap_drop"], service["cap_add"]) == (["ALL"], ["DAC_OVERRIDE"])
+    assert service["security_opt"] == ["no-new-privileges:true"] and all(one["read_only"] for one in service["volumes"])
     assert 'address="${TRITON_ADDRESS:-127.0.0.1}"' in text(export, "launch.sh")
 
 
@@ -422,6 +423,10 @@ tests:
         values: '0+100x80'
       - series: 'nv_inference_request_failure{{job="triton",model="ensemble",reason="OTHER"}}'
         values: '0+{failed}x80'
+      - series: 'nv_inference_request_failure{{job="triton",model="ensemble",reason="CANCELED"}}'
+        values: '0+50x80'
+      - series: 'nv_inference_request_success{{job="triton",model="postprocessing"}}'
+        values: '0+5000x80'
     alert_rule_test:
 """
 
@@ -429,10 +434,11 @@ tests:
 def ringing(names: list[str]) -> str:
     lines = []
     for name in ("TritonThroughputUnderBaseline", "TritonQueueGrowing", "TritonErrors"):
-        lines += [f"      - eval_time: 18m", f"        alertname: {name}"]  # noqa: F541
+        lines += ["      - eval_time: 18m", f"        alertname: {name}"]
         if name in names:
             lines += ["        exp_alerts:", "          - exp_labels:"]
             lines += [f"              severity: {'critical' if name == 'TritonErrors' else 'warning'}"]
+            lines += ["              model: ensemble"] * (name == "TritonErrors")
             lines += ["            exp_annotations: {}"]
     return "\n".join(lines) + "\n"
 
@@ -465,10 +471,14 @@ def test_the_rules_ring_when_they_should(
 def launch(folder: Path, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """launch.sh as inside the container: its own root and a server there, the stand-in's package and nvidia-smi."""
     server = tmp_path / "tritonserver"
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "GPUs ${CUDA_VISIBLE_DEVICES-all}"\n')
     server.chmod(0o755)
     script = folder / "launch.sh"
+    backend = tmp_path / "backends" / "tensorrtllm" / "libtriton_tensorrtllm.so"
+    backend.parent.mkdir(parents=True, exist_ok=True)
+    backend.touch()
     words = script.read_text().replace("ROOT=/triton\n", f"ROOT={folder}\n")
+    words = words.replace("backend=/opt/tritonserver/", f"backend={tmp_path}/")
     script.write_text(words.replace("server=/opt/tritonserver/bin/tritonserver", f"server={server}"))
     env = {**os.environ, **trtllm.environment(), **more}
     mpirun = tmp_path / "bin" / "mpirun"
@@ -514,6 +524,21 @@ def test_launch_refuses_in_words(place: Path, tmp_path: Path, more: dict[str, st
         words = "TensorRT-LLM here is 1.2.1; the engine was built with 1.2.0"
     done = launch(place, tmp_path, CHECK_ONLY="1", **more)
     assert done.returncode == 1 and words in done.stderr and "fix:" in done.stderr
+
+
+def test_launch_refuses_a_triton_that_runs_no_engines(place: Path, tmp_path: Path) -> None:
+    script = place / "launch.sh"
+    script.write_text(script.read_text().replace("libtriton_tensorrtllm.so", "libtriton_other.so"))
+    done = launch(place, tmp_path, CHECK_ONLY="1")
+    assert done.returncode == 1 and "no backend that runs engines" in done.stderr and "older container" in done.stderr
+
+
+def test_the_python_form_sees_the_gpus_that_were_chosen(engines: dict[int, Path], tmp_path: Path) -> None:
+    export = triton_export(read_engine_facts(engines[2]), TritonOptions(form="llmapi", gpu_ids=(2, 3)))
+    assert not parameters(export)  # LLM reads none: they would be said and not done
+    folder = write_export(export, tmp_path / "out")
+    done = launch(folder, tmp_path, TRTLLM_STANDIN_GPUS="4")
+    assert done.stdout.splitlines()[-1] == "GPUs 2,3", done.stderr
 
 
 def test_launch_refuses_a_missing_rank_and_a_changed_file(place: Path, tmp_path: Path) -> None:

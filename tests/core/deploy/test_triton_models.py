@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fakes.triton.backend_utils import InferenceResponse
+from tests.fakes.triton.backend_utils import InferenceResponse, Request
 from tests.fakes.triton.repository import Engine, Repository, TritonRefusedError
 from tests.fakes.triton.server import serving
 from tests.fakes.trtllm_engines import make_trtllm_engine
@@ -132,6 +132,38 @@ def test_a_client_that_goes_ends_its_request_in_the_engine(repository: Repositor
     repository.run("tensorrt_llm_bls", inputs, seen.append, cancelled=lambda: len(seen) >= 3)
     assert len(seen) == 3 and len(backend.stopped) == 1
     assert backend.active == 0 and backend.made < 50
+
+
+def test_a_client_that_goes_ends_an_answer_that_comes_whole(repository: Repository) -> None:
+    """Nothing comes from the engine by which it could be noticed."""
+    backend = repository.engines["tensorrt_llm"]
+    backend.token_s = 0.02
+    began = time.monotonic()
+    seen: list[InferenceResponse] = []
+    repository.run("tensorrt_llm_bls", asked("Hello", 200), seen.append, cancelled=lambda: True)
+    assert time.monotonic() - began < 2 and len(backend.stopped) == 1  # 4 s would be the whole answer
+    assert backend.active == 0 and not seen
+
+
+def test_a_request_that_fails_takes_none_of_its_batch_along(repository: Repository) -> None:
+    wrong = {"QUERY": np.array([[b"Hi"]], dtype=object), "REQUEST_OUTPUT_LEN": np.array([[4]], dtype=np.int32)}
+    right = dict(wrong)
+    wrong["END_ID"] = np.zeros((1, 0), dtype=np.int32)
+    requests = [Request(inputs, [], "", print, lambda: False) for inputs in (wrong, right)]
+    first, second = repository.python("preprocessing").execute(requests)
+    assert first.has_error() and "IndexError" in first.error().message() and not second.has_error()
+    lengths = {"SEQUENCE_LENGTH": np.array([[2]], dtype=np.int32)}
+    wrong = {"TOKENS_BATCH": np.array([[[-7, 65]]], dtype=np.int32), **lengths}
+    right = {"TOKENS_BATCH": np.array([[[65, 66]]], dtype=np.int32), **lengths}
+    requests = [Request(inputs, [], "", print, lambda: False) for inputs in (wrong, right)]
+    first, second = repository.python("postprocessing").execute(requests)
+    assert first.has_error() and not second.has_error()
+
+
+def test_a_bad_word_is_kept_out_at_the_beginning_of_a_word_too(repository: Repository) -> None:
+    answers(repository, "ensemble", asked("Hello", 4, bad_words=["no", " so"]))
+    words = repository.engines["tensorrt_llm"].asked[-1]["bad_words_list"]
+    assert words[0, 1].tolist()[:4] == [2, 5, 8, -1]  # "no", " so", " no"
 
 
 def test_one_instance_serves_many_at_once_and_no_more_than_two_batches(repository: Repository, ids: list[int]) -> None:

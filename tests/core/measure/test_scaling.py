@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes import comparisons as made
 from workbench.core.measure.comparison import Comparison
+from workbench.core.measure.load import Arrival
 from workbench.core.measure.record import Subject
 from workbench.core.measure.scaling import NO_SINGLE, Scaling, make_scaling, scaling_of
 from workbench.core.report.build import report_of_comparison
@@ -89,6 +90,51 @@ def test_a_load_that_the_single_gpu_engine_did_not_run() -> None:
     best = {row.gpus: row.at for row in group.at(None)}
     assert best == {1: 4.0, 2: 8.0}
     assert all(row.speedup is not None for row in group.at(None)), "each at its own fastest load"
+
+
+@pytest.mark.parametrize("arrival", ["constant", "poisson", "trace"])
+def test_where_the_load_sets_the_rate_it_is_no_speed_up(arrival: Arrival) -> None:
+    subjects = engine(1, 1), engine(2, 2)
+    points = made.points(subjects)
+    (group,) = make_scaling(subjects, points, arrival).groups
+    for one, two in (group.at(level) for level in (None, *made.LEVELS)):
+        assert one.speedup is not None and two.speedup is None and two.efficiency_percent is None
+        assert "sets the rate" in two.why and two.per_gpu_tok_s.value > 0
+    assert "sets the rate" in sentences((group,))[0].text
+    behind = tuple(replace(point, duration_s=point.duration_s / 4) for point in points)
+    (group,) = make_scaling(subjects, behind, arrival).groups
+    row = group.at(8.0)[1]
+    assert (row.speedup is None) is (arrival == "trace"), "both gave what they can"
+    alone = tuple(old if old.subject == "s1" else new for old, new in zip(points, behind, strict=True))
+    (group,) = make_scaling(subjects, alone, arrival).groups
+    assert group.at(8.0)[1].speedup is None, "of the single one nobody knows what it could give"
+
+
+def test_of_several_single_gpu_engines_the_fastest_is_held_against() -> None:
+    subjects = engine(1, 1), engine(2, 2), engine(3, 1)
+    (group,) = make_scaling(subjects, made.points(subjects)).groups
+    assert group.single == "s3"
+    rows = {row.subject: row for row in group.at(None)}
+    assert rows["s1"].speedup is not None and rows["s1"].speedup.value == pytest.approx(1 / 1.7, rel=0.01)
+    assert rows["s2"].speedup is not None and rows["s2"].speedup.value == pytest.approx(1.35 / 1.7, rel=0.01)
+
+
+def test_what_else_differs_is_said() -> None:
+    fp8 = {"device": "2 GPUs", "kv_cache_precision": "fp8"}
+    one = engine(1, 1, settings={"device": "1 GPU", "kv_cache_precision": "float16"})
+    two = engine(2, 2, settings=fp8, overrides=("runtime.kv_fraction=0.5",))
+    (group,) = make_scaling((one, two), made.points((one, two))).groups
+    first, second = group.at(None)
+    told = "also differs: kv cache precision fp8, not float16; run with runtime.kv_fraction=0.5"
+    assert (first.remark, second.remark) == ("", told)
+    assert cells(second)[1] == ("2", f"tp 2 x pp 1; {told}") and f"it {told}." in sentences((group,))[0].text
+
+
+def test_a_point_in_which_the_engine_died_counts_for_nothing() -> None:
+    subjects = engine(1, 1), engine(2, 2)
+    died = tuple(replace(p, end="failed") if p.level == 8.0 else p for p in made.points(subjects))
+    (group,) = make_scaling(subjects, died).groups
+    assert group.levels == (1.0, 4.0)
 
 
 def test_reports_tell_it_where_gpus_differ() -> None:

@@ -6,6 +6,7 @@ import queue
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,14 @@ Run = Callable[["InferenceRequest", Callable[["InferenceResponse"], None], Calla
 
 class TritonModelException(Exception):
     pass
+
+
+class Logger:
+    """Of the server's log; a model that warns is seen by pytest."""
+
+    @staticmethod
+    def log_warn(message: str) -> None:
+        warnings.warn(message, stacklevel=2)
 
 
 class Tensor:
@@ -170,7 +179,14 @@ class InferenceRequest:
 def install(run: Run) -> types.ModuleType:
     """Put the module where `import triton_python_backend_utils` finds it; requests inside models go to `run`."""
     module = types.ModuleType("triton_python_backend_utils")
-    for name in ("Tensor", "TritonError", "TritonModelException", "InferenceResponse", "get_input_tensor_by_name"):
+    for name in (
+        "Logger",
+        "Tensor",
+        "TritonError",
+        "TritonModelException",
+        "InferenceResponse",
+        "get_input_tensor_by_name",
+    ):
         setattr(module, name, globals()[name])
     module.TRITONSERVER_RESPONSE_COMPLETE_FINAL = TRITONSERVER_RESPONSE_COMPLETE_FINAL  # type: ignore[attr-defined]
 

@@ -18,6 +18,7 @@ class AutoTokenizer:
         self._fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "tokenizer_config.json").read_text())
         self.eos_token_id = self._fast.token_to_id(config["eos_token"])
+        self.bos_token_id = self._fast.token_to_id(config["bos_token"]) if config.get("bos_token") else None
         self.pad_token_id = self._fast.token_to_id(config["pad_token"])
 
     @classmethod
@@ -28,7 +29,10 @@ class AutoTokenizer:
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return list(self._fast.encode(text, add_special_tokens=add_special_tokens).ids)
 
-    def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
+    def decode(
+        self, ids: list[int], *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> str:
+        assert clean_up_tokenization_spaces is False
         text: str = self._fast.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return text
 

@@ -81,8 +81,9 @@ class Engine:
         ids = self._answer(prompt, most, end, draft)
         pieces = [[token] for token in ids] if streams else [ids]
         for piece in pieces:
-            if self.token_s:
-                time.sleep(self.token_s * len(piece))
+            for _ in piece if self.token_s else ():
+                if request.request_id not in self._stops:
+                    time.sleep(self.token_s)
             if request.request_id in self._stops:
                 break
             self.made += len(piece)
@@ -152,6 +153,10 @@ class Repository:
             if hasattr(model, "finalize"):
                 model.finalize()
         sys.modules.pop("triton_python_backend_utils", None)
+
+    def python(self, name: str) -> Any:
+        """The TritonPythonModel of a model, to be run without Triton's checks."""
+        return self._python[name]
 
     def metadata(self, name: str) -> dict[str, Any]:
         config = self._config(name)

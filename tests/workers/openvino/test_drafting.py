@@ -117,6 +117,11 @@ def test_a_draft_changes_no_answer_and_what_it_guessed_is_told(engines: tuple[Pa
         stats = wait_for_stats(host, lambda s: is_idle(s) and bool(s.draft_tokens))
         assert stats.accepted_tokens == stats.draft_tokens and stats.draft_passes
         assert stats.draft_tokens == sum(one.result(1).drafted.draft_tokens for one in asked)  # type: ignore[union-attr]
+        # Past an end token the draft goes on guessing as the engine goes on answering, so that no pass is cut short.
+        most = 3 * len(markov.answer_ids())
+        past = host.submit(messages=user("Say hello"), sampling=Sampling(max_tokens=most, ignore_eos=True)).result(60)
+        assert past.output_tokens == most and past.drafted is not None and past.drafted.draft_tokens
+        assert past.drafted.accepted_tokens == past.drafted.draft_tokens
         # A stop string amid what a pass brought, sampling, log probabilities, and a request that is given up.
         cut = host.submit(prompt="x", sampling=Sampling(max_tokens=200, ignore_eos=True, stop=(" ",))).result(60)
         assert cut.reason == "stop" and " " not in cut.text

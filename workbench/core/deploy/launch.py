@@ -117,7 +117,7 @@ def launch_export(facts: EngineFacts, options: LaunchOptions, server: Server) ->
         texts=tuple(sorted(texts, key=lambda text: text.path)),
         copies=tuple(sorted(copies, key=lambda copied: copied.path)),
         checks=tuple(_checks(facts, options, server)),
-        notes=(*_notes(facts, image, nodes), *server.notes),
+        notes=(*_notes(facts, image, nodes), *_unused(facts, options), *server.notes),
         commands=commands,
     )
 
@@ -197,10 +197,10 @@ def _settings(facts: EngineFacts, server: Server, name: str, image: str, port: i
 
 
 def compose(facts: EngineFacts, image: str, port: int, gpus: int) -> str:
-    """compose.yaml. It shares the host's network, so that the server stays on loopback unless HOST says otherwise."""
+    """compose.yaml. It shares the host's network, so that the server stays on loopback unless LISTEN says otherwise."""
     trtllm = facts.toolchain == "tensorrt_llm"
     lines = [
-        "# docker compose up; the server listens on 127.0.0.1 alone unless HOST is set (see README.md).",
+        "# docker compose up; the server listens on 127.0.0.1 alone unless LISTEN is set (see README.md).",
         "services:",
         "  engine:",
         f"    image: {json.dumps(image)}",
@@ -211,13 +211,16 @@ def compose(facts: EngineFacts, image: str, port: int, gpus: int) -> str:
         '      - ".:/launch:ro"',
         *([] if trtllm else ['      - "environment:/venv"']),
         "    environment:",
-        '      HOST: "${HOST:-127.0.0.1}"',
+        '      LISTEN: "${LISTEN:-127.0.0.1}"',
         f'      PORT: "${{PORT:-{port}}}"',
         '      SKIP_SUMS: "${SKIP_SUMS:-}"',
+        '      ANYWAY: "${ANYWAY:-}"',
         *(['      OPEN: "${OPEN:-}"'] if trtllm else ['      API_KEY: "${API_KEY:-}"', "      VENV: /venv/made"]),
         *([] if trtllm else ["      WORKBENCH_HOME: /tmp/workbench"]),
         "    cap_drop: [ALL]",
         '    security_opt: ["no-new-privileges:true"]',
+        "    init: true",
+        "    stop_grace_period: 45s  # running answers may end",
         '    restart: "no"',
     ]
     if gpus:
@@ -284,3 +287,21 @@ def _notes(facts: EngineFacts, image: str, nodes: int) -> tuple[str, ...]:
     if nodes > 1:
         notes.append("All nodes must see the folder under the same name.")
     return tuple(notes)
+
+
+def _unused(facts: EngineFacts, options: LaunchOptions) -> tuple[str, ...]:
+    """What was asked for and means nothing to this engine, in words."""
+    ours, one, cpu = facts.toolchain != "tensorrt_llm", facts.world_size == 1, not facts.on_gpu
+    given = (
+        ("--tokenizer", ours and options.tokenizer is not None),
+        ("--gpu", ours and bool(options.gpu)),
+        ("--gpus-per-node", cpu and options.gpus_per_node is not None),
+        ("--nodes", cpu and options.nodes is not None),
+        ("--hosts", one and bool(options.hosts)),
+        ("--partition, --account, --time", one and options.slurm != SlurmOptions()),
+    )
+    names = [name for name, unused in given if unused]
+    if not names:
+        return ()
+    why = "its own server starts it as one process" if ours else "one GPU and one process run it"
+    return (f"Not used for this engine: {', '.join(names)}; {why}.",)

@@ -10,7 +10,7 @@ def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gp
     """The text, in Markdown."""
     trtllm = facts.toolchain == "tensorrt_llm"
     parts = [f"# {facts.name}\n", _what(facts), "## Run it\n"]
-    parts.append(_several(nodes, gpus_per_node) if nodes > 1 else _one(port))
+    parts.append(_several(nodes, gpus_per_node, port) if nodes > 1 else _one(port))
     if trtllm and nodes == 1 and facts.world_size > 1:
         parts.append(
             "Its processes are started by TensorRT-LLM itself. Through Slurm or MPI instead: `sbatch job.sbatch`, or "
@@ -52,7 +52,7 @@ def _one(port: int) -> str:
     )
 
 
-def _several(nodes: int, each: int) -> str:
+def _several(nodes: int, each: int, port: int) -> str:
     return (
         f"The engine takes {nodes * each} GPUs, {each} on each of {nodes} nodes, and one process a GPU. All nodes must "
         "see this folder under the same name.\n\n"
@@ -60,7 +60,7 @@ def _several(nodes: int, each: int) -> str:
         "HOSTFILE=hostfile ./run-mpi.sh    # Open MPI over ssh: a line a node, NAME slots="
         f"{each}\n```\n\nBoth look at every node first (`check-node.sh`), and refuse another number of processes than "
         f"the engine's. The server listens on the first node, on its loopback:\n\n"
-        "```sh\nssh -L 8000:127.0.0.1:8000 FIRST-NODE\n./smoke-test.sh\n```\n"
+        f"```sh\nssh -L {port}:127.0.0.1:{port} FIRST-NODE\n./smoke-test.sh\n```\n"
     )
 
 
@@ -99,14 +99,14 @@ def _wants(facts: EngineFacts, image: str, nodes: int, each: int) -> str:
 def _reach(port: int) -> str:
     return (
         "trtllm-serve asks for no key and sets clients no limits, so the scripts keep it on loopback. To let others "
-        f"in, put a proxy with a key and limits before 127.0.0.1:{port}; `HOST=0.0.0.0 OPEN=1` lets in everybody who "
+        f"in, put a proxy with a key and limits before 127.0.0.1:{port}; `LISTEN=0.0.0.0 OPEN=1` lets in everybody who "
         "reaches that address.\n"
     )
 
 
 def _reach_key(port: int) -> str:
     return (
-        f"On loopback it wants no key. On another address it does: `API_KEY=… HOST=0.0.0.0 PORT={port} ./run.sh`; "
+        f"On loopback it wants no key. On another address it does: `API_KEY=… LISTEN=0.0.0.0 PORT={port} ./run.sh`; "
         "clients send it as `Authorization: Bearer …`.\n"
     )
 

@@ -15,7 +15,7 @@ HEADS: tuple[tuple[str, str, str], ...] = (
     ("Load", "", "Level of the load; fastest: each engine where its throughput is highest"),
     ("Throughput", "tok/s", "Output tokens a second of all users"),
     ("A GPU", "tok/s", "Throughput by the number of GPUs"),
-    ("Speed-up", "", "Throughput by that of the single-GPU engine, 95 % interval"),
+    ("Speed-up", "", "Throughput by that of the single-GPU engine, of several the fastest; 95 % interval"),
     ("Efficiency", "%", "Speed-up by the number of GPUs, 95 % interval"),
 )
 """Title, unit, definition."""
@@ -31,7 +31,7 @@ def cells(row: ScalingRow) -> tuple[tuple[str, str], ...]:
         efficiency = words.number(row.efficiency_percent.value, 1), words.interval(row.efficiency_percent, 1)
     return (
         (row.name, ""),
-        (str(row.gpus), row.shape),
+        (str(row.gpus), "; ".join(part for part in (row.shape, row.remark) if part)),
         (load, f"at {words.level(row.at)}" if row.at is not None else ""),
         (words.number(row.throughput_tok_s.value, _digits(row.throughput_tok_s)), _between(row.throughput_tok_s)),
         (words.number(row.per_gpu_tok_s.value, _digits(row.per_gpu_tok_s)), _between(row.per_gpu_tok_s)),
@@ -48,14 +48,15 @@ def sentences(groups: Sequence[ScalingGroup]) -> tuple[Statement, ...]:
             if row.gpus == 1:
                 continue
             if row.speedup is None or row.efficiency_percent is None:
-                text = f"{row.name} on {row.gpus} GPUs: speed-up and efficiency: {row.why}."
+                text = f"{row.name} on {row.gpus} GPUs: no speed-up or efficiency: {row.why}."
                 found.append(Statement(tone="note", text=text))
                 continue
             sure = words.interval(row.efficiency_percent, 0)
             text = (
                 f"{row.name} on {row.gpus} GPUs gives {words.ratio(row.speedup.value)} of one GPU, each at its fastest "
-                f"load: efficiency {words.number(row.efficiency_percent.value, 0)} %" + (f" ({sure})." if sure else ".")
+                f"load: efficiency {words.number(row.efficiency_percent.value, 0)} %" + (f" ({sure})" if sure else "")
             )
+            text += f"; it {row.remark}." if row.remark else "."
             found.append(Statement(tone="note", text=text))
     return tuple(found)
 

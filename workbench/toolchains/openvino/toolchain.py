@@ -18,6 +18,7 @@ from workbench.core.preset import Preset
 from workbench.core.speculative import DRAFT_TOKENS, NGRAM_SIZE
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
+from workbench.toolchains.speculation import draft_advice
 
 REVISION = 1
 """Counted up when a worker's output changes with equal settings, so that old artefacts are not reused."""
@@ -63,8 +64,8 @@ class OpenVino:
         return (request.environment,)
 
     def advice(self, request: BuildRequest) -> tuple[Advice, ...]:
-        """Nothing beside workbench.core.advice."""
-        return ()
+        """On the draft's folder, beside workbench.core.advice."""
+        return tuple(draft_advice(request))
 
     def steps(self, request: BuildRequest) -> list[Step]:
         """Check, one convert for all precisions, then quantize, build and verify for each."""

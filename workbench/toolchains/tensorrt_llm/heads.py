@@ -37,13 +37,7 @@ def heads_route(preset: Preset, environment: Environment) -> Route:
 
 def heads_folder(preset: Preset) -> Path:
     """speculative.draft, from the preset's own folder; an empty path where it is not named."""
-    named = preset.speculative.draft
-    if named is None:
-        return Path()
-    path = Path(named)
-    if named.startswith("~") or path.is_absolute() or preset.source is None:
-        return expanded(path)
-    return preset.source.parent / path
+    return expanded(preset.draft_path or Path())
 
 
 def heads_settings(preset: Preset, dtype: str) -> dict[str, Any]:

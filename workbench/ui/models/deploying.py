@@ -14,6 +14,12 @@ from workbench.core.units import format_bytes
 from workbench.serve.client import default_model
 from workbench.serve.plans import plan_of
 from workbench.toolchains import get
+from workbench.ui.models.gallery import TOOLCHAIN_TITLES
+
+
+def title_of(toolchain: str) -> str:
+    """A toolchain's name for people."""
+    return "Endpoint" if toolchain == "endpoint" else TOOLCHAIN_TITLES.get(toolchain, toolchain)
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,7 @@ class DeployEngine:
         facts = self.facts
         if facts is None:
             return self.facts_failure.what if self.facts_failure is not None else ""
-        titles = {"tensorrt_llm": "TensorRT-LLM", "openvino": "OpenVINO", "pytorch": "PyTorch", "endpoint": "Endpoint"}
-        parts = [f"{titles.get(facts.toolchain, facts.toolchain)} {facts.toolchain_version}".strip()]
+        parts = [f"{title_of(facts.toolchain)} {facts.toolchain_version}".strip()]
         parts += [facts.precision.upper().replace("_", " ")] if facts.precision else []
         if facts.world_size > 1:
             parts.append(f"{facts.world_size} GPUs ({facts.shape})")

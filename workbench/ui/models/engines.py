@@ -26,6 +26,7 @@ from workbench.core.home import Home
 from workbench.core.provenance_diff import Difference, differences
 from workbench.jobs.folder import JobFolder, job_ids
 from workbench.jobs.holding import held_artifact
+from workbench.serve.using import refuse_served
 from workbench.store.notes import Note, notes_path, read_notes
 from workbench.store.store import Store, StoredArtifact
 from workbench.toolchains.gpus import detected_gpus
@@ -269,10 +270,11 @@ def add_folder(home: Home, folder: Path) -> str:
 def move_to_trash(home: Home, row: EngineRow) -> str:
     """Put an engine's folder in the system's trash, or in the home's where there is none; says where, in words.
 
-    Raises BadInputError when a job uses it or it cannot be moved.
+    Raises BadInputError when a job uses it, when it is being served, or when it cannot be moved.
     """
     try:
         with held_artifact(home, row.path, row.key):
+            refuse_served(home, row.path)
             moved = QFile.moveToTrash(str(row.path))
             if moved[0] if isinstance(moved, tuple) else moved:
                 place = "in the trash"

@@ -13,8 +13,13 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from workbench.core.deploy.export import Check, Export
+from workbench.core.deploy.facts import read_engine_facts
+from workbench.core.deploy.triton.baseline import subjects_of
 from workbench.core.errors import Failure
+from workbench.core.home import Home
+from workbench.core.measure.run_file import load_head
 from workbench.deploy.write import total_bytes, write_export
+from workbench.measure.kept import Kept, kept_results
 from workbench.ui.session import Session
 
 _TYPING_MS = 250
@@ -81,6 +86,14 @@ def view_of(export: Export) -> ExportView:
     files = [FileRow(one.path, len(one.text.encode()), one.text, None, one.executable) for one in export.texts]
     files += [FileRow(one.path, one.bytes, None, one.source) for one in export.copies]
     return ExportView(export, tuple(sorted(files, key=lambda file: file.path)), total_bytes(export))
+
+
+def runs_of(home: Home, engine: Path) -> list[Kept]:
+    """Kept benchmark runs that measured the engine, newest first. Reads a small file of each. Raises BadInputError."""
+    facts = read_engine_facts(engine, allow_missing=True)
+    return [
+        kept for kept in kept_results(home, "bench") if not kept.problem and subjects_of(load_head(kept.folder), facts)
+    ]
 
 
 class Exporting(QObject):

@@ -21,7 +21,7 @@ from workbench.core.serving import ServeReading, ServeSpec, ServeState, ServingS
 from workbench.serve import client
 from workbench.serve.client import ServeRequest
 from workbench.serve.folder import ENDED, ServingFolder, serving_ids
-from workbench.serve.ports import PortUse, is_loopback, port_use
+from workbench.serve.ports import PortUse
 from workbench.store.store import Store
 from workbench.toolchains.endpoint.folder import add_endpoint, folder_of, new_spec
 from workbench.toolchains.secrets import Secret, key_of, store_key
@@ -113,11 +113,6 @@ class Servers:
         rates = [one.output_tok_s for one in readings if one.output_tok_s is not None]
         return f"{name}: {words.number(active)} active" + (f", {words.number(sum(rates), 0)} tok/s" if rates else "")
 
-    def on_port(self, port: int) -> str:
-        """The engine of the server on a port; empty: none of ours is there."""
-        found = (row for row in self.rows if row.running and row.state.url and urlsplit(row.state.url).port == port)
-        return next((row.name for row in found), "")
-
     @property
     def listening(self) -> frozenset[str]:
         """Where they listen."""
@@ -175,8 +170,10 @@ def _percent(share: float | None) -> float | None:
 
 
 def read_servers(home: Home) -> Servers:
-    """Every server of the home. Reads the disk."""
-    rows = [_row(ServingFolder(home.serving / one)) for one in serving_ids(home.serving)[-_MOST_ROWS:]]
+    """Every server of the home that runs, and the newest of those that ended. Reads the disk."""
+    folders = [ServingFolder(home.serving / one) for one in serving_ids(home.serving)]
+    old, new = folders[:-_MOST_ROWS], folders[-_MOST_ROWS:]
+    rows = [_row(folder) for folder in (*(one for one in old if one.is_running()), *new)]
     rows.sort(key=lambda row: (row.running, row.id), reverse=True)
     return Servers(tuple(rows))
 
@@ -244,9 +241,9 @@ def remove_server(path: Path) -> None:
     client.remove(ServingFolder(path))
 
 
-def look_at_port(host: str, port: int) -> PortUse | None:
-    """Who has the port; None: it is free."""
-    return port_use(host, port)
+def look_at_port(home: Home, host: str, port: int) -> PortUse | None:
+    """Who has the port, by name where it is a server of this home; None: it is free."""
+    return client.port_use_of(home, host, port)
 
 
 def keep_key(name: str, key: Secret) -> str:
@@ -260,23 +257,25 @@ def base_url(view: ServerRow) -> str:
     return url if not url or url.endswith("/v1") else f"{url}/v1"
 
 
-def key_variable(row: ServerRow, *, made_here: bool = False) -> str:
+def key_variable(row: ServerRow) -> str:
     """The environment variable that the snippets read the key from; empty: none is wanted."""
     spec = row.spec
-    if spec is None or (spec.key_source == "none" and is_loopback(spec.host) and not made_here):
+    if spec is None or not spec.keyed:
         return ""
     return spec.key_name if spec.key_source == "env" and spec.key_name else KEY_VARIABLE
 
 
-def key_words(row: ServerRow, *, made_here: bool = False) -> str:
+def key_words(row: ServerRow) -> str:
     """Where its key is, in words; empty: it wants none."""
     spec = row.spec
-    if spec is not None and spec.key_source != "none":
+    if spec is None or not spec.keyed:
+        return ""
+    if spec.key_source != "none":
         return KeySource(source=spec.key_source, name=spec.key_name).words
-    return "shown once, when it was started" if key_variable(row, made_here=made_here) else ""
+    return "shown once, when it was started"
 
 
-def curl_text(row: ServerRow, *, made_here: bool = False) -> str:
+def curl_text(row: ServerRow) -> str:
     """A request as a shell command; a key is read from the environment."""
     assert row.spec is not None
     body = {
@@ -286,17 +285,17 @@ def curl_text(row: ServerRow, *, made_here: bool = False) -> str:
         "stream": True,
     }
     lines = [f"curl -N {base_url(row)}/chat/completions", "-H 'Content-Type: application/json'"]
-    if variable := key_variable(row, made_here=made_here):
+    if variable := key_variable(row):
         lines.append(f'-H "Authorization: Bearer ${variable}"')
     quoted = json.dumps(body).replace("'", "'\\''")
     lines.append(f"-d '{quoted}'")
     return " \\\n  ".join(lines)
 
 
-def openai_text(row: ServerRow, *, made_here: bool = False) -> str:
+def openai_text(row: ServerRow) -> str:
     """The same with the `openai` package."""
     assert row.spec is not None
-    variable = key_variable(row, made_here=made_here)
+    variable = key_variable(row)
     key = f'os.environ["{variable}"]' if variable else '"none"'
     head = "import os\n\n" if variable else ""
     return (
@@ -314,7 +313,7 @@ def openai_text(row: ServerRow, *, made_here: bool = False) -> str:
     )
 
 
-def endpoint_of(home: Home, row: ServerRow, kept_as: str = "", *, has_key: bool = False) -> Path:
+def endpoint_of(home: Home, row: ServerRow, kept_as: str = "") -> Path:
     """The folder of an endpoint that asks this server, made where there is none: then it stands among the engines.
 
     `kept_as`: its key's name in the keyring, where it is there since it was started. Raises WorkbenchError.
@@ -325,7 +324,7 @@ def endpoint_of(home: Home, row: ServerRow, kept_as: str = "", *, has_key: bool 
     key = KeySource(source=spec.key_source, name=spec.key_name)
     if kept_as:
         key = KeySource(source="keyring", name=kept_as)
-    elif spec.key_source == "none" and (has_key or not is_loopback(spec.host)):
+    elif spec.key_source == "none" and spec.keyed:
         raise BadInputError(
             "The server's key is kept nowhere, so nothing here can ask it.",
             evidence="it was made when the server was started, and shown once",

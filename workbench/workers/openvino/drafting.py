@@ -3,7 +3,8 @@
 The library counts guesses too, but tells them of `generate` alone, which serves one batch to its end; a host steps.
 So they are counted here, by the library's own rules: a pass takes min(N, room - 1) guesses, where room is what the
 answer may still get, brings those that were accepted and one token more, and the pass that ends an answer is left out,
-since its guesses past the end could not be kept.
+since its guesses past the end could not be kept. One thing cannot be seen: a draft stops at an end token of its own,
+so that a pass in which the engine refused that token counts a few guesses too many.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from workbench.workers.common import read_json
 from workbench.workers.hosts.common import Request
 from workbench.workers.hosts.drafting import DraftCount
 from workbench.workers.protocol import WorkerError
+
+_NO_TOKEN = 2**31 - 1
+"""An id that no vocabulary has."""
 
 
 class DraftSettings(BaseModel):
@@ -43,6 +47,10 @@ def configure(config: Any, settings: DraftSettings | None) -> None:
     config.num_assistant_tokens = settings.draft_tokens
     if settings.mode == "prompt_lookup":
         config.max_ngram_size = settings.ngram_size
+    elif config.ignore_eos:
+        # The library lets the engine run on past an end token, but ends the draft's guesses there all the same.
+        config.eos_token_id = _NO_TOKEN
+        config.stop_token_ids = {_NO_TOKEN}
 
 
 def pipeline_properties(

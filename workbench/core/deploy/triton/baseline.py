@@ -6,14 +6,14 @@ from workbench.core.deploy.facts import EngineFacts
 from workbench.core.deploy.triton.options import Baseline
 from workbench.core.errors import BadInputError
 from workbench.core.measure.figures import PointFigures, run_figures
-from workbench.core.measure.record import RunRecord, Subject
+from workbench.core.measure.record import RunHead, RunRecord, Subject
 
 
 def baseline_of(run: RunRecord, facts: EngineFacts) -> Baseline:
     """The point of the run with the highest output throughput. Raises BadInputError for a run of another engine, or one
     that measured no throughput.
     """
-    subjects = [subject for subject in run.head.subjects if _same(subject, facts)]
+    subjects = subjects_of(run.head, facts)
     if not subjects:
         raise BadInputError(
             f"Run {run.head.id} did not measure {facts.name}.",
@@ -37,6 +37,11 @@ def baseline_of(run: RunRecord, facts: EngineFacts) -> Baseline:
         latency_p99_ms=best.latency_ms.p99 if best.latency_ms else None,
         ttft_p99_ms=best.ttft_ms.p99 if best.ttft_ms else None,
     )
+
+
+def subjects_of(head: RunHead, facts: EngineFacts) -> list[Subject]:
+    """Those of a run that are this engine."""
+    return [subject for subject in head.subjects if _same(subject, facts)]
 
 
 def _throughput(point: PointFigures) -> float:

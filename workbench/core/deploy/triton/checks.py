@@ -14,12 +14,12 @@ from workbench.core.deploy.triton.parameters import (
     KNOWN,
     NEEDED,
     SHAPES,
-    lookahead_draft_len,
     lookahead_sizes,
 )
 from workbench.core.deploy.triton.pbtxt import Model
 from workbench.core.deploy.triton.versions import Container, container_for, container_of, containers
 from workbench.core.gpu import find_gpu
+from workbench.core.speculative import lookahead_draft_len
 
 MADE: Mapping[str, frozenset[str]] = {
     "preprocessing": frozenset(
@@ -218,7 +218,7 @@ def _parsed(model: Model, text: str) -> Check:
 def _parameters(model: Model) -> Check:
     """Every parameter is one that its backend reads, in a form that it reads."""
     name = f"parameters of {model.name} are known"
-    known = KNOWN if model.backend == "tensorrtllm" else MADE.get(model.name, frozenset({"gpu_device_ids"}))
+    known = KNOWN if model.backend == "tensorrtllm" else MADE.get(model.name, frozenset())
     strange = [key for key in model.parameters if key not in known]
     strange += [
         f"{key} = {value}"

@@ -53,6 +53,7 @@ def _launch(facts: EngineFacts, options: TritonOptions, image: str) -> str:
             "ROOT": ROOT,
             "IMAGE": image,
             "TENSORRT_LLM": facts.toolchain_version,
+            "FORM": options.form,
             "WORLD_SIZE": str(facts.world_size),
             "NODES": str(options.nodes),
             "USES_MPI": "1" if uses_mpi(facts, options) else "0",
@@ -139,6 +140,9 @@ services:
 {published}
     volumes:
 {volumes}
+    cap_drop: [ALL]
+    # Reads files of this folder that only their owner may.
+    cap_add: [DAC_OVERRIDE]
     security_opt: ["no-new-privileges:true"]
     shm_size: {max(2, 2 * facts.world_size)}gb
     ulimits:

@@ -15,7 +15,7 @@ BACKEND, DRAFT, BLS = "tensorrt_llm", "tensorrt_llm_draft", "tensorrt_llm_bls"
 def repository(facts: EngineFacts, options: TritonOptions) -> tuple[Model, ...]:
     """The models in the order in which they are listed."""
     if options.form == "llmapi":
-        return (_llmapi(facts, options),)
+        return (_llmapi(options),)
     found = [
         _preprocessing(facts, options),
         _backend(BACKEND, facts, options, ENGINE),
@@ -154,15 +154,14 @@ def _bls(facts: EngineFacts, options: TritonOptions) -> Model:
     )
 
 
-def _llmapi(facts: EngineFacts, options: TritonOptions) -> Model:
-    parameters = {"gpu_device_ids": ",".join(map(str, options.gpu_ids))} if options.gpu_ids else {}
+def _llmapi(options: TritonOptions) -> Model:
+    """All settings stand in model.yaml; GPUs by index are chosen by launch.sh."""
     return Model(
         BACKEND,
         "python",
         0,
         tensors.LLMAPI_INPUTS,
         tensors.LLMAPI_OUTPUTS,
-        parameters,
         instances=1,
         decoupled=options.decoupled,
     )

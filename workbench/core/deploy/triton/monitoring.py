@@ -32,8 +32,9 @@ INPUT_TOKENS = f'sum(rate(nv_llm_input_token_len_sum{{model="{BACKEND}"}}[5m]))'
 PENDING = f'nv_inference_pending_request_count{{model=~"{BACKEND}|{BLS}"}}'
 """In Triton's own queues; what waits inside the engine is apart."""
 REQUESTS = f'sum(rate(nv_inference_request_success{{model="{BACKEND}"}}[5m]))'
-FAILURES = 'sum(rate(nv_inference_request_failure{job="triton"}[5m]))'
-SUCCESSES = 'sum(rate(nv_inference_request_success{job="triton"}[5m]))'
+FAILURES = 'sum by (model) (rate(nv_inference_request_failure{job="triton",reason!="CANCELED"}[5m]))'
+"""A client that goes is no failure. By model: the steps of an ensemble would dilute each other's failures."""
+SUCCESSES = 'sum by (model) (rate(nv_inference_request_success{job="triton"}[5m]))'
 
 
 class Alert(NamedTuple):
@@ -91,7 +92,7 @@ def alerts(facts: EngineFacts, options: TritonOptions) -> tuple[Alert, ...]:
             f"{FAILURES} / ({FAILURES} + {SUCCESSES}) > {ERRORS:g}",
             "5m",
             "critical",
-            f"More than {ERRORS:.0%} of the requests fail",
+            f"More than {ERRORS:.0%} of the requests of a model fail",
             "Look at its log; nv_inference_request_failure names the reason.",
         ),
     ]

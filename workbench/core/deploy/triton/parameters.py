@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from workbench.core.deploy.facts import EngineFacts
 from workbench.core.deploy.triton.options import ROOT, TritonOptions
 from workbench.core.errors import BadInputError
+from workbench.core.speculative import lookahead_draft_len
 
 KNOWN = frozenset(
     {
         "max_beam_width",
-        "FORCE_CPU_ONLY_INPUT_TENSORS",
         "gpt_model_type",
         "gpt_model_path",
         "encoder_model_path",
@@ -27,6 +27,8 @@ KNOWN = frozenset(
         "cross_kv_cache_fraction",
         "kv_cache_host_memory_bytes",
         "kv_cache_onboard_blocks",
+        "enable_trt_overlap",
+        "recv_poll_period_ms",
         "exclude_input_in_output",
         "cancellation_check_period_ms",
         "stats_check_period_ms",
@@ -61,7 +63,7 @@ KNOWN = frozenset(
         "xgrammar_tokenizer_info_path",
     }
 )
-"""All that the backend of 1.2 reads."""
+"""All that the backend of 1.2 reads; files that confirm it: resources/deploy/triton/SOURCES.md."""
 NEEDED = ("tokenizer_dir", "guided_decoding_backend", "xgrammar_tokenizer_info_path")
 """Read without a default."""
 DECODING_MODES: Mapping[str, str] = {
@@ -138,14 +140,6 @@ def _braced(choices: str) -> str:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def lookahead_draft_len(window: int, ngram: int, verification: int) -> int:
-    """Draft tokens of a step: what max_draft_len of the engine must hold.
-
-    (0 if n-gram is 1 else n-gram - 2) + (window - 1 + verification) x (n-gram - 1).
-    """
-    return max(0, ngram - 2) + (window - 1 + verification) * (ngram - 1)
 
 
 def lookahead_sizes(facts: EngineFacts, options: TritonOptions) -> tuple[int, int, int] | None:

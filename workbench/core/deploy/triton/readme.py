@@ -50,6 +50,7 @@ def readme(facts: EngineFacts, options: TritonOptions, image: str, row: Containe
             "",
             *_models(options),
             "",
+            *_prompts(options),
             "## Watch",
             "",
             "`monitoring/prometheus.yml` scrapes the metrics and loads `monitoring/alerts.yml`; import "
@@ -107,6 +108,17 @@ def _models(options: TritonOptions) -> list[str]:
             "`num_draft_tokens` of a request changes that, 0 switches it off."
         )
     return lines
+
+
+def _prompts(options: TritonOptions) -> list[str]:
+    words = ["The prompt is taken as it stands: for chat, apply the tokenizer's chat template before you send it."]
+    if options.form == "ensemble":
+        words += [
+            "A first token that the template has written is not added twice.",
+            "`end_id` -1 lets an answer run to `max_tokens`. The text of `ensemble` ends with the stop word that ended "
+            "it; `tensorrt_llm_bls` takes it away.",
+        ]
+    return ["## Prompts", "", *words, ""]
 
 
 def _baseline(options: TritonOptions) -> list[str]:

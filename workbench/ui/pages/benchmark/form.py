@@ -19,8 +19,8 @@ from workbench.core.measure.command import (
 )
 from workbench.core.measure.load import Load
 from workbench.core.measure.workload import WORKLOADS, Workload
-from workbench.ui.pages.benchmark.fields import Field, Segments, SwitchField, grid_of, number, whole
 from workbench.ui.widgets.basics import GAP, MARGIN, button, label
+from workbench.ui.widgets.fields import Field, Segments, SwitchField, grid_of, number, whole
 from workbench.ui.widgets.fold import Fold
 
 FILE, TRACE = "file", "trace"

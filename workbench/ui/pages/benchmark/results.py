@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,17 @@ class ResultsDialog(ListDialog):
 
     chosen = Signal(object)
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None, empty: EmptyState | None = None) -> None:
         super().__init__("All results", "bench-results", _SIZE, parent)
         self._session = session
+        self.find: Callable[[], list[Kept]] = partial(kept_results, session.home, "bench")
+        """Which runs it lists; called in a thread."""
         self._now: Path | None = None
         self._without: Path | None = None
         self.model = ResultsModel(self)
         self.make_list(
             self.model,
-            EmptyState("Nothing was measured yet.", "Every run is kept here, also one that was stopped."),
+            empty or EmptyState("Nothing was measured yet.", "Every run is kept here, also one that was stopped."),
             name="Benchmark runs, newest first",
             hint="Search by engine, workload, state",
             search_name="Search the runs",
@@ -142,8 +145,7 @@ class ResultsDialog(ListDialog):
         self.said.setText(kept.problem if kept is not None else "")
 
     def _shown(self) -> None:
-        home = self._session.home
-        self._session.tasks.run(partial(kept_results, home, "bench"), self._take, self._fail, key="bench.results")
+        self._session.tasks.run(self.find, self._take, self._fail, key=f"{self.objectName()}.rows")
 
     def _open(self) -> None:
         kept: Kept | None = self.table.chosen()

@@ -24,7 +24,7 @@ _PART_TITLES = {
     "KV pool": "KV pool",
     "activations": "Activations",
     "runtime": "Runtime",
-    "draft": "Draft, with its KV pool",
+    "draft": "Draft",
     "others": "Other programs",
 }
 

@@ -201,6 +201,11 @@ class ExportPane(QFrame):
         self.export.setEnabled(able)
         self.export.setToolTip(why_not)
 
+    @property
+    def refused(self) -> bool:
+        """Whether it is said that this cannot be exported at all."""
+        return self.stack.currentIndex() == _REFUSED
+
     # -- where it goes
 
     def _edit_folder(self, text: str) -> None:

@@ -16,6 +16,8 @@ _ROWS = (
     ("queue_wait", "In the queue", 1, "How long a request waited for a place at the engine"),
 )
 _COLUMNS = ("p50", "p90", "p99")
+_HEAD, _LINE = 20, 22
+"""px of the headings and of the lines, so that the tables' lines stand level side by side."""
 
 
 class PercentileTable(QWidget):
@@ -26,8 +28,9 @@ class PercentileTable(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(GAP * 2)
-        grid.setVerticalSpacing(5)
+        grid.setVerticalSpacing(1)
         grid.setColumnStretch(0, 1)
+        grid.setRowMinimumHeight(0, _HEAD)
         grid.addWidget(label("Last 5 minutes", "heading"), 0, 0)
         self.cells: dict[tuple[str, str], QLabel] = {}
         for place, name in enumerate(_COLUMNS, 1):
@@ -42,6 +45,7 @@ class PercentileTable(QWidget):
                 cell = figure(words.NOT_REPORTED)
                 cell.setMinimumWidth(64)
                 cell.setAccessibleName(f"{title} {column}, ms")
+                cell.setMinimumHeight(_LINE)
                 self.cells[key, column] = cell
                 grid.addWidget(cell, line, place)
         self.count = label("", "hint", wrap=True)
@@ -75,8 +79,9 @@ class CountsTable(QWidget):
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(GAP * 2)
-        self._grid.setVerticalSpacing(5)
+        self._grid.setVerticalSpacing(1)
         self._grid.setColumnStretch(0, 1)
+        self._grid.setRowMinimumHeight(0, _HEAD)
         self._grid.addWidget(label("Since the start", "heading"), 0, 0, 1, 2)
         self.values: dict[str, QLabel] = {}
         for line, (key, title, tip) in enumerate(_COUNTS, 1):
@@ -84,14 +89,16 @@ class CountsTable(QWidget):
             name.setToolTip(tip)
             value = figure(words.NOT_REPORTED)
             value.setAccessibleName(title)
+            value.setMinimumHeight(_LINE)
             self.values[key] = value
             self._grid.addWidget(name, line, 0)
             self._grid.addWidget(value, line, 1)
         self._grid.setRowStretch(len(_COUNTS) + 1, 1)
 
-    def show_reading(self, reading: ServeReading | None) -> None:
+    def show_reading(self, reading: ServeReading | None, *, running: bool) -> None:
+        """Show these; of one that ended nothing is open."""
         for key, made in self.values.items():
-            value = getattr(reading, key) if reading is not None else None
+            value = getattr(reading, key) if reading is not None and (running or key != "connections") else None
             made.setText(words.number(value))
 
 
@@ -105,14 +112,16 @@ class RefusedTable(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(GAP)
-        grid.setVerticalSpacing(5)
+        grid.setVerticalSpacing(1)
         grid.setColumnStretch(2, 1)
+        grid.setRowMinimumHeight(0, _HEAD)
         grid.addWidget(label("Turned away or failed", "heading"), 0, 0, 1, 3)
         self.none = label("None.", "text3")
         grid.addWidget(self.none, 1, 0, 1, 3)
         self._lines: list[tuple[QLabel, QLabel, QLabel]] = []
         for line in range(1, self.MOST + 1):
             parts = figure(), figure("", SMALL, "text3"), label("", "text2", wrap=True)
+            parts[0].setMinimumHeight(_LINE)
             for place, part in enumerate(parts):
                 part.hide()
                 grid.addWidget(part, line, place)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QPlainTextEdit, QS
 from workbench.core.units import format_bytes
 from workbench.ui.models.exporting import FileRow
 from workbench.ui.theme import SMALL, mono_font
-from workbench.ui.widgets.basics import column
+from workbench.ui.widgets.basics import GAP, column
 from workbench.ui.widgets.elided_line import ElidedLine
 from workbench.ui.widgets.table_parts import side
 
@@ -59,7 +59,7 @@ class FilesPane(QSplitter):
         inside.addWidget(self.title)
         right = column(title, column(self.text, margins=(12, 0, 12, 12)), gap=0)
         right.layout().setStretch(1, 1)
-        self.addWidget(self.tree)
+        self.addWidget(column(self.tree, margins=(GAP, GAP, GAP, GAP)))
         self.addWidget(right)
         self.tree.setFrameShape(QTreeView.Shape.NoFrame)
         self.tree.setMinimumWidth(180)

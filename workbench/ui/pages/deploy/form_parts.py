@@ -7,8 +7,8 @@ from pathlib import Path
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QFrame, QVBoxLayout, QWidget
 
-from workbench.ui.pages.benchmark.fields import Field, Segments, SwitchField, grid_of
 from workbench.ui.widgets.basics import GAP, MARGIN, icon_button, label
+from workbench.ui.widgets.fields import Field, Segments, SwitchField, grid_of
 from workbench.ui.widgets.fold import Fold
 
 LABEL, WIDE, WIDE_FOLDER = 104, 208, 172

@@ -12,15 +12,15 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from workbench.core.deploy.export import Export
 from workbench.core.deploy.facts import read_engine_facts
-from workbench.core.deploy.launch import LaunchOptions
+from workbench.core.deploy.launch import PYTHON_IMAGE, LaunchOptions
 from workbench.core.deploy.slurm import SlurmOptions
 from workbench.core.home import Home
 from workbench.deploy.launch import make_launch
 from workbench.ui.models.deploying import DeployEngine
-from workbench.ui.pages.benchmark.fields import Field, whole
 from workbench.ui.pages.deploy.form_parts import LABEL, WIDE, card, folder_field, framed, padded, padded_fields
 from workbench.ui.pages.deploy.runtime import RuntimeFields
 from workbench.ui.widgets.basics import MARGIN
+from workbench.ui.widgets.fields import Field, whole
 from workbench.ui.widgets.fold import Fold
 
 _HOSTS = "node1,node2"
@@ -86,7 +86,8 @@ class LaunchForm(QWidget):
         self.gpus_card.setVisible(facts is None or facts.on_gpu)
         self.cluster.setVisible(facts is None or facts.world_size > 1)
         self.tokenizer.set_shown(facts is None or facts.toolchain == "tensorrt_llm")
-        self.image.edit.setPlaceholderText("of the engine's version" if facts is None or facts.on_gpu else "Python's")
+        usual = "of the engine's version" if facts is None or facts.on_gpu else PYTHON_IMAGE.rpartition("/")[2]
+        self.image.edit.setPlaceholderText(usual)
         self.model.edit.setToolTip(f"Empty: {facts.slug}" if facts is not None else "")
         self.runtime.show_engine(
             engine.built if engine is not None else None,

@@ -19,6 +19,7 @@ from workbench.ui.models.engines import EngineRow
 from workbench.ui.models.exporting import Exporting
 from workbench.ui.models.serving import Servers, ServerView, Started, look_at_port, read_server, read_servers
 from workbench.ui.pages.base import Page
+from workbench.ui.pages.deploy.baseline import BaselineChoice
 from workbench.ui.pages.deploy.export_pane import ExportPane
 from workbench.ui.pages.deploy.key_box import KeyBox
 from workbench.ui.pages.deploy.launch_form import LaunchForm
@@ -56,6 +57,7 @@ class DeployPage(Page):
         self.left = Left({SERVE: self.serve, TRITON: self.triton, LAUNCH: self.launch})
         self.verbs = ServingVerbs(session, self)
         self.choice = EngineChoice(session, self, "Choose", any_engine=True)
+        self.runs = BaselineChoice(session, self)
         self.exports = {kind: Exporting(session, kind, self) for kind in (TRITON, LAUNCH)}
         self.panes = {kind: ExportPane(session, model) for kind, model in self.exports.items()}
         self.table, self.pane, self.key_box = ServersTable(), ServerPane(session), KeyBox()
@@ -128,9 +130,12 @@ class DeployPage(Page):
         for form in (self.serve, self.triton, self.launch):
             form.changed.connect(self._look)
         self.serve.port_changed.connect(self._ask_port)
+        self.triton.baseline_asked.connect(self._ask_baseline)
+        self.runs.chosen.connect(self.triton.take_baseline)
         for pane in self.panes.values():
             pane.said.connect(say)
             pane.folder_changed.connect(self._show_export_command)
+            pane.model.refused.connect(partial(self._export_refused, pane.model.kind))
         self.table.picked.connect(lambda _: self._poll.now() if not self._closed else None)
         self.pane.asked.connect(self._do)
         self._poll.answered.connect(lambda found: self._take(*found))
@@ -178,6 +183,12 @@ class DeployPage(Page):
     def ask_engine(self) -> None:
         """Choose the engine."""
         self.choice.ask(() if self._path is None else (self._path,), 1)
+
+    def _ask_baseline(self) -> None:
+        if self._path is None:
+            self.session.notices.say("info", "Choose an engine first: its own runs are listed.")
+        else:
+            self.runs.ask_for(self._path, self.triton.baseline.text())
 
     def _take_rows(self, rows: Sequence[EngineRow]) -> None:
         if rows:
@@ -259,10 +270,17 @@ class DeployPage(Page):
         model.look(make)
         self.left.show_command(self._export_command(way, engine))
 
+    def _export_refused(self, way: str, _: Failure) -> None:
+        """It cannot be exported at all: no command does so either."""
+        if way == self.left.way:
+            self.left.show_command(())
+
     def _show_export_command(self) -> None:
         """Another folder is named: the command names it too."""
         way, engine = self.left.way, self.engine
         if way == SERVE or engine is None or self.left.problem.text() or self._cannot_export(engine):
+            return
+        if self.panes[way].refused:
             return
         try:
             self.left.show_command(self._export_command(way, engine))
@@ -292,9 +310,11 @@ class DeployPage(Page):
 
         def show(use: PortUse | None) -> None:
             if asked == self.serve.asked_port():
-                self.serve.show_port(use, self._servers.on_port(asked[1]))
+                self.serve.show_port(use)
 
-        self.session.tasks.run(partial(look_at_port, *asked), show, lambda _: None, key="deploy.port")
+        self.session.tasks.run(
+            partial(look_at_port, self.session.home, *asked), show, lambda _: None, key="deploy.port"
+        )
 
     # -- servers
 
@@ -363,7 +383,7 @@ class DeployPage(Page):
         if not self.isVisible() and not found.running:
             self._poll.stop()
         if view is not None and view.row.path == self.table.picked_path:
-            self.pane.show_view(view, made_here=self.verbs.made_key(view.row.path))
+            self.pane.show_view(view)
         elif view is None:
             chosen = self.table.chosen()
             self.pane.show_nothing(chosen.problem if chosen is not None and chosen.problem else "No server is chosen.")

@@ -9,15 +9,16 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from workbench.core.errors import BadInputError
+from workbench.core.report.words import number as written
 from workbench.core.serving import ServeLimits
 from workbench.serve.client import ServeRequest, checked_model
 from workbench.serve.ports import PortUse, is_loopback
 from workbench.toolchains.secrets import checked_variable
 from workbench.ui.models.deploying import DeployEngine
 from workbench.ui.models.serving import KeyChoice
-from workbench.ui.pages.benchmark.fields import Field, Segments, SwitchField, grid_of, number, whole
 from workbench.ui.pages.deploy.runtime import RuntimeFields
 from workbench.ui.widgets.basics import GAP, MARGIN, button, label
+from workbench.ui.widgets.fields import Field, Segments, SwitchField, grid_of, number, whole
 from workbench.ui.widgets.fold import Fold
 
 HERE, NETWORK = "127.0.0.1", "0.0.0.0"  # noqa: S104 - chosen by a person, and a key is asked for then
@@ -29,9 +30,13 @@ _LIMITS = (
     ("queue", "--queue", "Queue", "requests", "That may wait; further ones get 429", whole(0, 1_000_000)),
     ("queue_s", "--queue-seconds", "Longest wait", "s", "In the queue; then 429", number(0.1, 86_400)),
     ("connections", "--connections", "Connections", "open", "More are closed with 503", whole(1, 1_000_000)),
+    ("idle_s", "--idle-seconds", "Idle", "s", "A connection that has not sent its request by then is closed",
+     number(0.1, 3600)),
+    ("write_s", "--write-seconds", "Unread", "s", "A client that leaves its answer unread so long is given up",
+     number(0.1, 3600)),
     ("request_s", "--request-seconds", "Longest answer", "s", "Then it is ended", number(0.1, 86_400)),
     ("drain_s", "--drain-seconds", "Drain", "s", "How long answers go on once it is to stop", number(0, 3600)),
-)
+)  # fmt: skip
 """Field of ServeLimits, the command line's flag, title, unit, what it means."""
 
 
@@ -65,7 +70,7 @@ class ServeValues:
         for name, flag, _, _, _, _ in _LIMITS:
             value = getattr(self.limits, name)
             if value != getattr(plain, name):
-                words += [flag, f"{value / _MB if name == 'body_bytes' else value:g}"]
+                words += [flag, f"{value / _MB if name == 'body_bytes' else value:.10g}"]
         for item in self.overrides:
             words += ["--set", item]
         return (*words, "--detach")
@@ -79,8 +84,8 @@ class ServeForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._key_for = {HERE: "none", NETWORK: "new"}
-        """What was chosen for each address."""
+        self._new_for_network = False
+        """Whether a new key was chosen only because others can reach it."""
         self.address = Segments(
             "Open to",
             (
@@ -201,14 +206,13 @@ class ServeForm(QWidget):
         except (ValueError, BadInputError):
             return None
 
-    def show_port(self, use: PortUse | None, ours: str = "") -> None:
-        """Who has the port; None: nobody. `ours`: the engine of the server that has it."""
+    def show_port(self, use: PortUse | None) -> None:
+        """Who has the port; None: nobody."""
         self.port_note.setVisible(use is not None)
         self.free_button.setVisible(use is not None and use.next_free is not None)
         self._free = use.next_free if use is not None else None
         if use is not None:
-            words = f"port {use.port} is used by the server of {ours}" if ours else use.words.partition(";")[0]
-            self.port_note.setText(f"{words[:1].upper()}{words[1:]}.")
+            self.port_note.setText(f"Port {use.port} is used by {use.who}.")
             self.free_button.setText(f"Take {use.next_free}")
 
     def show_engine(self, engine: DeployEngine | None) -> None:
@@ -228,14 +232,17 @@ class ServeForm(QWidget):
             self._edited_port()
 
     def _take_address(self, host: str) -> None:
-        before = NETWORK if host == HERE else HERE
-        self._key_for[before] = self.key.value
-        self.key.choose(self._key_for[host])
+        if not is_loopback(host):
+            self._new_for_network = self.key.value == "none"
+            self.key.choose("new" if self._new_for_network else self.key.value)
+        elif self._new_for_network and self.key.value == "new":
+            self.key.choose("none")
         self._show_use()
         self.port_changed.emit()
         self.changed.emit()
 
     def _take_key(self, _: str) -> None:
+        self._new_for_network = False
         self._show_use()
         self.changed.emit()
 
@@ -304,4 +311,4 @@ class ServeForm(QWidget):
 def _usual(limits: ServeLimits, name: str) -> str:
     """The default, as it stands in the empty field."""
     value = getattr(limits, name)
-    return f"{value / _MB:.1f}" if name == "body_bytes" else f"{value:g}"
+    return written(value / _MB, 1) if name == "body_bytes" else written(value)

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QMenu, QScrollArea, QStackedW
 
 from workbench.core.serving import ServeState
 from workbench.core.units import format_duration
+from workbench.ui.models.deploying import title_of
 from workbench.ui.models.serving import STATUS_WORDS, ServerView, base_url, key_words
-from workbench.ui.pages.benchmark.fields import Segments
 from workbench.ui.pages.deploy.figures import CountsTable, PercentileTable, RefusedTable
 from workbench.ui.pages.jobs.log_panel import LogPanel
 from workbench.ui.pages.playground.engine.faces import FailureText
@@ -33,6 +33,7 @@ from workbench.ui.widgets.basics import (
     set_icon,
 )
 from workbench.ui.widgets.elided_line import ElidedLine
+from workbench.ui.widgets.fields import Segments
 from workbench.ui.widgets.text_block import TextBlock
 
 _WIDE, _ROOMY = 1000, 760
@@ -206,17 +207,17 @@ class ServerPane(QFrame):
         self._folder = None
         self._show_log()
 
-    def show_view(self, view: ServerView, *, made_here: bool = False) -> None:
-        """Show this server as it is now; `made_here`: its key was made by this window."""
+    def show_view(self, view: ServerView) -> None:
+        """Show this server as it is now."""
         self.view = view
         shown, state = view.row, view.row.state
         self.name.setText(shown.name if len(shown.name) <= _LONGEST_NAME else f"{shown.name[: _LONGEST_NAME - 1]}…")
         self.name.setToolTip(shown.spec.engine if shown.spec is not None else shown.name)
         words, kind = STATUS_WORDS[state.status]
         set_chip(self.state_chip, words, kind)
-        self.said.say(_said(view, made_here=made_here))
+        self.said.say(_said(view))
         url = base_url(shown)
-        self.url.say(url or "not listening yet")
+        self.url.say(url or ("not listening yet" if shown.running else "never listened"))
         ready = shown.running and state.status == "ready"
         for made in (self.url_copy, self.snippets):
             made.setEnabled(bool(url) and shown.running)
@@ -232,7 +233,7 @@ class ServerPane(QFrame):
         for name, frame in view.frames().items():
             self.plots[name].show_frame(frame)
         self.percentiles.show_reading(view.last)
-        self.counts.show_reading(view.last)
+        self.counts.show_reading(view.last, running=shown.running)
         self.refused.show_refusals(view.refusals())
         self.problems.say("\n".join(state.problems[-20:]))
         self.problems_box.parentWidget().setVisible(bool(state.problems))
@@ -254,15 +255,15 @@ class ServerPane(QFrame):
             plot.set_cross(at)
 
 
-def _said(view: ServerView, *, made_here: bool) -> str:
+def _said(view: ServerView) -> str:
     """What answers, since when, and who may ask."""
     shown, state = view.row, view.row.state
     parts = [state.step] if state.status == "starting" and state.step else []
-    parts += [state.program or state.toolchain] if state.program or state.toolchain else []
+    parts += [state.program or title_of(state.toolchain)] if state.program or state.toolchain else []
     parts += [_time(view, state)]
     if shown.spec is not None:
         parts.append(f"model {shown.spec.model}")
-        key = key_words(shown, made_here=made_here)
+        key = key_words(shown)
         parts.append(f"key {key}" if key else "no key, this machine only")
     return ", ".join(part for part in parts if part)
 

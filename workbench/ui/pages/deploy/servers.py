@@ -111,7 +111,8 @@ class ServersModel(RowsModel):
     def _sort_value(row: ServerRow, column: int) -> Any:
         reading = row.reading
         if column == UP:
-            return -(row.state.ready_at or 0.0)
+            begun = row.state.ready_at
+            return -1.0 if begun is None else (row.state.ended_at or time.time()) - begun
         if reading is not None and column in (ACTIVE, QUEUED, TOKENS, ANSWERED):
             found = {ACTIVE: reading.active, QUEUED: reading.queued, TOKENS: reading.output_tok_s or 0.0}
             return float(found.get(column, reading.completed))
@@ -140,7 +141,8 @@ class ServersTable(ListTable):
         super().resizeEvent(event)
         # What the server's own pane says too gives way first.
         self.setColumnHidden(MODEL, event.size().width() < _WIDE)
-        self.setColumnHidden(ANSWERED, event.size().width() < _ROOMY)
+        self.setColumnHidden(ANSWERED, event.size().width() < _WIDE)
+        self.setColumnHidden(UP, event.size().width() < _ROOMY)
 
     def show_servers(self, found: Servers) -> None:
         """Show these; the chosen one stays chosen, else the first is."""

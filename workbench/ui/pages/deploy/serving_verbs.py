@@ -44,14 +44,8 @@ class ServingVerbs(QObject):
         self._session = session
         self._question = DeleteQuestion(parent)
         self.starting = False
-        self._keyed: set[Path] = set()
-        """Servers whose key was made here."""
         self._kept_as: dict[Path, str] = {}
-        """Those of them whose key is in the keyring since."""
-
-    def made_key(self, path: Path) -> bool:
-        """Whether this window made the server's key."""
-        return path in self._keyed
+        """Entries of the keyring, of servers whose new key was put there from here."""
 
     def start(self, request: ServeRequest, key: KeyChoice) -> None:
         """Check and start a server; one at a time."""
@@ -63,8 +57,6 @@ class ServingVerbs(QObject):
 
     def _take_started(self, result: Started) -> None:
         self.starting = False
-        if result.key is not None:
-            self._keyed.add(result.path)
         self.started.emit(result)
 
     def _take_failure(self, failure: Failure) -> None:
@@ -90,9 +82,9 @@ class ServingVerbs(QObject):
             lambda: stop_server(row.path, now=now), lambda _: self.changed.emit(), self._session.notices.fail
         )
 
-    def _copy(self, make: Callable[..., str], what: str, row: ServerRow) -> None:
+    def _copy(self, make: Callable[[ServerRow], str], what: str, row: ServerRow) -> None:
         if row.spec is not None:
-            QGuiApplication.clipboard().setText(make(row, made_here=self.made_key(row.path)))
+            QGuiApplication.clipboard().setText(make(row))
             self._session.notices.say("ok", f"{what} is on the clipboard.")
 
     def _copy_url(self, row: ServerRow) -> None:
@@ -102,7 +94,7 @@ class ServingVerbs(QObject):
     def _hand_on(self, row: ServerRow, *, to: str) -> None:
         """Add an endpoint for it, and go to the page with that."""
         home, session = self._session.home, self._session
-        kept, keyed = self._kept_as.get(row.path, ""), self.made_key(row.path)
+        kept = self._kept_as.get(row.path, "")
 
         def go(folder: Path) -> None:
             # The page first: it is made when it is first shown, and hears nothing before.
@@ -112,7 +104,7 @@ class ServingVerbs(QObject):
             else:
                 session.events.bench_with.emit((folder,))
 
-        session.tasks.run(lambda: endpoint_of(home, row, kept, has_key=keyed), go, session.notices.fail)
+        session.tasks.run(lambda: endpoint_of(home, row, kept), go, session.notices.fail)
 
     def _ask_remove(self, row: ServerRow) -> None:
         self._question.ask(

@@ -20,9 +20,9 @@ from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.measure.record import RunRecord
 from workbench.measure.kept import find_result, load_kept
-from workbench.ui.pages.benchmark.fields import Field, Segments, SwitchField, number, whole
-from workbench.ui.pages.deploy.form_parts import LABEL, WIDE, card, folder_field, framed, padded_fields
-from workbench.ui.widgets.basics import MARGIN
+from workbench.ui.pages.deploy.form_parts import LABEL, WIDE, WIDE_FOLDER, card, folder_field, framed, padded_fields
+from workbench.ui.widgets.basics import MARGIN, icon_button
+from workbench.ui.widgets.fields import Field, Segments, SwitchField, number, whole
 from workbench.ui.widgets.fold import Fold
 
 _PORTS = (("http_port", "HTTP port", 8000), ("grpc_port", "gRPC port", 8001), ("metrics_port", "Metrics port", 8002))
@@ -56,6 +56,8 @@ class TritonForm(QWidget):
     """`changed` is sent when a person changed something."""
 
     changed = Signal()
+    baseline_asked = Signal()
+    """A person wants to choose the run that alerts compare with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,9 +102,11 @@ class TritonForm(QWidget):
         self.choices = Field("Choices", str, empty="the backend's", wide=True, tip="--choices: tree of Medusa or EAGLE")
         self.host = Field("Address", str, wide=True, tip="--host: that the ports are published on")
         self.container = Field("Container", str, empty="by the engine's version", wide=True, tip="--container")
+        choose_run = icon_button("benchmark", "Baseline: choose a run", self.baseline_asked.emit, flat=False)
         self.baseline = Field(
-            "Baseline", str, empty="no run", wide=True, tip="--baseline: run that alerts compare with: id, folder, last"
-        )
+            "Baseline", str, empty="no run", wide=True, extra=(choose_run,),
+            tip="--baseline: run that alerts compare with: id, folder, last",
+        )  # fmt: skip
         self.ports = {name: Field(title, whole(1, 65_535)) for name, title, _ in _PORTS}
         self.nodes = Field("Nodes", whole(1, 1024))
         self._lay_out()
@@ -131,8 +135,9 @@ class TritonForm(QWidget):
     def _lay_out(self) -> None:
         for field in self._all():
             field.label.setMinimumWidth(LABEL)
-        for field in (self.container, self.baseline, self.choices, self.host):
+        for field in (self.container, self.choices, self.host):
             field.edit.setFixedWidth(WIDE)
+        self.baseline.edit.setFixedWidth(WIDE_FOLDER)
         made = card(
             "Triton model repository", self.form, self.tokenizer, self.kv_fraction, self.delay, self.instances,
             self.decoupled, self.copy_engine,
@@ -196,6 +201,11 @@ class TritonForm(QWidget):
     def maker(self, home: Home, engine: Path) -> Callable[[], Export]:
         """What makes the export of an engine in the background. Raises ValueError or BadInputError."""
         return partial(self.asked().make, home, engine)
+
+    def take_baseline(self, run: Path) -> None:
+        """A run was chosen, by its folder."""
+        self.baseline.set_text(run.name)
+        self._edited()
 
     def command(self, engine: Path, out: str = "FOLDER") -> tuple[str, ...]:
         """What does the same on the command line."""

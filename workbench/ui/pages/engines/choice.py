@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QTableView, QWidget
 
 from workbench.core.errors import Failure
 from workbench.ui.models.engines import EngineRow, EngineRows, read_first_rows, read_rows
+from workbench.ui.pages.engines.server_dialog import ServerDialog
 from workbench.ui.pages.playground.engine.rows import PickModel, reason_against
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import EmptyState, button, label, row
@@ -34,13 +35,15 @@ class EngineChoice(ListDialog):
         self._taken: frozenset[Path] = frozenset()
         self._most = 6
         self._complete = False
+        self._wanted = Path()
+        """A server that was just added: it is marked once it is listed."""
         self.model = PickModel(self)
         self.make_list(
             self.model,
             EmptyState(
                 "Nothing was built yet.",
-                "The demo engine needs no GPU; its small model is fetched once. A server is added with "
-                "`workbench endpoint add`.",
+                "The demo engine needs no GPU; its small model is fetched once. A server that runs elsewhere can be "
+                "added below.",
                 "Build the demo engine",
                 self._build_demo,
             ),
@@ -55,7 +58,11 @@ class EngineChoice(ListDialog):
         self.said.setAccessibleName("About the choice")
         self.close_button = button("Close", self.reject)
         self.add = button(verb, self._add, primary=True)
-        self.lay_out(self.said, row(None, self.close_button, self.add))
+        self.server = ServerDialog(session, self)
+        self.server.added.connect(self._server_added)
+        self.add_server = button("Add a server…", self.server.ask, icon_name="plus")
+        self.add_server.setVisible(not any_engine)  # where an engine's own files are wanted, a server has none
+        self.lay_out(self.said, row(self.add_server, None, self.close_button, self.add))
         self.table.doubleClicked.connect(lambda _: self._add() if self.add.isEnabled() else None)
 
     def ask(self, taken: Collection[Path], most: int) -> None:
@@ -89,6 +96,9 @@ class EngineChoice(ListDialog):
             return
         self._complete = found.complete
         marked = {one.path for one in self.rows()}
+        if any(one.path == self._wanted for one in found.rows):
+            marked.add(self._wanted)
+            self._wanted = Path()
         self.model.take(found.rows)
         self.show_list(bool(found.rows), self.empty.button or self.close_button)
         if not self._mark(marked):
@@ -130,6 +140,10 @@ class EngineChoice(ListDialog):
         if 0 < len(rows) <= self._most:
             self.accept()
             self.chosen.emit(rows)
+
+    def _server_added(self, folder: Path) -> None:
+        self._wanted = folder
+        self._shown()
 
     def _build_demo(self) -> None:
         self.reject()

@@ -1,4 +1,4 @@
-"""Fields of the benchmark's form: a label, an editor, and below it what is wrong with what was typed."""
+"""Fields of a form: a label, an editor, and below it what is wrong with what was typed."""
 
 from __future__ import annotations
 
