@@ -34,6 +34,7 @@ def choice(qtbot: QtBot, window: Window) -> EngineChoice:
 
 def dialog_of(qtbot: QtBot, choice: EngineChoice) -> ServerDialog:
     qtbot.mouseClick(choice.add_server, Qt.MouseButton.LeftButton)
+    assert choice.server is not None
     qtbot.waitUntil(choice.server.isVisible)
     return choice.server
 

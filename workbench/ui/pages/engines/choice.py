@@ -58,10 +58,10 @@ class EngineChoice(ListDialog):
         self.said.setAccessibleName("About the choice")
         self.close_button = button("Close", self.reject)
         self.add = button(verb, self._add, primary=True)
-        self.server = ServerDialog(session, self)
-        self.server.added.connect(self._server_added)
-        self.add_server = button("Add a server…", self.server.ask, icon_name="plus")
-        self.add_server.setVisible(not any_engine)  # where an engine's own files are wanted, a server has none
+        self.server: ServerDialog | None = None
+        self.add_server = button("Add a server…", self._ask_server, icon_name="plus")
+        if any_engine:
+            self.add_server.hide()  # an engine's own files are wanted, and a server has none
         self.lay_out(self.said, row(self.add_server, None, self.close_button, self.add))
         self.table.doubleClicked.connect(lambda _: self._add() if self.add.isEnabled() else None)
 
@@ -140,6 +140,12 @@ class EngineChoice(ListDialog):
         if 0 < len(rows) <= self._most:
             self.accept()
             self.chosen.emit(rows)
+
+    def _ask_server(self) -> None:
+        if self.server is None:
+            self.server = ServerDialog(self._session, self)
+            self.server.added.connect(self._server_added)
+        self.server.ask()
 
     def _server_added(self, folder: Path) -> None:
         self._wanted = folder
