@@ -123,7 +123,7 @@ def test_bad_input_starts_nothing(home: Home, engine: str) -> None:
     assert busy.code == 2 and "is in use" in busy.err and f"pid {os.getpid()}" in busy.err
     assert open_to_all.code == 2 and "needs an API key" in open_to_all.err
     assert both.code == 2 and "Choose where the key is kept" in both.err
-    assert pasted.code == 2 and KEY not in pasted.err
+    assert pasted.code == 2 and KEY not in pasted.err and "--api-key-env takes the name" in pasted.err
     assert not home.serving.exists()
 
 

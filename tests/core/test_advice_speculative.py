@@ -96,6 +96,19 @@ def test_the_draft_takes_its_part_of_each_gpu(tmp_path: Path) -> None:
             engine.part("draft")
 
 
+def test_trained_heads_take_their_part_of_each_gpu(tmp_path: Path) -> None:
+    heads = tmp_path / "heads"
+    heads.mkdir()
+    overrides = ["speculative.mode=medusa", f"speculative.draft={heads}", "precision.weights=bf16", "parallel.tp=2"]
+    with pytest.raises(KeyError):
+        report(tmp_path, NAMED, *overrides).numbers.engines[0].part("draft")
+    with (heads / "medusa_lm_head.pt").open("wb") as file:
+        file.truncate(2**30)
+    (heads / "config.json").write_text("{}")
+    part = report(tmp_path / "again", NAMED, *overrides).numbers.engines[0].part("draft")
+    assert (part.low, part.high) == (2**28, 2**30), "at 32 bits and split by two, or 16 bits and whole on each"
+
+
 def test_the_draft_is_in_the_memory_picture(tmp_path: Path) -> None:
     found = report(tmp_path, "cpu-speculative-draft")
     fp16, int4 = found.numbers.engines

@@ -33,6 +33,7 @@ SLURM: dict[str, Any] = {"name": "c", "kind": "slurm", "folder": "/scratch/wb"}
         ({**SLURM, "partition": "a b"}, "one word"),
         ({**SLURM, "options": ("-p", "x")}, "written long"),
         ({**SLURM, "options": ("--array=1-9",)}, "cannot be used"),
+        ({**SLURM, "options": ("--wra=reboot",)}, "cannot be used"),  # Slurm takes words that are cut short
         ({**SLURM, "options": ("--output=/etc/passwd",)}, "cannot be used"),
         ({**SLURM, "options": ("--comment=a\n#SBATCH",)}, "written long"),
         ({"name": "d", "kind": "container"}, "needs its command"),

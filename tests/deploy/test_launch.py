@@ -11,13 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import trtllm
-from tests.fakes.interpreter import make_engine_folder
+from tests.fakes.interpreter import make_engine_folder, make_interpreter
 from tests.fakes.trtllm_engines import make_trtllm_engine
 from workbench.core.artifact import FileEntry, problems, read_provenance, write_json
 from workbench.core.deploy.facts import read_engine_facts
@@ -305,6 +306,26 @@ def test_an_environment_that_cannot_be_made_or_has_lost_its_python(ours: Path, t
     (old / "bin" / "python").symlink_to("/nonexistent/python3.11")
     done = ran(ours / "run.sh", {**env, "VENV": str(old)})
     assert done.returncode == 3 and f"Remove {old}" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_our_server_end_its_answers(ours: Path, tmp_path: Path) -> None:
+    """The terminal tells all processes of the script, and the script tells the server: it must hear of it once."""
+    python = make_interpreter(tmp_path / "python", tokens_per_s=40)
+    port = free_port()
+    env = plain(tmp_path, READY_PYTHON=str(python), PORT=port, SKIP_SUMS="1", ANYWAY="1", WAIT_S="40")
+    with serving(ours / "run.sh", env) as server:
+        asked = ran(ours / "smoke-test.sh", env)
+        assert asked.returncode == 0, asked.stderr + (tmp_path / "server.log").read_text()
+        body = json.dumps({"prompt": "x", "max_tokens": 60, "stream": True}).encode()
+        url = f"http://127.0.0.1:{port}/v1/completions"
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+            assert answer.readline().startswith(b"data: {")
+            os.killpg(server.pid, signal.SIGINT)
+            rest = answer.read()
+        assert rest.count(b'"text"') >= 50 and rest.endswith(b"data: [DONE]\n\n"), rest[-300:]
+        assert server.wait(20) == 0
+    assert "Running answers end first" in (tmp_path / "server.log").read_text()
 
 
 def test_an_engine_that_guesses_ahead_says_so_to_its_server(tmp_path: Path) -> None:

@@ -160,6 +160,13 @@ def test_a_folder_that_may_not_be_written(export: Export, tmp_path: Path) -> Non
     assert error.value.failure.code == "cannot-write"
 
 
+def test_a_read_only_disk_is_said_before_its_room(export: Export) -> None:
+    """/proc takes no folders, whoever asks, and has no free room either."""
+    with pytest.raises(BadInputError) as error:
+        write_export(export, Path("/proc/self/out"))
+    assert error.value.failure.code == "cannot-write" and "free" not in error.value.evidence
+
+
 def test_sums_are_those_of_the_files(export: Export, tmp_path: Path) -> None:
     out = write_export(export, tmp_path / "out")
     lines = (out / "SHA256SUMS").read_text().splitlines()

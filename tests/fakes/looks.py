@@ -41,7 +41,9 @@ def keep_look(home: Home, target: Target, *, gpus: int = 0, free: int | None = N
             "modelopt": PythonThere(executable="/opt/trt/bin/python", versions=TRT),
             "openvino": PythonThere(executable="/opt/ov/bin/python", versions=OPENVINO),
             "pytorch": PythonThere(
-                executable="/usr/bin/python3", versions={"python": "3.9.2"}, problem="is Python 3.9.2"
+                executable="/usr/bin/python3",
+                versions={"python": "3.9.2"},
+                problem="is Python 3.9.2; workers need 3.10 or newer",
             ),
         },
     ).model_copy(update=fields)

@@ -9,9 +9,15 @@ Run as a program it writes the engine: `python markov.py FOLDER` (half a minute,
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 PIECES = [
     "Hello",
@@ -153,6 +159,22 @@ def make_engine(folder: Path) -> Path:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "engine"
+
+
+def shared_engine(factory: pytest.TempPathFactory) -> Path:
+    """The engine that all tests of a run share, made by the first that asks; nobody may change it."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (root / "markov.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = root / "markov"
+        return folder / "engine" if (folder / "made").exists() else _made(folder)
+
+
+def _made(folder: Path) -> Path:
+    engine = make_engine(folder)
+    (folder / "made").touch()
+    return engine
 
 
 if __name__ == "__main__":

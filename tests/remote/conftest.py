@@ -12,9 +12,11 @@ from tests.remote.relays import processes_below, wait_until, worker_code
 from workbench.core.home import Home
 
 
-@pytest.fixture
-def code(home: Home, tmp_path: Path) -> Path:
-    return worker_code(home, tmp_path / "code")
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read by all tests, changed by none."""
+    folder = tmp_path_factory.mktemp("workers")
+    return worker_code(Home(folder / "home").make(), folder / "code")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def worker_code(home: Home, folder: Path) -> Path:
     """The workers' files with the scripted worker among them."""
     shutil.copytree(staged_root(home), folder)
     (folder / "tests" / "fakes").mkdir(parents=True)
-    for name in ("__init__.py", "fakes/__init__.py", "fakes/scripted_worker.py"):
+    for name in ("__init__.py", "fakes/__init__.py", "fakes/scripted_worker.py", "fakes/host.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     return folder
 

@@ -47,10 +47,10 @@ def ended(far: Far, run: Path) -> dict[str, Any]:
 
 
 def test_only_the_standard_library_is_needed_and_an_old_python_reads_it() -> None:
-    for name in ("keeper.py", "far_files.py"):
+    for name in ("keeper.py", "run_folder.py", "far_files.py"):
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", f"import ast; ast.parse(open({str(KEEPER.with_name(name))!r}).read(), "
-             "feature_version=(3, 8))"],
+             "feature_version=(3, 7))"],
             check=False,
         )  # fmt: skip
         assert done.returncode == 0
@@ -149,6 +149,9 @@ def test_frames_go_on_at_the_last_whole_line(tmp_path: Path) -> None:
         kinds = [frame.kind for frame in read_frames(half, place, 30.0)]
     assert kinds == ["log", "end"], "a worker that died in the middle of a line said no message"
     place.forget_rest()
+    huge = frames(b"@keeper frames 1\n", b"E 16 99999999999\n")
+    with huge, pytest.raises(CutError, match="a frame of"):
+        list(read_frames(huge, place, 30.0))
     wrong = frames(b"@keeper frames 1\n", b'E 0 8\n{"a":1}\n')
     with wrong, pytest.raises(CutError, match="byte 16 is wanted"):
         list(read_frames(wrong, place, 30.0))
@@ -170,7 +173,8 @@ def test_a_line_that_is_silent_is_a_dead_one() -> None:
         ({"code": None, "signal": 9, "oom_kills": 0, "why": "ended"}, "killed", "SIGKILL"),
         ({"code": None, "signal": 11, "why": "ended"}, "crashed", "SIGSEGV"),
         ({"code": None, "signal": 15, "why": "terminated"}, "killed", "terminated"),
-        ({"code": 3, "why": "ended"}, "failed", "exit code 3"),
+        ({"code": 3, "why": "ended", "free_bytes": 10**9}, "failed", "exit code 3"),
+        ({"code": None, "signal": 6, "why": "ended", "free_bytes": 4096}, "disk-full", "4 KiB were free"),
         ({"code": 0, "why": "ended"}, "no-result", "exit code 0"),
     ],
 )
@@ -192,14 +196,27 @@ def test_what_nobody_used_for_long_is_taken_away(far: Far, tmp_path: Path) -> No
     os.utime(kept / ".used-old", (0, 0))
     far.prepare(str(tmp_path / "run"), request("", prune=[[str(kept), 14.0], [str(tmp_path / "nowhere"), 3.0]]))
     assert sorted(path.name for path in kept.iterdir()) == [".used-new", "new", "unmarked"]
+    runs = tmp_path / "runs"
+    for name, files in {"over": ["exit.json"], "young": ["exit.json"], "waiting": []}.items():
+        (runs / name).mkdir(parents=True)
+        for file in ("request.json", *files):
+            (runs / name / file).write_text("{}")
+        (runs / name / "seen").touch()
+        if name != "young":
+            os.utime(runs / name / "seen", (0, 0))
+    far.prepare(str(runs / "new"), request("", runs_days=14.0))
+    assert sorted(path.name for path in runs.iterdir()) == ["new", "waiting", "young"]
 
 
 @pytest.mark.slow
-def test_a_worker_that_does_nothing_is_seen_as_idle_and_a_busy_one_is_not(far: Far, tmp_path: Path) -> None:
+def test_a_worker_that_does_nothing_is_seen_as_idle_and_a_busy_one_is_not(
+    far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBENCH_KEEPER_BEAT_SECONDS", "0.3")
     idle, busy = str(tmp_path / "idle"), str(tmp_path / "busy")
     far.start(idle, request("import time; time.sleep(600)"))
     far.start(busy, request("while True: pass"))
-    wait_until(lambda: far.status(idle)["idle_s"] > 3.0, words=lambda: far.status(idle))
+    wait_until(lambda: far.status(idle)["idle_s"] > 1.2, words=lambda: far.status(idle))
     assert far.status(busy)["idle_s"] < far.status(idle)["idle_s"]
     for run in (idle, busy):
         assert far.stop(run, 10.0)["state"] == "ended"

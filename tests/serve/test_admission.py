@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from workbench.core.serving import ServeLimits
 from workbench.serve.admission import Admission, QueueFullError
+from workbench.serve.metrics import Meter
 from workbench.serve.openai_api import ApiError, parse_request
 from workbench.serve.rolling import Rate, Rolling
 
@@ -93,6 +95,18 @@ def test_a_speed_is_over_the_last_seconds() -> None:
         rate.add(7, at_s=now + tenth / 10)
     assert rate.per_s(now + 10) == pytest.approx(70, rel=0.03)
     assert rate.per_s(now + 30) == 0
+
+
+def test_answers_in_one_piece_have_a_speed_too() -> None:
+    meter = Meter("m")
+    meter._token_rate._began_s -= 10
+    for seconds, tokens in ((10.0, 1000), (2.0, 100)):
+        timed = meter.begin(time.monotonic() - seconds)
+        meter.took_seat(timed, 0.0)
+        meter.settle(timed, 5, tokens)
+    reading = meter.reading(0.0, active=0, queued=0, connections=0, kv_share=None)
+    assert reading.output_tokens == 1100
+    assert reading.output_tok_s == pytest.approx((500 + 100) / 5, rel=0.02)
 
 
 def test_a_count_that_is_looked_at_once_a_second_gives_its_speed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from workbench.core.serving import Percentiles, ServeReading, ServeSpec, ServeSt
 from workbench.serve.client import checked_model, default_model
 from workbench.serve.folder import ServingFolder, create, find, new_id, serving_ids
 from workbench.serve.ports import PortUse, bind, is_loopback, port_use, shown_url
-from workbench.serve.readings import BoundedLines, line_of, older_of, read_readings
+from workbench.serve.readings import BoundedLines, bound_log, line_of, log_pieces, older_of, read_readings
 
 
 def make(servings: Path, name: str, state: ServeState | None = None) -> ServingFolder:
@@ -93,6 +94,40 @@ def test_lines_that_cannot_be_written_end_nothing(tmp_path: Path) -> None:
         lines.write(b"two")
     assert lines.problem
     lines.close()
+
+
+def test_a_log_of_another_program_stays_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    with path.open("ab", buffering=0) as writer:
+        for number in range(100):
+            writer.write(b"%098d\n" % number)
+            bound_log(path, most_bytes=1000)
+        assert path.stat().st_size + older_of(path).stat().st_size < 2000
+        assert path.read_bytes() == b"%098d\n" % 99, "the writer goes on at its start"
+    assert older_of(path).read_bytes().endswith(b"%098d\n" % 98)
+    assert older_of(path).stat().st_mode & 0o077 == 0
+    older_of(path).unlink()
+    older_of(path).mkdir()  # it cannot be put aside from now on
+    path.write_bytes(bytes(1000))
+    with pytest.raises(OSError):
+        bound_log(path, most_bytes=1000)
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("put_aside", [lambda path: bound_log(path, 1), lambda path: path.replace(older_of(path))])
+def test_a_followed_log_goes_on_where_it_was_put_aside(tmp_path: Path, put_aside: Callable[[Path], object]) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"first, and longer than what comes\n")
+    older_of(path).write_bytes(b"older\n")
+    steps = iter([True, True, False])
+    seen = []
+    for piece in log_pieces(path, goes_on=lambda: next(steps), pause_s=0.0):
+        seen.append(piece)
+        if piece.startswith(b"first"):
+            put_aside(path)
+            with path.open("ab") as log:
+                log.write(b"second\n")
+    assert seen == [b"older\n", b"first, and longer than what comes\n", b"second\n"]
 
 
 def test_two_cannot_listen_on_one_port() -> None:

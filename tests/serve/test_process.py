@@ -240,6 +240,14 @@ def test_bad_requests_start_nothing(home: Home, engine: Path, changes: dict[str,
     assert not home.serving.exists()
 
 
+def test_a_key_that_cannot_be_one_starts_nothing(home: Home, engine: Path) -> None:
+    for key in ("short", "with a space in it", "\u00fcml\u00e4ut-key"):
+        with pytest.raises(BadInputError) as caught:
+            client.start(home, spec_of(home, engine, key), key)
+        assert caught.value.failure.code == "bad-key" and key not in str(caught.value.evidence)
+    assert not home.serving.exists()
+
+
 def test_addresses_that_are_not_here(home: Home, engine: Path) -> None:
     for host in ("192.0.2.1", "no.such.host.invalid"):
         with pytest.raises(BadInputError) as caught:

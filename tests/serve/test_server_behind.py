@@ -66,6 +66,8 @@ def test_a_program_behind_the_door_answers_through_it_and_is_counted(tmp_path: P
         # What the door itself refuses does not reach the program.
         assert server.ask(COMPLETIONS, {**body, "model": "other"})[0] == 404
         assert server.ask(COMPLETIONS, b"{")[0] == 400
+        assert server.ask(f"{COMPLETIONS}%0a", body)[0] == 404
+        assert server.ask(f"{COMPLETIONS}%0d%0aX-Own:%201", body)[0] == 404
         assert len(program.served) == 2
         assert program.served[0].body["extra"] == {"kept": [1]}
 

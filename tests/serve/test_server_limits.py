@@ -109,7 +109,9 @@ def test_trailers_and_chunks_without_end_are_cut_off(strict: Running, endless: b
 def test_a_body_in_chunks_of_a_byte_each_is_read(strict: Running) -> None:
     body = json.dumps({"prompt": "x", "max_tokens": 2}).encode().ljust(2000)
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nX-Trailer: y\r\n\r\n"
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     assert status_of(read_all(strict.connect(head + chunks))) == 200
 
 

@@ -41,14 +41,19 @@ def engine(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place / "engine"
 
 
-def spec_of(home: Home, engine: Path) -> ServeSpec:
-    return client.prepare(home, ServeRequest(engine, port=0, model="tiny model"), has_key=False)
+KEY = "ewb-a-key-of-the-test"
+
+
+def spec_of(home: Home, engine: Path, *, has_key: bool = False) -> ServeSpec:
+    return client.prepare(home, ServeRequest(engine, port=0, model="tiny model"), has_key=has_key)
 
 
 def test_two_ranks_answer_through_the_door_and_end_with_it(home: Home, engine: Path) -> None:
-    folder = client.start(home, spec_of(home, engine))
+    folder = client.start(home, spec_of(home, engine, has_key=True), KEY)
     state = client.wait_ready(folder, 60)
     assert state.status == "ready", state.failure
+    own = state.argv[state.argv.index("--port") + 1]
+    assert [words for words in state.problems if f"listens on 127.0.0.1:{own} and knows no key" in words]
     assert (state.toolchain, state.program) == ("tensorrt_llm", "trtllm-serve 1.2.1")
     assert state.argv[:5] == (
         "trtllm-serve",
@@ -58,18 +63,19 @@ def test_two_ranks_answer_through_the_door_and_end_with_it(home: Home, engine: P
         "tensorrt",
     )
     body = {"model": "tiny model", "prompt": "hello", "max_tokens": 6}
-    status, answer = ask(state.url, body)
+    assert ask(state.url, body)[0] == 401
+    status, answer = ask(state.url, body, KEY)
     # Its answer comes back unchanged, under the name that was asked for.
     assert status == 200 and answer["model"] == "tiny model" and answer["usage"]["completion_tokens"] == 6, answer
     request = urllib.request.Request(
         f"{state.url}/chat/completions",
         json.dumps({"model": "tiny model", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode(),
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"},
     )
     with urllib.request.urlopen(request, timeout=20) as stream:
         lines = [line for line in stream.read().decode().split("\n\n") if line]
     assert lines[-1] == "data: [DONE]" and len(lines) > 10
-    assert ask(state.url, {**body, "model": "another"})[0] == 404
+    assert ask(state.url, {**body, "model": "another"}, KEY)[0] == 404
     family = psutil.Process(state.pid).children(recursive=True)
     programs = [" ".join(each.cmdline()) for each in family]
     assert any("tensorrt_llm.commands.serve" in argv for argv in programs) and len(programs) >= 3, programs

@@ -16,7 +16,7 @@ from workbench.core.home import Home
 from workbench.core.load_fit import load_need
 from workbench.core.plan import PlanModel
 from workbench.core.preset import apply_overrides, find_preset, preset_from_data
-from workbench.toolchains.planner import chosen_precisions
+from workbench.toolchains.planner import chosen_precisions, kept_preset
 from workbench.toolchains.running import EngineStart, engine_start
 from workbench.toolchains.tensorrt_llm.flags import settings_from_preset
 from workbench.toolchains.tensorrt_llm.runtime import runtime_settings
@@ -72,6 +72,28 @@ def test_a_folder_is_taken_as_it_is_named(home: Home, tmp_path: Path) -> None:
     assert started(home, main, DRAFT, f"speculative.draft={draft}").draft == draft
     in_home = engine(home.artifacts / "engines" / "small", "int8")
     assert started(home, main, DRAFT, "speculative.draft=small").draft == in_home
+
+
+def test_a_folder_that_is_typed_is_taken_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "int4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    gallery = find_preset("cpu-fp16")
+    assert gallery.source is not None and gallery.source.parent != tmp_path
+    typed = apply_overrides(gallery, [DRAFT, "speculative.draft=small"])
+    assert typed.draft_path == tmp_path / "small"
+    assert apply_overrides(gallery, [DRAFT, "speculative.draft=int4"]).speculative.draft == "int4", "a precision"
+    assert apply_overrides(gallery, [DRAFT, "speculative.draft=name"]).speculative.draft == "name", "an engine's name"
+
+
+def test_an_engine_remembers_a_draft_that_lay_beside_its_preset(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    data = preset_data("openvino") | {"speculative": {"mode": "draft_target", "draft": "small"}}
+    preset = preset_from_data(data, name="p").with_origin("p", tmp_path / "p.toml")
+    assert preset.draft_path == tmp_path / "small"
+    assert kept_preset(preset).speculative.draft == str(tmp_path / "small")
+    absent = apply_overrides(preset, ["speculative.draft=gone"])
+    assert kept_preset(absent).speculative.draft == "gone"
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ def test_a_plan_for_a_target_counts_with_its_gpus_host_and_interpreters(
     assert build.lanes == ("target:box:gpu:0",)
     argv = list(build.argv)
     assert argv[:3] == [sys.executable, "-m", "workbench.remote.relay"]
+    assert build.estimate.disk_bytes is not None
+    assert argv[argv.index("--room") + 1] == str(int(build.estimate.disk_bytes.low))
     assert Target.model_validate_json(argv[argv.index("--target") + 1]) == box
     assert argv[argv.index("--module") + 1] == "workbench.workers.trtllm.build"
     assert argv[argv.index("--python") + 1] == "/opt/trt/bin/python"

@@ -80,7 +80,9 @@ def test_every_preset_passes_check_for_its_gpu(preset: Preset, home: Home, tmp_p
     assert [a for a in report.advice if a.level != "hint"] == []
     told = {a.code for a in report.advice}
     named = not preset.id.startswith("trtllm-")  # those for any model set no sequence limit
-    assert told <= {"host-memory", "precision-unproven", "draft-target-elsewhere"} | (set() if named else {"batch-over-pool"})
+    assert told <= {"host-memory", "precision-unproven", "draft-target-elsewhere"} | (
+        set() if named else {"batch-over-pool"}
+    )
     engine = report.numbers.engines[0]
     assert engine.gpus == preset.gpus and engine.total.high <= engine.memory_bytes
     assert engine.device == (preset.gpu or "H100 SXM") and engine.device in report.planned_for

@@ -23,6 +23,7 @@ from workbench.core.errors import Failure
 from workbench.core.home import Home
 from workbench.core.measure.comparison import Price
 from workbench.core.measure.comparison_file import load_comparison
+from workbench.core.measure.scaling import make_scaling
 from workbench.core.report.json_report import read_json
 from workbench.measure import events as ev
 from workbench.ui.models.comparing import Comparing
@@ -32,6 +33,7 @@ from workbench.ui.pages.compare.curves import throughput_chart, user_speed_chart
 from workbench.ui.pages.compare.matrix.table import MatrixModel, MatrixTable
 from workbench.ui.pages.compare.matrix.tradeoff import tradeoff_of
 from workbench.ui.pages.compare.page import CURVES, MATRIX, PROMPTS, QUALITY, SCALING, SETTINGS, ComparePage
+from workbench.ui.pages.compare.scaling import scaling_chart
 from workbench.ui.pages.engines import EnginesPage
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
@@ -794,6 +796,12 @@ def test_scaling_shows_what_more_gpus_bring(show: Show) -> None:
     (line,) = page.scaling.chart.chart.lines
     assert [dot.x for dot in line.dots] == [1.0, 2.0]
     assert [dot.y for dot in line.dots] == [100.0, pytest.approx(67.5, abs=0.1)]
+
+
+def test_of_several_engines_on_as_many_gpus_the_chart_takes_the_fastest() -> None:
+    several = [made.subject(number, "fp8", gpus=gpus) for number, gpus in ((1, 1), (2, 2), (3, 1))]
+    (line,) = scaling_chart(make_scaling(several, made.points(several))).lines
+    assert [(dot.x, dot.y) for dot in line.dots] == [(1.0, 100.0), (2.0, pytest.approx(100 * 1.35 / 1.7 / 2, abs=0.1))]
 
 
 def test_scaling_says_why_it_is_empty(show: Show) -> None:

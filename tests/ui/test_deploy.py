@@ -30,9 +30,14 @@ from tests.fakes.plans import ROOT
 from tests.fakes.trtllm_engines import make_trtllm_engine
 from tests.ui.conftest import OpenWindow
 from tests.ui.deploy_faces import MODEL, failed_server, make_server, reading_at
+from workbench.core.artifact import read_provenance
 from workbench.core.deploy.export import Check, Export, TextFile
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
+from workbench.core.measure.load import Load
+from workbench.core.measure.record import RunHead, Subject
+from workbench.core.measure.run_file import start_run
+from workbench.core.measure.workload import Workload
 from workbench.core.serving import ServeLimits, ServeState
 from workbench.serve import client
 from workbench.serve.folder import ServingFolder
@@ -193,6 +198,7 @@ def test_ended_servers_are_listed_with_what_they_did(page: DeployPage, app_home:
     assert page.servers_stack.currentIndex() in (0, 1)
     path = make_server(app_home)
     failed = failed_server(app_home)
+    page._poll.now()
     qtbot.waitUntil(lambda: len(page.table.servers.rows) == 2 and page.pane.view is not None, timeout=WAIT_MS)
     page.table.pick(path)
     qtbot.waitUntil(lambda: page.pane.view is not None and page.pane.view.row.path == path, timeout=WAIT_MS)
@@ -219,6 +225,7 @@ def test_a_server_that_died_without_a_word_is_lost_and_can_be_forgotten(
     page: DeployPage, app_home: Home, qtbot: QtBot
 ) -> None:
     path = make_server(app_home, status="ready", ended_at=None)
+    page._poll.now()
     qtbot.waitUntil(lambda: page.pane.view is not None, timeout=WAIT_MS)
     assert page.pane.state_chip.text() == "lost" and "gone" in page.pane._failure.what.text()
     assert page.pane.view is not None and not page.pane.view.row.running
@@ -246,14 +253,13 @@ def test_a_folder_that_cannot_be_read_is_listed_and_says_so(app_home: Home) -> N
     assert row.problem and not row.running and row.name == path.name
 
 
-def test_a_server_that_runs_is_listed_however_many_ended_since(app_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.ui.models.serving._MOST_ROWS", 2)
+def test_a_server_that_runs_is_listed_however_many_ended_since(app_home: Home) -> None:
     first = make_server(app_home, "first", status="ready", ended_at=None, seconds=1)
     for name in ("b", "c", "d"):
         make_server(app_home, name, seconds=1)
     with lived(first):
-        assert [row.name for row in read_servers(app_home).rows] == ["first", "d", "c"]
-    assert [row.name for row in read_servers(app_home).rows] == ["d", "c"]
+        assert [row.name for row in read_servers(app_home, 2).rows] == ["first", "d", "c"]
+    assert [row.name for row in read_servers(app_home, 2).rows] == ["d", "c"]
 
 
 def test_a_port_of_our_own_server_is_said_to_be(app_home: Home) -> None:
@@ -466,6 +472,31 @@ def test_a_triton_repository_is_checked_while_it_is_asked_for_and_then_written(
     assert "already" in pane._result_failure.what.text()
 
 
+def kept_run(home: Home, name: str, key: str) -> None:
+    subject = Subject(id="s1", name="tiny", toolchain="tensorrt_llm", path="/elsewhere", key=key)
+    load = Load(requests=4)
+    head = RunHead(id=name, created_at=1.0, status="complete", workload=Workload(), load=load, subjects=(subject,))
+    start_run(home.make().runs / name, head)
+
+
+@pytest.mark.slow
+def test_the_baseline_is_chosen_among_the_kept_runs_of_the_engine(
+    page: DeployPage, two_gpus: Path, app_home: Home, qtbot: QtBot
+) -> None:
+    kept_run(app_home, "20261121-mine", read_provenance(two_gpus).key)
+    kept_run(app_home, "20261121-other", "another")
+    page.triton.baseline_asked.emit()
+    assert not page.runs.isVisible(), "no engine is chosen yet"
+    take(qtbot, page, two_gpus, TRITON)
+    page.triton.baseline_asked.emit()
+    qtbot.waitUntil(lambda: [one.id for one in page.runs.model.rows] == ["20261121-mine"], timeout=WAIT_MS)
+    page.runs.open_button.click()
+    assert page.triton.baseline.text() == "20261121-mine" and "--baseline 20261121-mine" in page.left.command.text()
+    calm(qtbot, page)
+    # It has measured nothing yet, and that is said before anything is written.
+    assert page.panes[TRITON].refused and not page.panes[TRITON].export.isEnabled()
+
+
 @pytest.mark.slow
 def test_an_engine_without_a_rank_cannot_be_exported_and_says_which(
     page: DeployPage, tmp_path: Path, two_gpus: Path, qtbot: QtBot
@@ -506,7 +537,9 @@ def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
     assert "Copied as it is" in page.panes[LAUNCH].files.text.toPlainText()
     page.left.choose_way(TRITON)
     qtbot.waitUntil(lambda: page.panes[TRITON].stack.currentIndex() == 1, timeout=WAIT_MS)
-    assert not page.left.command.isVisible() and not page.left.command.text(), "no command for what cannot be done"
+    assert not page.left.command.text() and not page.left.foot.isVisible(), "no command for what cannot be done"
+    page.left.choose_way(SERVE)
+    assert page.left.foot.isVisible() and page.left.start.isVisible()
     assert "openvino" in page.panes[TRITON]._refusal.what.text() and not page.panes[TRITON].export.isEnabled()
     calm(qtbot, page)
 

@@ -269,12 +269,12 @@ def test_a_thousand_engines_open_at_once(page: EnginesPage, app_home: Home, engi
     rows = read_rows(app_home, CPU)
     reading_ms = 1000 * (time.perf_counter() - begin)
     showing_ms = 1e9
-    for _ in range(3):  # the best of three: other programs run beside this one
+    for _ in range(3):  # the best of three, and the thread's own time: other programs run beside this one
         page._take(EngineRows())
-        begin = time.perf_counter()
+        begin = time.thread_time()
         page._take(rows)
         page.repaint()
-        showing_ms = min(showing_ms, 1000 * (time.perf_counter() - begin))
+        showing_ms = min(showing_ms, 1000 * (time.thread_time() - begin))
     begin = time.perf_counter()
     fingerprint(app_home, page._paths)
     looking_ms = 1000 * (time.perf_counter() - begin)

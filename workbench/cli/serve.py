@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -24,7 +23,7 @@ from workbench.core.units import format_duration
 from workbench.serve import client
 from workbench.serve.client import KeyPlace, ServeRequest
 from workbench.serve.folder import ENDED, ServingFolder, find
-from workbench.serve.readings import older_of
+from workbench.serve.readings import log_pieces
 from workbench.toolchains.secrets import Secret, checked_variable, key_of, store_key
 
 _LOOK_S = 0.25
@@ -96,7 +95,7 @@ def _key_place(variable: str, entry: str, *, new_key: bool) -> tuple[KeyPlace, s
             code="bad-key-options",
         )
     if variable:
-        return "env", checked_variable(variable)
+        return "env", checked_variable(variable, "--api-key-env")
     return ("keyring", entry) if entry else ("none", "")
 
 
@@ -165,6 +164,8 @@ def _tell_change(context: Context, folder: ServingFolder, spec: ServeSpec, state
         context.err.print(
             f"{spec.model} at {state.url} by {state.program}{took}; Ctrl+C stops it", markup=False, soft_wrap=True
         )
+        for words in state.problems:
+            context.err.print(f"  {words}", markup=False, soft_wrap=True)
 
 
 def live_words(spec: ServeSpec, state: ServeState) -> str:
@@ -298,27 +299,9 @@ def run_stop(context: Context, server: str, *, now: bool) -> None:
 def run_log(context: Context, server: str, *, follow: bool, access: bool) -> None:
     folder = find(context.home.serving, server)
     path: Path = folder.access_path if access else folder.log_path
-    with contextlib.ExitStack() as files:
-        with contextlib.suppress(FileNotFoundError):
-            _copy_out(files.enter_context(older_of(path).open("rb")))
-        log = files.enter_context(path.open("rb"))
-        while True:
-            ended = folder.state().status in ENDED
-            _copy_out(log)
-            sys.stdout.flush()
-            if not follow or ended:
-                return
-            time.sleep(_LOOK_S)
-            if path.stat().st_ino != os.fstat(log.fileno()).st_ino:  # put aside: the rest of it, then the new one
-                _copy_out(log)
-                log = files.enter_context(path.open("rb"))
-            elif os.fstat(log.fileno()).st_size < log.tell():  # it began anew
-                log.seek(0)
-
-
-def _copy_out(log: IO[bytes]) -> None:
-    while data := log.read(1 << 16):
-        sys.stdout.buffer.write(data)
+    for piece in log_pieces(path, goes_on=lambda: follow and folder.state().status not in ENDED, pause_s=_LOOK_S):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
 
 
 def run_remove(context: Context, server: str) -> None:

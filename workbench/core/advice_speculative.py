@@ -47,8 +47,8 @@ def _no_draft(s: Situation) -> Iterator[Advice]:
         yield Advice(
             code="draft-target-elsewhere",
             level="hint",
-            text="The engine is built to check a second engine's guesses, and only Triton's BLS model drives both: "
-            "here it runs without.",
+            text="The engine is built to check a second engine's guesses, but what loads it here takes no second "
+            "engine, so that it runs without. Triton's BLS model drives both.",
             arithmetic=f"speculative.mode = draft_target, {draft_len(table)} draft tokens",
             fix="`workbench export triton ENGINE --draft DRAFT` makes the model repository.",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from workbench.core.engine_estimate import EngineEstimate, MemoryPart, sequence_tokens
 from workbench.core.errors import BadInputError
@@ -34,6 +35,7 @@ DEFAULT_FRACTION = 0.9
 DISPLAY_FRACTION = 0.8
 """The share where the GPU also drives a display."""
 _COLLECTIVE_BYTES = 2**29
+_HEADS_FILES = (".safetensors", ".bin", ".pt")
 
 
 def kv_fraction(preset: Preset, gpus: Sequence[GpuSpec]) -> float:
@@ -166,15 +168,24 @@ def gpu_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: tup
 
 
 def _draft(preset: Preset, model: ModelSpec, precision: Precision, activations: Range) -> Range | None:
-    """A draft of the same model, which Triton runs on the same GPUs, as `activations` are the engine's; None where
-    there is none. One that is a folder, and trained heads, are not known by a preset. Its KV pool is a share of what
-    is left, as the engine's.
+    """What guesses: trained heads, or a draft of the same model that Triton runs on the same GPUs, whose KV pool is a
+    share of what is left, as the engine's. None where there is none; a draft that is a folder is not known here.
     """
+    if preset.speculative.mode in ("medusa", "eagle"):
+        return _heads(preset.draft_path, preset.parallel.tp)
     name = draft_precision(preset.speculative)
     if not name or name == precision.value:
         return None
     weights = gpu_weight_bytes(model, Precision(name), None, preset.parallel.tp, preset.parallel.pp)
     return weights + activations
+
+
+def _heads(folder: Path | None, tp: int) -> Range | None:
+    """Trained heads by their files: split over the GPUs or whole on each, and halved where those are of 32 bits."""
+    files = [path for path in folder.iterdir() if path.suffix in _HEADS_FILES] if folder and folder.is_dir() else []
+    size = sum(path.stat().st_size for path in files)
+    formula = f"{format_bytes(size)} of heads, as they lie there down to 16 bits split by {tp}"
+    return Range.bytes(size / 2 / tp, size, formula=formula, source="the folder of heads") if size else None
 
 
 def _block_tokens(preset: Preset) -> int:

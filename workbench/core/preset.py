@@ -276,7 +276,9 @@ def apply_overrides(preset: Preset, overrides: Sequence[str]) -> Preset:
         if path == ("calibration", "file") and isinstance(value, str) and not value.startswith("~"):
             value = str(Path.cwd() / value)
         if path == ("speculative", "draft") and isinstance(value, str) and value not in tuple(Precision):
-            value = str(Path.cwd() / value) if (Path.cwd() / value).is_dir() else value
+            # Absolute ones are not looked at, on whatever disk they are; a name may be that of an engine.
+            typed = Path.cwd() / value
+            value = str(typed) if not Path(value).is_absolute() and typed.is_dir() else value
         _put(data, path, value)
     return validate(data, Origin("--set")).with_origin(preset.id, preset.source)
 

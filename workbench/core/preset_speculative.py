@@ -19,7 +19,8 @@ class SpeculativeTable(PresetTable):
     mode: SpeculativeMode = preset_field(
         "none",
         "Speculative decoding",
-        "Guess several tokens and have the engine check them in one pass; answers stay those of the engine. "
+        "Guess several tokens and have the engine check them in one pass; answers stay those of the engine, but where "
+        "two tokens are all but equally likely and rounding decides. "
         "draft_target: a smaller engine guesses. prompt_lookup: the next words of an earlier place with the same "
         "words. lookahead: the engine's own n-grams. medusa, eagle: heads trained for the model.",
     )

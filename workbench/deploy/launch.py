@@ -32,8 +32,8 @@ _FROM_THE_SCRIPTS = ("--tokenizer", "--host", "--port", "--extra_llm_api_options
 """Flags of trtllm-serve that the scripts give themselves."""
 _MODEL_THERE = "../model"
 _NO_DRAFT = (
-    "Speculative decoding is off in the folder: the draft engine stays behind. Answers are the same, at the engine's "
-    "own speed."
+    "Speculative decoding is off in the folder: the draft engine stays behind. Answers are the engine's own all the "
+    "same, at its own speed."
 )
 _WORKBENCH_DATA = (("presets", ""), ("resources", "theme.json"), ("resources", "verify_prompts.json"))
 
@@ -115,7 +115,7 @@ def _model(facts: EngineFacts) -> tuple[tuple[EngineFile, ...], dict[str, str]]:
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     notes = json.loads((facts.path / "engine.json").read_bytes())
-    notes["model"]["path"] = _MODEL_THERE
+    notes["model"] = {**(notes["model"] if isinstance(notes.get("model"), dict) else {}), "path": _MODEL_THERE}
     text = json.dumps(notes, indent=1)
     entry = FileEntry(path="engine.json", bytes=len(text.encode()), sha256=hashlib.sha256(text.encode()).hexdigest())
     model = facts.provenance.model

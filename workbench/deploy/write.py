@@ -56,6 +56,7 @@ def write_export(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot(out.parent, error) from error
+    _refuse_read_only(out.parent)
     _refuse_without_room(export, out, link)
     partial = out.with_name(out.name + PARTIAL_SUFFIX)
     with _held(partial, out):
@@ -240,6 +241,12 @@ def _refuse_paths(export: Export) -> None:
         seen.add(path)
 
 
+def _refuse_read_only(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise _cannot(folder, OSError(number, os.strerror(number), str(folder)))
+
+
 def _refuse_without_room(export: Export, out: Path, link: bool) -> None:
     try:
         free, disk = shutil.disk_usage(out.parent).free, out.parent.stat().st_dev
@@ -253,7 +260,8 @@ def _refuse_without_room(export: Export, out: Path, link: bool) -> None:
     if needed and free < needed + _MARGIN:
         raise BlockedError(
             "The disk has no room for the export.",
-            evidence=f"{format_bytes(needed)} to write, {format_bytes(free)} free at {out.parent}",
+            evidence=f"{format_bytes(needed)} to write and {format_bytes(_MARGIN)} to spare, {format_bytes(free)} free "
+            f"at {out.parent}",
             fix="Make room, or choose a folder on another disk.",
             code="no-disk-space",
         )

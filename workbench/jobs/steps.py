@@ -364,6 +364,4 @@ def _machine_of(plan: Plan) -> Machine:
     if plan.machine:
         return Machine.model_validate(plan.machine)
     host = read_host()
-    return Machine(
-        cpu=host.cpu_name, cpu_identity=host.cpu_identity, memory_bytes=host.memory_total_bytes, os=host.os
-    )
+    return Machine(cpu=host.cpu_name, cpu_identity=host.cpu_identity, memory_bytes=host.memory_total_bytes, os=host.os)

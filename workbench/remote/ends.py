@@ -44,6 +44,14 @@ def explain_end(status: dict[str, Any], title: str, place: str) -> Failure:
             evidence=f"{seen}; the kernel counted {ended['oom_kills']} out-of-memory kill(s) meanwhile",
             fix="Close other programs there, or choose a smaller model or a step with less host memory; then retry.",
         )
+    free = ended.get("free_bytes")
+    if code != 0 and free is not None and free < _FULL_BYTES:
+        return Failure(
+            code="disk-full",
+            what=f"{title} failed on {place}, whose disk is full.",
+            evidence=f"{seen}; {format_bytes(free)} were free when it ended",
+            fix="Free space there, or name another folder in the target; then retry.",
+        )
     if number == signal.SIGKILL:
         return Failure(
             code="killed",
@@ -64,14 +72,6 @@ def explain_end(status: dict[str, Any], title: str, place: str) -> Failure:
             what=f"{title} ended on {place} without a result.",
             evidence=seen,
             fix=f"It and the workbench may be of different versions. {_LOG}",
-        )
-    free = ended.get("free_bytes")
-    if free is not None and free < _FULL_BYTES:
-        return Failure(
-            code="disk-full",
-            what=f"{title} failed on {place}, whose disk is full.",
-            evidence=f"{seen}; {format_bytes(free)} were free when it ended",
-            fix="Free space there, or name another folder in the target; then retry.",
         )
     return Failure(code="failed", what=f"{title} failed on {place}.", evidence=seen, fix=_LOG)
 

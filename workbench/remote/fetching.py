@@ -25,9 +25,10 @@ def fetch_output(session: Session, target: Path) -> None:
     far_output = f"{session.run}/output"
     place = f"{session.base}/made/{plain(Path(final_name(session.spec.output)).name)}"
     line, wire = session.line, session.wire
-    if line.patiently(lambda: session.far.status(session.run))["state"] == "none":
-        far_output = place  # another job followed the same run, and was first
     wanted = line.patiently(lambda: session.far.digest(far_output))
+    if not wanted and line.patiently(lambda: session.far.status(session.run))["state"] == "none":
+        far_output = place  # another job followed the same run, and was first
+        wanted = line.patiently(lambda: session.far.digest(far_output))
     total = sum(size for size, _ in wanted.values())
     began = time.monotonic()
     line.patiently(

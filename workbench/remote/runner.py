@@ -24,6 +24,8 @@ class Request:
     """Between SIGTERM and SIGKILL there: all of a cancel must fit into the grace that a job gives the relay."""
     prune: tuple[tuple[str, float], ...] = ()
     """Folders there of whose content what was not used for so many days is taken away."""
+    runs_days: float = 0.0
+    """Runs beside it that are over, and at which nobody looked for so many days, are taken away; 0: they stay."""
     wrapped: bool = False
     """Another program stands between the keeper and the worker (srun, docker), which is then no child of it."""
 

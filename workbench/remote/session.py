@@ -225,6 +225,7 @@ class Session:
             title=order.title,
             owner=f"{socket.gethostname()}:{final_name(self.spec.output)}",
             lease_s=order.lease_s,
+            runs_days=INPUT_DAYS,
             prune=(
                 (f"{self.base}/made", MADE_DAYS),
                 (f"{self.base}/inputs", INPUT_DAYS),
@@ -324,6 +325,9 @@ class Session:
         if kind == "result":
             self._result = line
         elif kind == "error":
+            if data.get("code") == "disk-full":  # a worker cannot tell whose
+                named = {**json.loads(line), "message": f"The disk of {self.transport.title} is full."}
+                line = json.dumps(named).encode() + b"\n"
             self._error = line
         else:
             self.wire.lines(line)

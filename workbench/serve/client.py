@@ -20,6 +20,7 @@ from workbench.core.serving import ServeLimits, ServeReading, ServeSpec, ServeSt
 from workbench.jobs.detach import lock_file, start_apart
 from workbench.jobs.folder import last_log_line
 from workbench.serve.folder import ENDED, Serving, ServingFolder, create, new_id, serving_ids
+from workbench.serve.guard import Guard
 from workbench.serve.ports import PortUse, check_free, is_loopback, port_use
 from workbench.serve.readings import read_readings as _read_readings
 from workbench.toolchains.secrets import Secret, checked_key
@@ -149,6 +150,7 @@ def start(home: Home, spec: ServeSpec, key: str | None = None) -> ServingFolder:
     check_address(spec.host, spec.port, has_key=key is not None, home=home)
     spec = spec.model_copy(update={"keyed": key is not None})
     secret = "" if key is None else checked_key(key)
+    Guard(spec.host, secret or None)  # what it refuses is said before anything is made
     folder = create(home.serving, spec)
     lock = os.open(folder.lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     key_out, key_in = os.pipe()

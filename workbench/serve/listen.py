@@ -315,7 +315,7 @@ class DoorProtocol(HttpToolsProtocol):
             if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
                 self._raw.write(answer)
             if self.cycle is not None and not self.cycle.response_complete:
-                self.cycle.scope[TURNED_AWAY] = status  # type: ignore[typeddict-unknown-key]
+                cast(dict[str, Any], self.cycle.scope)[TURNED_AWAY] = status
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
             self.let_go()

@@ -161,6 +161,10 @@ class Meter:
             timed.output_tokens = output_tokens
             self.output_tokens += more
             self._generated.inc(more)
+            if self._engine_tokens is None:  # an answer in one piece: when each came is not known
+                now_s = time.monotonic()
+                since_s = timed.last_s if timed.last_s is not None else timed.began_s + (timed.queue_s or 0.0)
+                self._token_rate.add_since(more, min(since_s, now_s), now_s)
 
     def end(self, timed: Timed, reason: str) -> None:
         """An answer is complete: `stop` or `length`."""

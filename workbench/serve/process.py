@@ -51,6 +51,8 @@ class Server:
         self._spec: ServeSpec = folder.spec()
         self._state = ServeState(status="starting", step="starts", pid=os.getpid(), started_at=time.time())
         self._problems: deque[str] = deque(maxlen=_PROBLEMS)
+        self._standing: tuple[str, ...] = ()
+        """What is so as long as it runs."""
         self._written_at = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._stop_loading = threading.Event()
@@ -117,7 +119,14 @@ class Server:
             ticking = self._loop.create_task(self._tick())
             behind = await self._load()
             self._door.attach(behind.backend)
-            self._say(now=True, status="ready", step="", ready_at=time.time(), program=behind.backend.program)
+            self._say(
+                now=True,
+                status="ready",
+                step="",
+                ready_at=time.time(),
+                program=behind.backend.program,
+                problems=self._all_problems(),
+            )
             failure = await self._serve()
         except CancelledError:
             pass  # asked to stop while it loaded
@@ -175,6 +184,12 @@ class Server:
         if not url:
             return _Behind(client, EngineBackend(client), forwards=False)
         program = client.ready.settings.get("program", "trtllm-serve")
+        if self._key is not None:
+            # It has neither a key nor a socket file that rights could keep others from.
+            self._standing = (
+                f"{program} behind this door listens on {url.removeprefix('http://')} and knows no key: other users of "
+                "this machine can ask it past the door.",
+            )
         return _Behind(client, HttpForwarder(client, url, program), forwards=True)
 
     def _on_load(self, message: Message) -> None:
@@ -244,6 +259,7 @@ class Server:
             self._read_once()
             with contextlib.suppress(OSError):
                 bound_log(self._folder.log_path)
+                bound_log(self._folder.server_log_path)
 
     def _read_once(self) -> None:
         try:
@@ -256,7 +272,8 @@ class Server:
     def _all_problems(self) -> tuple[str, ...]:
         """The last refusals and failures, and what of the folder could not be written."""
         unwritten = self._readings.problem or self._access.problem
-        return (*self._problems, *([f"its folder cannot be written: {unwritten}"] if unwritten else ()))[-_PROBLEMS:]
+        standing = (*self._standing, *([f"not all of its records could be written: {unwritten}"] if unwritten else ()))
+        return (*list(self._problems)[len(standing) - _PROBLEMS :], *standing)
 
     # -- control
 

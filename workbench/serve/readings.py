@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -75,6 +77,34 @@ def bound_log(path: Path, most_bytes: int = LOG_BYTES) -> None:
         raise
     finally:
         os.truncate(path, 0)  # a line of this very moment may be lost
+
+
+def log_pieces(path: Path, goes_on: Callable[[], bool], pause_s: float) -> Iterator[bytes]:
+    """All of a bounded log, its older half first, and what comes while it `goes_on`, also where it is put aside then.
+    Raises OSError.
+    """
+    with contextlib.ExitStack() as files:
+        with contextlib.suppress(FileNotFoundError):
+            yield from _pieces(files.enter_context(older_of(path).open("rb")))
+        log = files.enter_context(path.open("rb"))
+        while True:
+            more = goes_on()  # before the last look
+            yield from _pieces(log)
+            if not more:
+                return
+            time.sleep(pause_s)
+            if os.fstat(log.fileno()).st_size < log.tell():  # copied away, and it began anew
+                log.seek(0)
+            with contextlib.suppress(FileNotFoundError):  # in the moment between its two names
+                if path.stat().st_ino != os.fstat(log.fileno()).st_ino:
+                    yield from _pieces(log)
+                    log.close()
+                    log = files.enter_context(path.open("rb"))
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while data := file.read(_BLOCK):
+        yield data
 
 
 def line_of(reading: ServeReading) -> bytes:

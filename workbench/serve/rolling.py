@@ -73,5 +73,5 @@ class Rate:
         if span < 1.0:
             return None
         # Of what began before the window, the share that lies in it.
-        came = sum(amount * min(1.0, (until - start) / (until - since)) for since, until, amount in self._slots)
-        return came / span
+        shares = (min(1.0, max(0.0, until - start) / (until - since)) for since, until, _ in self._slots)
+        return sum(share * amount for share, (_, _, amount) in zip(shares, self._slots, strict=True)) / span

@@ -240,7 +240,7 @@ def digest_of(model: ModelSpec, digests: Digests) -> str:
     return model_digest(model, digests.known, digests.remember, digests.progress)
 
 
-def _found_again(preset: Preset) -> Preset:
+def kept_preset(preset: Preset) -> Preset:
     """The preset as engines keep it, where nobody knows any more which folder its file lay in."""
     draft = preset.draft_path
     if draft is None or not draft.is_dir() or draft_precision(preset.speculative):
@@ -261,7 +261,7 @@ def plan_build(toolchain: Toolchain, request: BuildRequest, *, anyway: bool = Fa
         toolchain=toolchain.name,
         toolchain_versions=dict(request.environment.versions),
         preset_id=request.preset.id,
-        preset=_found_again(request.preset).to_data(),
+        preset=kept_preset(request.preset).to_data(),
         model=PlanModel(
             name=model.name,
             path=str(model.path),

@@ -94,11 +94,11 @@ def checked_key(key: str) -> Secret:
     return Secret(key)
 
 
-def checked_variable(name: str) -> str:
+def checked_variable(name: str, option: str = "--key-env") -> str:
     """A name that an environment variable can have. Raises BadInputError, which shows nothing of a pasted key."""
     if _VARIABLE.fullmatch(name) is None or len(name) > 100:
         raise BadInputError(
-            "--key-env takes the name of an environment variable, not a key.",
+            f"{option} takes the name of an environment variable, not a key.",
             evidence="a name has letters, digits and underscores only",
             fix="Put the key into a variable, such as OPENAI_API_KEY, and give its name.",
             code="bad-variable",

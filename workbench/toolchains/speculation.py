@@ -116,7 +116,7 @@ def _draft_provenance(draft: Path, toolchain: str) -> Provenance:
             raise
         raise BadInputError(
             f"The draft's folder holds no engine: {draft.name}.",
-            evidence=error.evidence or error.what,
+            evidence=f"{draft}: {error.evidence}",
             fix=f"Name an engine of {toolchain}, {_OFF}.",
             code="bad-draft",
         ) from error

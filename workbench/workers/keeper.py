@@ -38,6 +38,7 @@ from workbench.workers.run_folder import (
     boot_id,
     make_private,
     prune,
+    prune_runs,
     read_json,
     refuse_old,
     status,
@@ -84,6 +85,8 @@ def prepare(run: Path, request: dict) -> dict:
         touch(run / "seen")
         for folder, days in request.get("prune", []):
             prune(Path(folder), days)
+        if request.get("runs_days"):
+            prune_runs(run.parent, request["runs_days"])
         if found["state"] == "none":
             (run / "output").mkdir(exist_ok=True)
             (run / "reserve").write_bytes(b"\0" * RESERVE_BYTES)
@@ -158,7 +161,7 @@ class _Holder:
         state = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), "began_at": time.time()}
         job = os.environ.get("SLURM_JOB_ID", "")
         self._write("state.json", {**state, "slurm_job": job} if job else state)
-        keep_room(self.folder / "events.jsonl")
+        self._keep_room()
         environ = {**os.environ, **self.request.get("env", {}), "PYTHONUNBUFFERED": "1"}
         if not self.request.get("wrapped"):
             environ[_PARENT_VARIABLE] = str(os.getpid())
@@ -201,7 +204,7 @@ class _Holder:
         used = self._use()
         if abs(used[0] - self.used[0]) > 0.2 or used[1] != self.used[1]:
             self.used, self.active_at = used, time.monotonic()
-        keep_room(self.folder / "events.jsonl")
+        self._keep_room()
         with contextlib.suppress(OSError):  # a full disk: the worker will say so
             write_json(self.folder / "beat.json", {"idle_s": round(time.monotonic() - self.active_at, 1)})
 
@@ -253,6 +256,10 @@ class _Holder:
         self._write("exit.json", {**how, "at": time.time()})
         code = how.get("code")
         return 3 if code is None else int(code)
+
+    def _keep_room(self) -> None:
+        for name in ("events.jsonl", "log.txt"):
+            keep_room(self.folder / name)
 
     def _write(self, name: str, data: dict) -> None:
         """A file that must be written: where the disk is full, into the room that was kept for it."""

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ from pathlib import Path
 OLDEST = (3, 8)
 MARK = "@keeper "
 FRAMES = "@keeper frames 1"
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = float(os.environ.get("WORKBENCH_KEEPER_BEAT_SECONDS", "2.0"))
 FRESH_SECONDS = 60.0
 """A beat of another machine's holder younger than this means that it lives; shared file systems are slow to show."""
 _CHUNK = 1 << 18
@@ -122,6 +123,8 @@ def follow(run: Path, events_from: int, log_from: int) -> int:
     out = sys.stdout.buffer
     out.write(FRAMES.encode() + b"\n")
     out.flush()
+    gone = select.poll()
+    gone.register(1, 0)  # whoever reads has closed its end
     ends = {"E": events_from, "L": log_from}
     told = 0.0
     while True:
@@ -151,8 +154,8 @@ def follow(run: Path, events_from: int, log_from: int) -> int:
         out.flush()
         if last:
             return 0
-        if not moved:
-            time.sleep(0.05)
+        if not moved and gone.poll(50):
+            return 0
 
 
 def _frame(out: object, path: Path, kind: str, ends: dict) -> bool:
@@ -212,6 +215,16 @@ def prune(folder: Path, days: float) -> None:
             if time.time() - mark.stat().st_mtime > days * 86400:
                 shutil.rmtree(mark.with_name(mark.name[len(".used-") :]), ignore_errors=True)
                 mark.unlink()
+
+
+def prune_runs(folder: Path, days: float) -> None:
+    """Remove runs that are over, and that nobody has looked at for so long."""
+    with contextlib.suppress(OSError):
+        for run in list(folder.iterdir()):
+            with contextlib.suppress(OSError):
+                old = time.time() - (run / "seen").stat().st_mtime > days * 86400
+                if old and status(run)["state"] in ("ended", "lost"):
+                    shutil.rmtree(run, ignore_errors=True)
 
 
 def runs(folder: Path) -> dict:

@@ -105,11 +105,12 @@ fi
 export WORKBENCH_HOME=${WORKBENCH_HOME:-${XDG_STATE_HOME:-$HOME/.local/state}/engine-workbench-launch}
 export PYTHONPATH="$here/program${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1
 export "$PYTHON_VARIABLE=$python"
-"$python" -m workbench.cli.app serve start "$here/engine" --host "${LISTEN:-127.0.0.1}" \
+# A session of its own: Ctrl+C would reach it twice, from the terminal and from here, and the second one aborts answers.
+setsid "$python" -m workbench.cli.app serve start "$here/engine" --host "${LISTEN:-127.0.0.1}" \
     --port "${PORT:-$DEFAULT_PORT}" --model "$MODEL_NAME" "${key[@]}" "${SERVE_ARGUMENTS[@]}" "$@" &
 server=$!
 # Ending this script, as a container's stop does, lets running requests come to their end: like Ctrl+C.
-trap 'kill -INT "$server" 2>/dev/null' INT TERM HUP
+trap 'kill -INT "$server" 2>/dev/null || true' INT TERM HUP
 while kill -0 "$server" 2>/dev/null; do
     wait "$server" && status=0 || status=$?
 done

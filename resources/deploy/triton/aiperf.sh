@@ -5,7 +5,8 @@ set -euo pipefail
 
 #@SETTINGS@
 
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# Without links in it: AIPerf reads a template from no path that has one.
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 url="${1:-$URL}"
 concurrency="${2:-$CONCURRENCY}"
 exec aiperf profile \

@@ -186,13 +186,17 @@ class TritonPythonModel:
             yield self._tensors([rest], {name: outputs[name] for name in TOKENS if name in outputs})
 
     def _joined(self, steps, text):
-        pieces, outputs = [], None
+        pieces, outputs, count = [], None, 0
         for outputs in steps:
-            pieces.append(text.feed(_sequences(outputs)[0]))
+            ids = _sequences(outputs)[0]
+            count += len(ids)
+            pieces.append(text.feed(ids))
             if text.stopped:
                 steps.close()
                 break
         if outputs is not None:
+            if "num_output_tokens" in outputs:
+                outputs["num_output_tokens"] = np.array([[count]], dtype=np.int32)
             yield self._tensors(["".join(pieces) + text.end()], outputs)
 
     def _decoded(self, ids, stops):
@@ -269,6 +273,7 @@ class TritonPythonModel:
         ahead = int(_asked(request, "num_draft_tokens", self.draft_tokens))
         by_logits = bool(_asked(request, "use_draft_logits", False))
         end = int(inputs["end_id"].reshape(-1)[0])
+        stops = [[end], *_words_ids(inputs.get("stop_words_list"))]
         prompt = inputs["input_ids"].reshape(-1).tolist()
         fixed = {name: value for name, value in inputs.items() if name not in ("streaming", "exclude_input_in_output")}
         made, proposed, accepted = [], 0, 0
@@ -287,11 +292,17 @@ class TritonPythonModel:
             made += new
             outputs["total_draft_tokens"] = np.array([[proposed]], dtype=np.int32)
             outputs["total_accepted_draft_tokens"] = np.array([[accepted]], dtype=np.int32)
-            outputs["acceptance_rate"] = np.array([[accepted / proposed if proposed else 0.0]], dtype=np.float32)
+            outputs.pop("acceptance_rate", None)
+            if proposed:
+                outputs["acceptance_rate"] = np.array([[accepted / proposed]], dtype=np.float32)
+            # The engine counts what it was given in this turn: the answer so far is no prompt.
+            for name, count in (("num_input_tokens", len(prompt)), ("num_output_tokens", len(new))):
+                if name in outputs:
+                    outputs[name] = np.array([[count]], dtype=np.int32)
             outputs["output_ids"] = np.array([[new]], dtype=np.int32)
             outputs["sequence_length"] = np.array([[len(new)]], dtype=np.int32)
             yield outputs
-            if not new or end in new:
+            if not new or end in new or any(made[-len(word) :] == word for word in stops):
                 return
 
     def _proposal(self, fixed, context, room, by_logits, cancelled):
@@ -324,6 +335,15 @@ def _sequences(outputs):
     ids = outputs["output_ids"]
     ids = ids.reshape(-1, ids.shape[-1])
     return [row[:length] for row, length in zip(ids, outputs["sequence_length"].reshape(-1), strict=True)]
+
+
+def _words_ids(array):
+    """The ids of each word of a list as preprocessing writes it."""
+    if array is None:
+        return []
+    flat, ends = array.reshape(2, -1).tolist()
+    ends = [end for end in ends if end > 0]
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _agreed(draft, new):

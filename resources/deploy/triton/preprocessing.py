@@ -28,6 +28,8 @@ class TritonPythonModel:
         self.limits = {name: int(parameters[name]) for name in ("max_seq_len", "max_input_len") if name in parameters}
         self.vocabulary = int(parameters.get("vocab_size") or len(self.tokenizer))
         self.end_id = self.tokenizer.eos_token_id
+        # The engine takes one end id: the others of the model go to it as stop words.
+        self.more_ends = [(one,) for one in texts.end_ids(parameters) if one != self.end_id]
         self.pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_id
 
     def execute(self, requests):
@@ -53,13 +55,14 @@ class TritonPythonModel:
             self._check(len(one), int(length))
         end_id, pad_id = self._special(request, "END_ID", self.end_id), self._special(request, "PAD_ID", self.pad_id)
         padding = pad_id if pad_id is not None and pad_id >= 0 else 0
+        ends = [] if _array(request, "END_ID", needed=False) is not None else self.more_ends
         longest = max(len(one) for one in ids)
         return {
             "INPUT_ID": np.array([one + [padding] * (longest - len(one)) for one in ids], dtype=np.int32),
             "REQUEST_INPUT_LEN": np.array([[len(one)] for one in ids], dtype=np.int32),
             "REQUEST_OUTPUT_LEN": wanted.reshape(rows, 1),
-            "BAD_WORDS_IDS": self._words(request, "BAD_WORDS_DICT", rows, everywhere=True),
-            "STOP_WORDS_IDS": self._words(request, "STOP_WORDS_DICT", rows),
+            "BAD_WORDS_IDS": self._words(request, "BAD_WORDS_DICT", rows, [], everywhere=True),
+            "STOP_WORDS_IDS": self._words(request, "STOP_WORDS_DICT", rows, ends),
             "EMBEDDING_BIAS": self._bias(request, rows),
             "OUT_END_ID": np.full((rows, 1), -1 if end_id is None else end_id, dtype=np.int32),
             "OUT_PAD_ID": np.full((rows, 1), -1 if pad_id is None else pad_id, dtype=np.int32),
@@ -81,20 +84,20 @@ class TritonPythonModel:
         array = _array(request, name, needed=False)
         return default if array is None else int(array.reshape(-1)[0])
 
-    def _words(self, request, name, rows, everywhere=False):
+    def _words(self, request, name, rows, ids, everywhere=False):
         """Row 0: the words' ids one after the other; row 1: where each ends, then -1.
 
-        `everywhere`: at the beginning of a word too, where it has other ids.
+        `ids`: words that are ids already. `everywhere`: at the beginning of a word too, where it has other ids.
         """
         array = _array(request, name, needed=False)
-        if array is None:
+        if array is None and not ids:
             return np.zeros((rows, 2, 0), dtype=np.int32)
         lists = []
-        for row in array.reshape(rows, -1):
+        for row in [()] * rows if array is None else array.reshape(rows, -1):
             given = [_text(word) for word in row if len(word)]
             more = [f" {word}" for word in given if everywhere and not word[0].isspace()]
             words = [texts.word_ids(self.tokenizer, word) for word in (*given, *more)]
-            words = list(dict.fromkeys(tuple(ids) for ids in words if ids))
+            words = list(dict.fromkeys((*(tuple(word) for word in words if word), *ids)))
             flat = [token for word in words for token in word]
             ends = list(np.cumsum([len(word) for word in words]))
             lists.append((flat, ends + [-1] * (len(flat) - len(ends))))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from transformers import AutoTokenizer
 
 UNFINISHED = "\ufffd"
@@ -20,6 +23,16 @@ def load(parameters):
 def read_parameters(config):
     """Parameters of config.pbtxt, as text."""
     return {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
+
+
+def end_ids(parameters):
+    """All ids that end an answer, as the model's generation_config.json says; chat models may have several."""
+    try:
+        told = json.loads((Path(parameters["tokenizer_dir"]) / "generation_config.json").read_text("utf-8"))
+        ids = told["eos_token_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [one for one in (ids if isinstance(ids, list) else [ids]) if type(one) is int and one >= 0]
 
 
 def decode(tokenizer, ids, skip_special_tokens=True):

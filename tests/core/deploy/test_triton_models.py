@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.fakes.triton.backend_utils import InferenceResponse, Request
 from tests.fakes.triton.repository import Engine, Repository, TritonRefusedError
@@ -62,7 +63,8 @@ def repository(loaded: Repository, ids: list[int]) -> Repository:
 
 
 def asked(text: str, length: int, **more: Any) -> dict[str, np.ndarray]:
-    kinds = {"stream": np.bool_, "stop_words": object, "bad_words": object, "seed": np.uint64, "end_id": np.int32}
+    kinds = {"stream": np.bool_, "return_num_input_tokens": np.bool_, "return_num_output_tokens": np.bool_}
+    kinds |= {"stop_words": object, "bad_words": object, "seed": np.uint64, "end_id": np.int32}
     found = {
         "text_input": np.array([[text.encode()]], dtype=object),
         "max_tokens": np.array([[length]], dtype=np.int32),
@@ -160,6 +162,22 @@ def test_a_request_that_fails_takes_none_of_its_batch_along(repository: Reposito
     assert first.has_error() and not second.has_error()
 
 
+def test_all_ends_of_a_chat_model_end_its_answers(repository: Repository) -> None:
+    model, backend = repository.python("preprocessing"), repository.engines["tensorrt_llm"]
+    assert model.more_ends == []  # this model has one
+    model.more_ends = [(9,), (7,)]
+    try:
+        answers(repository, "ensemble", asked("Hello", 4))
+        answers(repository, "ensemble", asked("Hello", 4, stop_words=["ab"]))
+        answers(repository, "ensemble", asked("Hello", 4, end_id=-1))
+    finally:
+        model.more_ends = []
+    plain, worded, endless = [sent.get("stop_words_list") for sent in backend.asked]
+    assert plain is not None and plain.tolist() == [[[9, 7], [1, 2]]]
+    assert worded is not None and worded[0, 1].tolist() == [2, 3, 4, -1] and worded[0, 0].tolist()[2:] == [9, 7]
+    assert endless is None or not endless.size
+
+
 def test_a_bad_word_is_kept_out_at_the_beginning_of_a_word_too(repository: Repository) -> None:
     answers(repository, "ensemble", asked("Hello", 4, bad_words=["no", " so"]))
     words = repository.engines["tensorrt_llm"].asked[-1]["bad_words_list"]
@@ -238,8 +256,16 @@ def test_a_draft_engine_proposes_and_the_target_decides(
     engines = {"tensorrt_llm": Engine(ids[:length]), "tensorrt_llm_draft": Drafter(ids[:length], guesses[:length])}
     made = Repository(out / "model_repository", out, engines)
     found: list[InferenceResponse] = []
+    whole: list[InferenceResponse] = []
+    short: list[InferenceResponse] = []
+    ended: list[InferenceResponse] = []
+    counted = {"return_num_input_tokens": True, "return_num_output_tokens": True}
     try:
         made.run("tensorrt_llm_bls", asked("Hello", length, stream=True), found.append)
+        made.run("tensorrt_llm_bls", asked("Hello", length, **counted), whole.append)
+        made.run("tensorrt_llm_bls", asked("Hello", 1), short.append)
+        made.python("preprocessing").more_ends = [(ids[4],)]
+        made.run("tensorrt_llm_bls", asked("Hello", length, **counted), ended.append)
     finally:
         made.close()
     outputs = [{one.name(): one.as_numpy() for one in response.output_tensors()} for response in found]
@@ -249,6 +275,13 @@ def test_a_draft_engine_proposes_and_the_target_decides(
     assert last["total_accepted_draft_tokens"].tolist() == [[accepted]]
     assert last["total_draft_tokens"].tolist() == [[proposed]]
     assert last["acceptance_rate"].reshape(-1)[0] == pytest.approx(accepted / proposed)
+    told = {one.name(): one.as_numpy().tolist() for one in whole[0].output_tensors()}
+    assert told["num_input_tokens"] == [[5]] and told["num_output_tokens"] == [[length]]
+    told = {one.name(): one.as_numpy().tolist() for one in ended[0].output_tensors()}
+    if wrong_at is None:  # the first turn ends with the model's other end id, and there is no second
+        assert told["num_output_tokens"] == [[5]] and told["total_draft_tokens"] == [[4]]
+    # Nothing was proposed, so there is no share of it.
+    assert "acceptance_rate" not in {one.name() for one in short[0].output_tensors()}
 
 
 class Drafter(Engine):
@@ -271,6 +304,10 @@ def test_the_smoke_test_passes_against_it_and_fails_in_words_without(exported: P
     with serving(repository) as server:
         done = run("--url", server.url, "--metrics", server.metrics_url)
         assert (done.returncode, done.stderr) == (0, "")
+        compose = yaml.safe_load((exported / "compose.yaml").read_text())["services"]["triton"]
+        kind, _, *health = compose["healthcheck"]["test"]
+        argv = [sys.executable, *(one.replace(":8000", f":{server.url.rpartition(':')[2]}") for one in health)]
+        assert kind == "CMD" and subprocess.run(argv, timeout=60, check=False).returncode == 0
         assert done.stdout.splitlines()[-1] == "passed" and "tensorrt_llm_bls streamed 16 pieces" in done.stdout
         gone = server.url
     done = run("--url", gone, "--wait", "0.1")

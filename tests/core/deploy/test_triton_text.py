@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,23 @@ def test_what_was_streamed_is_the_whole_text(texts: Any) -> None:
     stream = texts.Stream(Tidying())
     pieces = [stream.feed([token]) for token in ids] + [stream.end()]
     assert "".join(pieces) == texts.decode(Tidying(), ids) == "do n't it ."
+
+
+@pytest.mark.parametrize(
+    ("told", "ids"),
+    [
+        ('{"eos_token_id": [1, 106]}', [1, 106]),
+        ('{"eos_token_id": 2}', [2]),
+        ('{"eos_token_id": null}', []),
+        ("[]", []),
+        ("{", []),
+        (None, []),
+    ],
+)
+def test_the_ends_are_those_that_the_model_names(texts: Any, tmp_path: Path, told: str | None, ids: list[int]) -> None:
+    if told is not None:
+        (tmp_path / "generation_config.json").write_text(told)
+    assert texts.end_ids({"tokenizer_dir": str(tmp_path)}) == ids
 
 
 @pytest.mark.parametrize(("prompt", "ids"), [("x", [0, 1]), ("<s>x", [0, 1]), ("<s><s>x", [0, 0, 1])])

@@ -86,10 +86,9 @@ def test_settings_without_a_draft_are_refused_in_words(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An engine, and another one of the same weights to guess for it: all that it guesses holds."""
-    folder = tmp_path_factory.mktemp("engines")
-    engine = markov.make_engine(folder / "engine")
-    shutil.copytree(engine, folder / "draft")
-    return engine, folder / "draft"
+    engine, draft = markov.shared_engine(tmp_path_factory), tmp_path_factory.mktemp("engines") / "draft"
+    shutil.copytree(engine, draft)
+    return engine, draft
 
 
 @contextlib.contextmanager
@@ -163,3 +162,9 @@ def test_a_draft_that_is_not_there_is_refused_in_words(engines: tuple[Path, Path
         with drafted_host(engine, tmp_path / "log", None, speculative={"mode": "draft_target"}):
             pass
     assert caught.value.failure.code == "bad-settings"
+    broken = shutil.copytree(engines[1], tmp_path / "broken")
+    (broken / "openvino_model.bin").write_bytes(b"")
+    with pytest.raises(StepFailedError, match="cannot load the draft") as caught:
+        with drafted_host(engine, tmp_path / "log", broken, speculative={"mode": "draft_target"}):
+            pass
+    assert caught.value.failure.code == "bad-draft" and str(broken) in caught.value.failure.evidence

@@ -37,7 +37,7 @@ KV_BYTES = 4_000_000
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return markov.make_engine(tmp_path_factory.mktemp("engine"))
+    return markov.shared_engine(tmp_path_factory)
 
 
 def spec(engine: Path, **settings: Any) -> StepSpec:

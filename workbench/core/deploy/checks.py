@@ -80,7 +80,7 @@ def layout_checks(facts: EngineFacts, gpus_per_node: int | None, nodes: int | No
             "the processes fill the nodes equally",
             facts.world_size == nodes * each,
             found,
-            f"Choose --gpus-per-node so that it divides {facts.world_size}.",
+            f"Choose --gpus-per-node or --nodes so that it divides {facts.world_size}.",
         )
     ]
     if nodes > 1:

@@ -17,7 +17,9 @@ def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gp
             "`./run-mpi.sh`.\n"
         )
     if nodes == 1:
-        parts.append(f"In a container ({image}):\n\n```sh\ndocker compose up\n```\n")
+        parts.append(
+            f"In a container ({image}), whose user must be able to read this folder:\n\n```sh\ndocker compose up\n```\n"
+        )
     parts.append("## Ask it\n")
     parts.append(_asked(model, port))
     parts.append("## What it wants\n")
@@ -92,7 +94,7 @@ def _wants(facts: EngineFacts, image: str, nodes: int, each: int) -> str:
         f"{gpu}"
         "- the packages of requirements.txt: installed into .venv at the first start, from a folder of wheels with "
         "`WHEELS=FOLDER`, or there already with `READY_PYTHON=/its/bin/python`\n"
-        "- bash, coreutils; curl for the smoke test\n"
+        "- bash, coreutils, setsid (util-linux); curl for the smoke test\n"
     )
 
 

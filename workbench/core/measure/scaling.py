@@ -51,7 +51,8 @@ class ScalingRow(_Frozen):
     why: str = ""
     """Why there is no speed-up."""
     remark: str = ""
-    """What else differs from the single-GPU engine: `also differs: kv cache precision fp8, not float16`."""
+    """What else sets it apart from the single-GPU engine, said once, where it is fastest: `also differs: kv cache
+    precision fp8, not float16`."""
     at: float | None = None
     """With level None: the level at which it is fastest."""
 
@@ -180,7 +181,7 @@ def _row(
             speedup=speedup,
             efficiency_percent=_scaled(speedup, 100 / gpus) if speedup is not None else None,
             why=why,
-            remark=_differences(subject, base.subject) if base.subject is not None else "",
+            remark=_differences(subject, base.subject) if base.subject is not None and level is None else "",
             at=at,
         )
     ]
@@ -195,12 +196,12 @@ def _why_not(subject: Subject, points: Sequence[PointRecord], base: _Base) -> st
     if not base.points:
         return "the single-GPU engine was not measured at this load"
     if base.arrival == "trace":
-        return "the trace sets the rate: not reported"
+        return "the trace sets the rate"
     if base.arrival != "closed":
         if not fell_behind(points):
-            return "the load sets the rate, and it kept up: not reported"
+            return "the load sets the rate, and it kept up"
         if not fell_behind(base.points):
-            return "the load sets the rate, and the single-GPU engine kept up: not reported"
+            return "the load sets the rate, and the single-GPU engine kept up"
     return ""
 
 

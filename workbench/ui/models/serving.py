@@ -169,10 +169,10 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else share * 100
 
 
-def read_servers(home: Home) -> Servers:
-    """Every server of the home that runs, and the newest of those that ended. Reads the disk."""
+def read_servers(home: Home, most: int = _MOST_ROWS) -> Servers:
+    """Every server of the home that runs, and the newest of all. Reads the disk."""
     folders = [ServingFolder(home.serving / one) for one in serving_ids(home.serving)]
-    old, new = folders[:-_MOST_ROWS], folders[-_MOST_ROWS:]
+    old, new = folders[:-most], folders[-most:]
     rows = [_row(folder) for folder in (*(one for one in old if one.is_running()), *new)]
     rows.sort(key=lambda row: (row.running, row.id), reverse=True)
     return Servers(tuple(rows))

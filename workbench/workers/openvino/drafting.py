@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.workers.common import read_json
+from workbench.workers.common import first_line, read_json
 from workbench.workers.hosts.common import Request
 from workbench.workers.hosts.drafting import DraftCount
 from workbench.workers.protocol import WorkerError
@@ -84,7 +84,15 @@ def pipeline_properties(
     facts = draft_facts(draft)
     built = facts.get("properties")
     own = dict(built) if isinstance(built, dict) else {}
-    return {"draft_model": openvino_genai.draft_model(str(draft), device, scheduler_config=scheduler, **own)}
+    try:
+        return {"draft_model": openvino_genai.draft_model(str(draft), device, scheduler_config=scheduler, **own)}
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise WorkerError(
+            "OpenVINO GenAI cannot load the draft",
+            code="bad-draft",
+            cause=f"{draft}: {first_line(error)}",
+            hint="Build it again (a full disk or a broken copy leaves such files), or set speculative.mode to none.",
+        ) from error
 
 
 def draft_facts(draft: Path) -> dict[str, Any]:

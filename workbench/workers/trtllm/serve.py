@@ -35,6 +35,7 @@ _KEPT_LINES = 4000
 _POLL_SECONDS = 0.2
 _STATS_SECONDS = 2.0
 _GRACE_SECONDS = 8.0
+_LAST_WORDS_SECONDS = 2.0
 _OWN_LOOK = re.compile(r'"GET /(health|metrics|version) HTTP/1.1" 200')
 _USAGE = re.compile(r"^Error: (.+)$")
 
@@ -68,7 +69,8 @@ class _Server:
                 cause=str(error),
                 hint="Install tensorrt-llm 1.2 in this environment again.",
             ) from error
-        threading.Thread(target=self._read, name="output", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="output", daemon=True)
+        self._reader.start()
 
     def wait_ready(self) -> None:
         """Until /health answers 200. Raises WorkerError when the program ends or hangs before."""
@@ -119,6 +121,7 @@ class _Server:
     def explained(self) -> WorkerError:
         """How the program ended, in words."""
         code = self._process.wait()
+        self._reader.join(_LAST_WORDS_SECONDS)  # its processes may hold the output open
         outcome = f"signal {-code}" if code < 0 else f"exit code {code}"
         usage = [line for line in self.lines if _USAGE.match(line)]
         if code == 2 and usage:  # what click ends with
@@ -129,6 +132,14 @@ class _Server:
                 hint="Use TensorRT-LLM 1.2, which these flags are of; `trtllm-serve serve --help` lists what it takes.",
             )
         failure = explain_failure(without_source_lines(self.lines), outcome)
+        if failure.code == "host-out-of-memory":  # whose words are a build's
+            return WorkerError(
+                "trtllm-serve was killed, most likely because the machine ran out of memory",
+                code=failure.code,
+                cause=failure.evidence or outcome,
+                hint="Close other programs, or give it less: a smaller runtime.host_cache_gib, fewer requests at once. "
+                "Then start the server again.",
+            )
         if failure.code == "failed":
             return WorkerError(
                 "trtllm-serve ended by itself", code="server-ended", cause=failure.evidence or outcome, hint=failure.fix
@@ -173,10 +184,11 @@ class _Server:
         assert self._process.stdout is not None
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         rest = ""
-        while data := os.read(self._process.stdout.fileno(), 1 << 16):
-            self._heard = time.monotonic()
-            *whole, rest = re.split(r"(?<=[\r\n])", rest[-(1 << 16) :] + decode(data))
-            self._take(whole)
+        with self._process.stdout as output:
+            while data := os.read(output.fileno(), 1 << 16):
+                self._heard = time.monotonic()
+                *whole, rest = re.split(r"(?<=[\r\n])", rest[-(1 << 16) :] + decode(data))
+                self._take(whole)
         self._take([rest])
 
     def _take(self, lines: list[str]) -> None:

@@ -19,7 +19,7 @@ from workbench.core.deploy.triton.parameters import (
 from workbench.core.deploy.triton.pbtxt import Model
 from workbench.core.deploy.triton.versions import Container, container_for, container_of, containers
 from workbench.core.gpu import find_gpu
-from workbench.core.speculative import lookahead_draft_len
+from workbench.core.speculative import lookahead_draft_len, tokenizer_problem
 
 MADE: Mapping[str, frozenset[str]] = {
     "preprocessing": frozenset(
@@ -51,7 +51,20 @@ def engine_checks(facts: EngineFacts, options: TritonOptions) -> list[Check]:
         found.append(_speculative(facts, options))
     if options.draft is not None:
         found += _draft(facts, options.draft, options)
+    if options.form == "llmapi" and (options.nodes > 1 or facts.speculative is not None):
+        found.append(_python_form(facts, options))
     return found
+
+
+def _python_form(facts: EngineFacts, options: TritonOptions) -> Check:
+    wants = [f"{options.nodes} nodes"] if options.nodes > 1 else []
+    wants += [facts.speculative.mode] if facts.speculative is not None else []
+    return Check(
+        "the form can run it",
+        False,
+        f"llmapi for {' and '.join(wants)}: it starts its ranks on one node and hands over no decoding mode",
+        "Take --form ensemble.",
+    )
 
 
 def _gpus(facts: EngineFacts, options: TritonOptions) -> Check:
@@ -146,6 +159,8 @@ def _speculative(facts: EngineFacts, options: TritonOptions) -> Check:
 def _draft(facts: EngineFacts, draft: EngineFacts, options: TritonOptions) -> list[Check]:
     most = facts.speculative.max_draft_len if facts.speculative else 0
     external = facts.speculative is not None and facts.speculative.mode == "draft_tokens_external"
+    here, there = facts.tokenizer, draft.tokenizer
+    other = tokenizer_problem(here, there) if here is not None and there is not None else ""
     return [
         Check(
             "the target takes draft tokens",
@@ -155,8 +170,8 @@ def _draft(facts: EngineFacts, draft: EngineFacts, options: TritonOptions) -> li
         ),
         Check(
             "draft and target share the vocabulary",
-            draft.vocab_size == facts.vocab_size,
-            f"{draft.vocab_size} and {facts.vocab_size} tokens",
+            draft.vocab_size == facts.vocab_size and not other,
+            f"{draft.vocab_size} and {facts.vocab_size} tokens" + (f", and {other}" if other else ""),
             "Draft with a model of the same family.",
         ),
         Check(

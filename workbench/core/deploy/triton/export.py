@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import Any
 
 from workbench.core.data import resource
@@ -147,13 +148,13 @@ def _shell_safe(facts: EngineFacts, options: TritonOptions) -> Check:
 
 def _notes(facts: EngineFacts, options: TritonOptions) -> tuple[str, ...]:
     found = []
+    if not ip_address(options.host).is_loopback:
+        found.append(f"Published on {options.host}: Triton asks for no key, so all who reach that address can use it.")
     if options.form == "llmapi":
         found.append(
             "The container's own llmapi model runs PyTorch models and refuses engine folders: this repository brings "
             "a model of its own with the same tensor names."
         )
-        if options.nodes > 1:
-            found.append("This form starts its ranks on one node; take the ensemble form for several.")
     elif options.decoupled:
         found.append(f"Stream through {BLS}: the ensemble turns each piece into text by itself.")
     if options.form == "ensemble" and not (facts.paged_context_fmha):

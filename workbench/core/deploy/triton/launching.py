@@ -36,7 +36,7 @@ def streaming_model(options: TritonOptions) -> str:
 
 def url(options: TritonOptions) -> str:
     """As it is reached from this machine."""
-    host = "127.0.0.1" if options.host in ("0.0.0.0", "") else options.host  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{options.http_port}"
 
 
@@ -85,7 +85,8 @@ def _payload(options: TritonOptions) -> str:
     if options.form == "llmapi":
         fields = '"sampling_param_max_tokens": {{ max_tokens|tojson }}, "streaming": true'
     else:
-        fields = '"max_tokens": {{ max_tokens|tojson }}, "stream": true'
+        # Without an end id answers are as long as they are asked to be.
+        fields = '"max_tokens": {{ max_tokens|tojson }}, "end_id": -1, "stream": true'
     return '{"text_input": {{ text|tojson }}, ' + fields + "}\n"
 
 
@@ -149,7 +150,8 @@ services:
       memlock: -1
       stack: 67108864
     healthcheck:
-      test: ["CMD", "curl", "-fsS", "http://127.0.0.1:{options.http_port}/v2/health/ready"]
+      # launch.sh needs python3, so it is there; a proxy of the environment is not asked.
+      test: {json.dumps(["CMD", "python3", "-c", _health(options)])}
       interval: 10s
       timeout: 5s
       start_period: 15m
@@ -161,6 +163,11 @@ services:
               {gpus}
               capabilities: [gpu]
 """
+
+
+def _health(options: TritonOptions) -> str:
+    place = f"http://127.0.0.1:{options.http_port}/v2/health/ready"
+    return f"from urllib.request import *; build_opener(ProxyHandler({{}})).open({place!r}, timeout=4)"
 
 
 def _yaml(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -85,6 +86,15 @@ class TritonOptions:
         _between("--nodes", self.nodes, 1, 1024)
         _between("--kv-host-bytes", self.kv_host_bytes, 0, 2**50)
         _between("--draft-tokens", self.draft_tokens, 1, 64)
+        try:
+            ip_address(self.host)
+        except ValueError:
+            raise BadInputError(
+                "--host must be an address of this machine, as numbers: compose publishes ports on nothing else.",
+                evidence=self.host[:80] or "empty",
+                fix="Give 127.0.0.1 for this machine alone, or 0.0.0.0 for all who reach it.",
+                code="bad-option",
+            ) from None
         ports = (self.http_port, self.grpc_port, self.metrics_port)
         for port in ports:
             _between("port", port, 1, 65535)

@@ -41,7 +41,7 @@ def readme(facts: EngineFacts, options: TritonOptions, image: str, row: Containe
             "```",
             "",
             f"Ports {options.http_port} (HTTP), {options.grpc_port} (gRPC) and {options.metrics_port} (metrics) are "
-            f"published on {options.host} alone. Triton asks for no key: put a proxy that does in front of it before "
+            f"published on {options.host}. Triton asks for no key: put a proxy that does in front of it before "
             "it is reached from elsewhere.",
             "`sha256sum -c SHA256SUMS` checks all files.",
             "",
@@ -115,6 +115,8 @@ def _prompts(options: TritonOptions) -> list[str]:
     if options.form == "ensemble":
         words += [
             "A first token that the template has written is not added twice.",
+            "An answer ends at every token that generation_config.json names as an end; with `end_id` in the request, "
+            "at that one alone.",
             "`end_id` -1 lets an answer run to `max_tokens`. The text of `ensemble` ends with the stop word that ended "
             "it; `tensorrt_llm_bls` takes it away.",
         ]

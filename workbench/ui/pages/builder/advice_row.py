@@ -27,7 +27,16 @@ _OTHER_FIXES = {
     "no-chat-template": ("Choose another model", "model"),
     "already-quantized": ("Choose another model", "model"),
     "host-memory": ("Open Jobs", "jobs"),
-}
+    # What is wrong with another machine: the doctor says all of it, and looks again.
+    **dict.fromkeys(
+        (
+            "no-such-target", "bad-target", "no-such-host", "login-refused", "host-key-unknown", "host-key-changed",
+            "unreachable", "timed-out", "no-connection", "connection-lost", "no-answer", "no-rsync-there", "no-slurm",
+            "no-python-there", "old-python",
+        ),
+        ("Open Doctor", "doctor"),
+    ),
+}  # fmt: skip
 """For advice whose fix is no setting: the button's words and where it leads."""
 _ELSE = ("Choose another preset", "presets")
 

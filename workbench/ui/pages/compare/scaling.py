@@ -31,7 +31,8 @@ from workbench.ui.widgets.table_parts import Index, RowsModel, paint_ground, sti
 _BELOW = Qt.ItemDataRole.UserRole + 1
 _SLOT = Qt.ItemDataRole.UserRole + 2
 _ROW, _HEAD = 52, 34
-_NUMBERS_FROM = 3
+_WORDS = (0, 2)
+"""Columns of words; the others hold figures."""
 
 
 class _Model(RowsModel):
@@ -77,7 +78,7 @@ class _Cells(QStyledItemDelegate):
         if slot is not None:
             draw_marker(painter, slot, inner.left() + 14, inner.center().y())
             inner.setLeft(inner.left() + 32)
-        figure = index.column() >= _NUMBERS_FROM
+        figure = index.column() not in _WORDS
         upper = mono_font(BASE) if figure else text_font(BASE, bold=slot is not None)
         lower = text_font(SMALL)
         height = inner.height() / 2 if under else inner.height()
@@ -91,11 +92,15 @@ class _Cells(QStyledItemDelegate):
 
 
 def scaling_chart(scaling: Scaling) -> Chart:
-    """Efficiency over the number of GPUs, a line a group, each engine at its fastest load."""
+    """Efficiency over the number of GPUs, a line a group: of each number the fastest engine, at its fastest load."""
     lines = []
     for slot, group in enumerate(scaling.groups):
         dots = []
+        fastest: dict[int, ScalingRow] = {}
         for one in group.at(None):
+            if one.gpus not in fastest or one.throughput_tok_s.value > fastest[one.gpus].throughput_tok_s.value:
+                fastest[one.gpus] = one
+        for one in fastest.values():
             found = one.efficiency_percent
             value = found.value if found is not None else None
             low, high = (found.low, found.high) if found is not None else (None, None)

@@ -73,8 +73,8 @@ class Left(QFrame):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(area, 1)
-        layout.addWidget(rule())
-        layout.addWidget(self._foot())
+        self.foot = column(rule(), self._foot(), gap=0)
+        layout.addWidget(self.foot)
         self._group.idToggled.connect(lambda place, on: self._take_way(WAYS[place][0]) if on else None)
         self.way_buttons[SERVE].setChecked(True)
         self.faces.fit()
@@ -111,15 +111,16 @@ class Left(QFrame):
         self.faces.setCurrentWidget(self.forms[way])
         self.faces.fit()
         self.start.setVisible(way == SERVE)
+        self._fit_foot()
         self.area.verticalScrollBar().setValue(0)
         self.way_changed.emit(way)
 
     def show_command(self, command: Sequence[str]) -> None:
         """It can be done, by this."""
-        self._say("")
         self.command.say(join(command))
         for part in (self.head, self.command):
             part.setVisible(bool(command))
+        self._say("")
 
     def show_problem(self, words: str) -> None:
         """It cannot be done, and why."""
@@ -133,6 +134,11 @@ class Left(QFrame):
         self.problem.setVisible(bool(words))
         self.start.setEnabled(not words)
         self.start.setToolTip(words)
+        self._fit_foot()
+
+    def _fit_foot(self) -> None:
+        """There is no foot where nothing is in it."""
+        self.foot.setVisible(not all(part.isHidden() for part in (self.command, self.problem, self.start)))
 
     def show_starting(self, starting: bool) -> None:
         """A server is being started: no second one meanwhile."""
