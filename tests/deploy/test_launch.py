@@ -311,7 +311,7 @@ def test_an_environment_that_cannot_be_made_or_has_lost_its_python(ours: Path, t
 @pytest.mark.slow
 def test_ctrl_c_lets_our_server_end_its_answers(ours: Path, tmp_path: Path) -> None:
     """The terminal tells all processes of the script, and the script tells the server: it must hear of it once."""
-    python = make_interpreter(tmp_path / "python", tokens_per_s=40)
+    python = make_interpreter(tmp_path / "python", tokens_per_s=80)
     port = free_port()
     env = plain(tmp_path, READY_PYTHON=str(python), PORT=port, SKIP_SUMS="1", ANYWAY="1", WAIT_S="40")
     with serving(ours / "run.sh", env) as server:

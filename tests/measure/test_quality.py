@@ -67,8 +67,8 @@ def write_provenance(folder: Path, toolchain: str, precision: str, model: Path, 
 def engines(tmp_path_factory: pytest.TempPathFactory, run_worker: Any, openvino_here: None) -> dict[str, Path]:  # noqa: F811
     """`good` and `broken` by OpenVINO, `torch` by PyTorch: all of one model."""
     root = tmp_path_factory.mktemp("quality")
-    made = markov.make_engine(root)
-    model = root / "hf"
+    made = markov.shared_engine(tmp_path_factory)
+    model = made.parent / "hf"
     folders = {name: root / name for name in ("good", "broken")}
     for folder in folders.values():
         shutil.copytree(made, folder)

@@ -136,6 +136,19 @@ def test_folders_there_are_for_nobody_else_and_code_is_marked_as_used(tmp_path: 
     assert (folder / "code" / ".used-0123abcd").exists()  # by which it is taken away when nobody uses it any more
 
 
+def test_an_old_python_and_a_folder_that_cannot_be_there_are_told(tmp_path: Path) -> None:
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\necho 3.7.3\n")
+    old.chmod(0o755)
+    with pytest.raises(BadInputError) as caught:
+        ready.probe(HereTransport(NEAR), NEAR, str(tmp_path / "far"), sys.executable, str(old), "")
+    assert caught.value.failure.code == "old-python" and "3.7.3" in caught.value.failure.evidence
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError) as caught:
+        probe(tmp_path / "file" / "below")
+    assert caught.value.failure.code == "not-writable"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root makes what belongs to others")
 def test_code_that_somebody_else_put_there_is_not_run(tmp_path: Path) -> None:
     code = tmp_path / "far" / "code" / "0123abcd"

@@ -11,8 +11,10 @@ from pytestqt.qtbot import QtBot
 
 from tests.fakes.looks import keep_look
 from tests.fakes.models import make_config_folder
+from workbench.core.advice import Advice
 from workbench.toolchains.targets import make_target, save_target
 from workbench.ui.models.doctor import DoctorRow
+from workbench.ui.pages.builder.advice_row import fix_button
 from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.pages.doctor import DoctorPage
 from workbench.ui.session import Session
@@ -64,6 +66,11 @@ def test_a_build_is_planned_for_the_machine_that_is_chosen(
     build.bottom.where.setCurrentIndex(0)
     qtbot.waitUntil(lambda: "not present here" in planned(), timeout=WAIT_MS)
     assert build.answer.build is not None and "--target" not in build.answer.build.argv
+
+
+@pytest.mark.parametrize("code", ["no-such-host", "login-refused", "host-key-changed", "unreachable"])
+def test_what_is_wrong_with_a_machine_leads_to_the_doctor_and_not_to_other_presets(code: str) -> None:
+    assert fix_button(Advice(code=code, level="block", text="No.")) == ("Open Doctor", "doctor")
 
 
 @pytest.mark.slow

@@ -142,8 +142,8 @@ def _watch(context: Context, folder: ServingFolder, spec: ServeSpec, kept: list[
         for state in client.follow(folder, _LOOK_S):
             line.update(live_words(spec, state))
             if state.status != told:
+                _tell_change(context, folder, spec, state, None if told else key)
                 told = state.status
-                _tell_change(context, folder, spec, state, key)
             if len(kept) > asked:
                 asked = len(kept)
                 client.stop(folder, now=asked > 1)
@@ -154,7 +154,7 @@ def _watch(context: Context, folder: ServingFolder, spec: ServeSpec, kept: list[
 
 def _tell_change(context: Context, folder: ServingFolder, spec: ServeSpec, state: ServeState, key: str | None) -> None:
     if context.as_json:
-        context.line({**_shown(folder, spec, state), **({"key": key} if key and state.status == "starting" else {})})
+        context.line({**_shown(folder, spec, state), **({"key": key} if key else {})})
     elif state.status == "ready":
         took = (
             f" after {format_duration(state.ready_at - state.started_at)}"

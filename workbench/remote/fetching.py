@@ -22,13 +22,22 @@ def fetch_output(session: Session, target: Path) -> None:
 
     Raises StepFailedError when a file is not the same; what was made stays there then.
     """
-    far_output = f"{session.run}/output"
+    # The next step wants it there: equal files are then linked and not sent back.
     place = f"{session.base}/made/{plain(Path(final_name(session.spec.output)).name)}"
+    try:
+        _fetch(session, target, f"{session.run}/output")
+    except StepFailedError:
+        if session.line.patiently(lambda: session.far.status(session.run))["state"] != "none":
+            raise
+        _fetch(session, target, place)  # another job followed the same run, and was first
+    else:
+        session.line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
+    name_as_here(target, session.names)
+
+
+def _fetch(session: Session, target: Path, far_output: str) -> None:
     line, wire = session.line, session.wire
     wanted = line.patiently(lambda: session.far.digest(far_output))
-    if not wanted and line.patiently(lambda: session.far.status(session.run))["state"] == "none":
-        far_output = place  # another job followed the same run, and was first
-        wanted = line.patiently(lambda: session.far.digest(far_output))
     total = sum(size for size, _ in wanted.values())
     began = time.monotonic()
     line.patiently(
@@ -37,9 +46,6 @@ def fetch_output(session: Session, target: Path) -> None:
     wire.progress(total, total)
     compare(target, wanted, session.transport.title)
     wire.log(f"{format_bytes(total)} fetched from {session.transport.title} in {time.monotonic() - began:.1f} s")
-    name_as_here(target, session.names)
-    # The next step wants it there: equal files are then linked and not sent back.
-    line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
 
 
 def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str) -> None:

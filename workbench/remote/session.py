@@ -131,6 +131,8 @@ class Session:
             status = self.line.patiently(self._follow)
             if self._result and status["state"] == "ended" and status["exit"].get("code") == 0:
                 break
+            if self._result and status["state"] == "none":  # another job followed it, and was first
+                break
             look = self.runner.ended(self.far, self.run, status)
             if look.note and look.failure is None:
                 self._result = self._error = b""
