@@ -133,6 +133,9 @@ def test_folders_there_are_for_nobody_else_and_code_is_marked_as_used(tmp_path: 
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o077 for path in (folder / "runs", folder / "code", code)] == [0, 0, 0]
+    folder.chmod(0o770)
+    probe(folder)
+    assert folder.stat().st_mode & 0o777 == 0o770  # the target's own folder is its owner's business
     assert (folder / "code" / ".used-0123abcd").exists()  # by which it is taken away when nobody uses it any more
 
 

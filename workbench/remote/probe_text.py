@@ -9,21 +9,22 @@ try:
     for path in (folder, code):
         if path and not os.path.isdir(path):
             os.makedirs(path, 448)
-    for name in ("code", "inputs", "made", "kept", "runs", code):
-        path = os.path.join(folder, name)
-        if os.path.isdir(path):
-            about = os.stat(path)
-            if about.st_uid != os.geteuid():
-                found["foreign"] = path
-            elif about.st_mode & 18:
-                os.chmod(path, 448)
     if code:
         mark = os.path.join(os.path.dirname(code), ".used-" + os.path.basename(code))
         open(mark, "w").close()
         os.utime(mark, None)
     mark = os.path.join(folder, ".workbench-%d" % os.getpid())
     open(mark, "w").close()
+    own = os.stat(mark).st_uid
     os.unlink(mark)
+    for name in ("code", "inputs", "made", "kept", "runs", code):
+        path = os.path.join(folder, name)
+        if name and os.path.isdir(path):
+            about = os.stat(path)
+            if about.st_uid != own:
+                found["foreign"] = path
+            elif about.st_mode & 18:
+                os.chmod(path, 448)
     disk = os.statvfs(folder)
     found["free_bytes"] = disk.f_bavail * disk.f_frsize
 except (OSError, IOError) as error:

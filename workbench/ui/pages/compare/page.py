@@ -291,6 +291,10 @@ class ComparePage(Page):
             self._show_verbs()
             self.prompts.set_running(self.model.running)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.tabs.set_narrow(event.size().width() < _ROOMY)
+
     def _show_tab(self, number: int) -> None:
         self.views.setCurrentIndex(number)
         self.legend.setVisible(number == MATRIX)

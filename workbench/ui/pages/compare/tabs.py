@@ -13,6 +13,9 @@ from workbench.ui.theme import text_font, theme
 _HEIGHT, _PAD = 44, 12
 
 
+_NARROW_PAD = 6
+
+
 class _Tab(QAbstractButton):
     def __init__(self, words: str) -> None:
         super().__init__()
@@ -22,9 +25,10 @@ class _Tab(QAbstractButton):
         self.setAccessibleName(f"Show {words}")
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.pad = _PAD
 
     def sizeHint(self) -> QSize:
-        return QSize(QFontMetrics(text_font(bold=True)).horizontalAdvance(self.text()) + 2 * _PAD, _HEIGHT)
+        return QSize(QFontMetrics(text_font(bold=True)).horizontalAdvance(self.text()) + 2 * self.pad, _HEIGHT)
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter, look = QPainter(self), theme()
@@ -43,6 +47,12 @@ class Tabs(QWidget):
     """`chosen` is sent with the number of the tab."""
 
     chosen = Signal(int)
+
+    def set_narrow(self, narrow: bool) -> None:
+        """Closer together, where there is little room."""
+        for made in self.findChildren(_Tab):
+            made.pad = _NARROW_PAD if narrow else _PAD
+            made.updateGeometry()
 
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__()

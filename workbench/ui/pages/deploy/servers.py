@@ -20,7 +20,7 @@ from workbench.ui.widgets.table_parts import NONE, Index, RowsModel, side
 _SIGNS = {"ok": "check", "err": "error", "warn": "warn", "accent": "play", "plain": "dash"}
 _TOKENS = {"ok": "ok", "err": "err", "warn": "warn", "accent": "accent", "plain": "text3"}
 NAME, STATUS, ADDRESS, MODEL, ACTIVE, QUEUED, TOKENS, ANSWERED, UP = range(9)
-_WIDE, _ROOMY = 940, 720
+_WIDE, _ROOMY, _SMALL = 940, 720, 580
 _FIGURES = (ADDRESS, ACTIVE, QUEUED, TOKENS, ANSWERED, UP)
 
 
@@ -143,6 +143,7 @@ class ServersTable(ListTable):
         self.setColumnHidden(MODEL, event.size().width() < _WIDE)
         self.setColumnHidden(ANSWERED, event.size().width() < _WIDE)
         self.setColumnHidden(UP, event.size().width() < _ROOMY)
+        self.setColumnHidden(ADDRESS, event.size().width() < _SMALL)
 
     def show_servers(self, found: Servers) -> None:
         """Show these; the chosen one stays chosen, else the first is."""
