@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
@@ -38,6 +38,7 @@ from workbench.ui.widgets.basics import label as make_label
 
 TABS = ("Matrix", "Prompts", "Curves", "Quality", "Settings", "Scaling")
 MATRIX, PROMPTS, CURVES, QUALITY, SETTINGS, SCALING = range(len(TABS))
+_ROOMY = 1000
 
 
 class ComparePage(Page):

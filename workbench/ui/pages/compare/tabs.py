@@ -10,10 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QHBoxLayout, QSizeP
 
 from workbench.ui.theme import text_font, theme
 
-_HEIGHT, _PAD = 44, 12
-
-
-_NARROW_PAD = 6
+_HEIGHT, _PAD, _NARROW_PAD = 44, 12, 6
 
 
 class _Tab(QAbstractButton):
@@ -48,12 +45,6 @@ class Tabs(QWidget):
 
     chosen = Signal(int)
 
-    def set_narrow(self, narrow: bool) -> None:
-        """Closer together, where there is little room."""
-        for made in self.findChildren(_Tab):
-            made.pad = _NARROW_PAD if narrow else _PAD
-            made.updateGeometry()
-
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__()
         self._group = QButtonGroup(self)
@@ -66,6 +57,12 @@ class Tabs(QWidget):
             layout.addWidget(tab)
         self._group.button(0).setChecked(True)
         self._group.idToggled.connect(lambda number, on: self.chosen.emit(number) if on else None)
+
+    def set_narrow(self, narrow: bool) -> None:
+        """Closer together, where there is little room."""
+        for made in self.findChildren(_Tab):
+            made.pad = _NARROW_PAD if narrow else _PAD
+            made.updateGeometry()
 
     @property
     def current(self) -> int:
