@@ -4,48 +4,63 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workbench.core.errors import StepFailedError
 from workbench.core.units import format_bytes
+from workbench.remote.far import Far
+from workbench.remote.line import Line
 from workbench.remote.paths import Names, final_name, plain
-
-if TYPE_CHECKING:
-    from workbench.remote.session import Session
+from workbench.remote.transport import Transport
+from workbench.remote.wire import Wire
 
 _REWRITTEN_BYTES = 16 << 20
 
 
-def fetch_output(session: Session, target: Path) -> None:
-    """Fill `target` with the run's output and take the run away.
+@dataclass(frozen=True)
+class FarRun:
+    """A run that ended well, and the ways to it."""
+
+    base: str
+    run: str
+    """Its folder there."""
+    line: Line
+    far: Far
+    transport: Transport
+    wire: Wire
+    names: Names
+
+
+def fetch_output(done: FarRun, target: Path) -> None:
+    """Fill `target`, the partial folder here, with the run's output and take the run away.
 
     Raises StepFailedError when a file is not the same; what was made stays there then.
     """
     # The next step wants it there: equal files are then linked and not sent back.
-    place = f"{session.base}/made/{plain(Path(final_name(session.spec.output)).name)}"
+    place = f"{done.base}/made/{plain(Path(final_name(str(target))).name)}"
     try:
-        _fetch(session, target, f"{session.run}/output")
+        _fetch(done, target, f"{done.run}/output")
     except StepFailedError:
-        if session.line.patiently(lambda: session.far.status(session.run))["state"] != "none":
+        if done.line.patiently(lambda: done.far.status(done.run))["state"] != "none":
             raise
-        _fetch(session, target, place)  # another job followed the same run, and was first
+        _fetch(done, target, place)  # another job followed the same run, and was first
     else:
-        session.line.patiently(lambda: session.far.ask("keep", session.run, "--to", place, seconds=600.0))
-    name_as_here(target, session.names)
+        done.line.patiently(lambda: done.far.ask("keep", done.run, "--to", place, seconds=600.0))
+    name_as_here(target, done.names)
 
 
-def _fetch(session: Session, target: Path, far_output: str) -> None:
-    line, wire = session.line, session.wire
-    wanted = line.patiently(lambda: session.far.digest(far_output))
+def _fetch(done: FarRun, target: Path, far_output: str) -> None:
+    line, wire = done.line, done.wire
+    wanted = line.patiently(lambda: done.far.digest(far_output))
     total = sum(size for size, _ in wanted.values())
     began = time.monotonic()
     line.patiently(
-        lambda: session.transport.fetch(far_output, target, lambda done, _: wire.progress(min(done, total), total))
+        lambda: done.transport.fetch(far_output, target, lambda done, _: wire.progress(min(done, total), total))
     )
     wire.progress(total, total)
-    compare(target, wanted, session.transport.title)
-    wire.log(f"{format_bytes(total)} fetched from {session.transport.title} in {time.monotonic() - began:.1f} s")
+    compare(target, wanted, done.transport.title)
+    wire.log(f"{format_bytes(total)} fetched from {done.transport.title} in {time.monotonic() - began:.1f} s")
 
 
 def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str) -> None:

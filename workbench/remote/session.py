@@ -20,7 +20,7 @@ from workbench.remote import ready
 from workbench.remote.ends import explain_end, stalled
 from workbench.remote.events import Position, read_frames
 from workbench.remote.far import Far
-from workbench.remote.fetching import fetch_output
+from workbench.remote.fetching import FarRun, fetch_output
 from workbench.remote.line import Line
 from workbench.remote.order import Order, runner_of, seconds_of, transport_of
 from workbench.remote.paths import (
@@ -147,7 +147,8 @@ class Session:
             self.line.going_on = "What was made is kept there."
             index = self._phase[2]
             self.phase("fetch", index, index)
-            fetch_output(self, Path(self.spec.output))
+            made = FarRun(self.base, self.run, self.line, self.far, self.transport, self.wire, self.names)
+            fetch_output(made, Path(self.spec.output))
         else:
             self.clear()
         self.wire.lines(self._result)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.core.measure.record import Subject
@@ -26,7 +26,8 @@ from workbench.ui.pages.engines.choice import EngineChoice
 from workbench.ui.pages.playground.engine.faces import FailureText
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
-from workbench.ui.widgets.basics import MARGIN, button, icon_button, label, row, set_icon, set_sign
+from workbench.ui.widgets.basics import button, label, set_icon
+from workbench.ui.widgets.failure import failure_card
 from workbench.ui.widgets.report_file import report_menu
 
 _NARROW, _ROOMY, _WIDE = 700, 1000, 1240
@@ -49,7 +50,7 @@ class BenchmarkPage(Page):
         """What was asked for; None: as there is room."""
         self._failure_name = label("", "name", wrap=True)
         self._failure = FailureText()
-        self.failure_box = self._failure_card()
+        self.failure_box = failure_card(self._failure_name, self._failure)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.setup)
         self.stack.addWidget(self.result)
@@ -63,20 +64,6 @@ class BenchmarkPage(Page):
         self._show_face(self.setup)
 
     # -- frame
-
-    def _failure_card(self) -> QFrame:
-        sign = label()
-        set_sign(sign, "error", "err")
-        made = QFrame()
-        made.setProperty("surface", "card")
-        layout = QVBoxLayout(made)
-        layout.setContentsMargins(MARGIN, 10, MARGIN, 10)
-        head = row(sign, self._failure_name, icon_button("close", "Put this away", made.hide))
-        head.layout().setStretch(1, 1)
-        layout.addWidget(head)
-        layout.addWidget(self._failure)
-        made.hide()
-        return made
 
     def _wire(self) -> None:
         session, model, result = self.session, self.model, self.result

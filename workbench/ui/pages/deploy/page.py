@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QWidget
 
 from workbench.core.errors import BadInputError, Failure
 from workbench.serve.ports import PortUse
@@ -33,7 +33,8 @@ from workbench.ui.pages.engines.choice import EngineChoice
 from workbench.ui.pages.playground.engine.faces import FailureText
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
-from workbench.ui.widgets.basics import MARGIN, EmptyState, button, column, icon_button, label, row, rule, set_sign
+from workbench.ui.widgets.basics import EmptyState, button, column, label, rule
+from workbench.ui.widgets.failure import failure_card
 
 LOOK_MS = 1000
 """How often the servers' folders are read while the page is shown."""
@@ -65,7 +66,7 @@ class DeployPage(Page):
         """The server whose key is shown."""
         self._failure_name = label("", "name", wrap=True)
         self._failure = FailureText()
-        self.failure_box = self._failure_card()
+        self.failure_box = failure_card(self._failure_name, self._failure)
         self._lay_out()
         self._port_timer = QTimer(self)
         self._port_timer.setSingleShot(True)
@@ -77,20 +78,6 @@ class DeployPage(Page):
         self._show_way(SERVE)
 
     # -- frame
-
-    def _failure_card(self) -> QFrame:
-        sign = label()
-        set_sign(sign, "error", "err")
-        made = QFrame()
-        made.setProperty("surface", "card")
-        layout = QVBoxLayout(made)
-        layout.setContentsMargins(MARGIN, 10, MARGIN, 10)
-        head = row(sign, self._failure_name, icon_button("close", "Put this away", made.hide))
-        head.layout().setStretch(1, 1)
-        layout.addWidget(head)
-        layout.addWidget(self._failure)
-        made.hide()
-        return made
 
     def _lay_out(self) -> None:
         self.split = QSplitter(Qt.Orientation.Vertical)
