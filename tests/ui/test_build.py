@@ -537,10 +537,10 @@ import importlib.util, os, sys, types
 from pathlib import Path
 name = "workbench.core.preset_schema"
 path = importlib.util.find_spec(name).origin
-head = 'class RuntimeTable(_Table):\\n    """[runtime]"""\\n'
+head = 'class RuntimeTable(PresetTable):\\n    """[runtime]"""\\n'
 source = Path(path).read_text()
 assert source.count(head) == 1
-line = '    lookahead: int = _field(3, "Lookahead", "Tokens that are guessed.", unit="tokens", ge=1, le=9)\\n'
+line = '    lookahead: int = preset_field(3, "Lookahead", "Tokens that are guessed.", unit="tokens", ge=1, le=9)\\n'
 made = types.ModuleType(name)
 made.__file__, sys.modules[name] = path, made
 exec(compile(source.replace(head, head + "\\n" + line), path, "exec"), made.__dict__)
