@@ -10,6 +10,11 @@ import pytest
 from workbench.core.home import HOME_VARIABLE, Home
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Else the run ends with one process at work and the others idle.
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
 def pytest_collection_finish() -> None:
     # Thousands of collected tests and all that they import stay to the end: no collection of cycles, and no look for
     # what a test left behind, need walk over them again.

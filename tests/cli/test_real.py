@@ -60,6 +60,7 @@ def running(kind: str) -> Callable[[JobState], bool]:
     return lambda state: any(s.kind == kind and s.status == "running" for s in state.steps)
 
 
+@pytest.mark.early
 def test_three_precisions_from_folder_to_answer(home: Home, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "engines"
     ran = workbench(*arguments(tiny, "--precision", "fp16,int8,int4", "--out", str(out), "--json"))

@@ -63,6 +63,7 @@ def wait_for(qtbot: QtBot, window: Window, title: str, *statuses: str) -> JobRow
     return found
 
 
+@pytest.mark.early
 def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     click(qtbot, window, "Build")  # the rail's; the page's own is off while there is no model
     click(qtbot, window, "Build the demo engine")

@@ -48,6 +48,7 @@ def test_the_records_name_no_machine() -> None:
             assert not found, path
 
 
+@pytest.mark.early
 @pytest.mark.slow
 def test_every_page_is_pictured_in_both_schemes_and_scales(tmp_path: Path) -> None:
     out, empty = tmp_path / "out", tmp_path / "empty"
