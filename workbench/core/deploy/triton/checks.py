@@ -82,7 +82,14 @@ def _gpus(facts: EngineFacts, options: TritonOptions) -> Check:
             name, False, f"{facts.world_size} ranks over {options.nodes} nodes", "Choose a number that divides them."
         )
     if options.gpus_here is None:
-        return Check(name, True, "how many are there is checked by launch.sh")
+        # Only that the ranks can be laid out: nobody has seen that machine's GPUs yet.
+        each = facts.world_size // options.nodes
+        many = f"{options.nodes} machine{'s' * (options.nodes > 1)}"
+        return Check(
+            f"{facts.shape} divides over {many}",
+            True,
+            f"{each} GPU{'s' * (each > 1)} on each; launch.sh counts those that are there",
+        )
     enough = options.gpus_here * options.nodes >= facts.world_size
     return Check(
         name,
