@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -40,13 +41,22 @@ def reading_at(at: float, second: int, **changes: Any) -> ServeReading:
     return ServeReading(**{**values, **changes})
 
 
+_NEXT_MS = itertools.count()
+"""Servers are listed by their names, which tell milliseconds: two made in one would stand in any order."""
+
+
 def make_server(
     home: Home, name: str = "tiny-int4", *, status: Any = "stopped", seconds: int = 60, **changes: Any
 ) -> Path:
     """The folder of a server that has ended; `changes` are its last state's."""
     now = time.time()
     spec = ServeSpec(
-        id=new_id(now), engine=f"/home/engines/{name}", name=name, model=MODEL, port=8000, created_at=now - seconds
+        id=new_id(now + next(_NEXT_MS) / 1000),
+        engine=f"/home/engines/{name}",
+        name=name,
+        model=MODEL,
+        port=8000,
+        created_at=now - seconds,
     )
     folder = create(home.serving, spec)
     readings = [reading_at(now - seconds + second, second) for second in range(1, seconds + 1)]
