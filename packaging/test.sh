@@ -73,11 +73,13 @@ fi
 # processes. One by one after them: OpenVINO's workers, whose models take all cores whatever they are told (two at a
 # time they took longer, with threads that wait for each other), and what holds timings to the truth.
 alone=(tests/workers/openvino tests/bench/test_known_timings.py)
+slow="slow and not nightly"
+[ -z "${WORKBENCH_TEST_NIGHTLY:-}" ] || slow=slow
 export OMP_NUM_THREADS=1
 say "tests that are not slow"
 "$venv/bin/python" -m pytest -n 2 -m "not slow" --durations=10
 say "slow tests, two at a time"
-"$venv/bin/python" -m pytest -n 2 --dist worksteal -m slow "${alone[@]/#/--ignore=}" tests --durations=25
+"$venv/bin/python" -m pytest -n 2 --dist worksteal -m "$slow" "${alone[@]/#/--ignore=}" tests --durations=25
 unset OMP_NUM_THREADS
 say "slow tests that need the machine to themselves"
-exec "$venv/bin/python" -m pytest -m slow "${alone[@]}" --durations=20
+exec "$venv/bin/python" -m pytest -m "$slow" "${alone[@]}" --durations=20

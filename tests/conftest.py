@@ -25,6 +25,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    # Workers set these for themselves, and some tests run a worker's work in this process.
+    for name in ("TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

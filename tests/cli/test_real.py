@@ -154,6 +154,7 @@ def test_a_lost_command_does_not_end_its_job(home: Home, tiny: Path) -> None:
     assert folder.state().status == "done" and not orphans(folder.path)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["worker", "supervisor", "command"])
 def test_kills_at_random_moments(home: Home, tiny: Path, tmp_path: Path, target: str) -> None:
     dice = random.Random(f"real {target} {KILLS}")

@@ -61,6 +61,7 @@ def test_a_range_that_was_calibrated_smaller_cuts_values_off() -> None:
     assert not math.isnan(float(held.sum()))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_it_rounds_as_modelopts_export_does() -> None:
     done = subprocess.run(
