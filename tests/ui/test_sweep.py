@@ -207,7 +207,9 @@ def sweep_at(home: Home, scale: float, size: str = "1280x800") -> dict[str, Any]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [1.25, 1.5, 2.0])  # all the other tests here are at 1
+@pytest.mark.parametrize(
+    "scale", [pytest.param(1.25, marks=pytest.mark.nightly), 1.5, pytest.param(2.0, marks=pytest.mark.nightly)]
+)  # all the other tests here are at 1
 def test_nothing_is_cut_off_and_nothing_is_said_at_a_scale(full_home: Home, scale: float, tmp_path: Path) -> None:
     answer = sweep_at(full_home, scale)
     assert answer["scale"] == pytest.approx(scale) and answer["size"] == [1280, 800]
