@@ -6,15 +6,23 @@ say() { printf '\n== %s\n' "$*"; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cache="${WORKBENCH_CACHE:-$root/.cache}"
 
-# The first Python from 3.10 to 3.12 that is found, and that can make virtual environments.
-find_python() {
-    local name
-    for name in ${WORKBENCH_PYTHON:-python3 python3.12 python3.11 python3.10}; do
-        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
+# first_python CODE NAME...: the first of them, or of those in WORKBENCH_PYTHON, that runs CODE (sys is imported).
+first_python() {
+    local code="$1" name
+    shift
+    for name in ${WORKBENCH_PYTHON:-$*}; do
+        if "$name" -c "import sys; $code" 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
+    return 1
+}
+
+# The first Python from 3.10 to 3.12 that is found, and that can make virtual environments.
+find_python() {
+    first_python 'import venv, ensurepip; assert (3, 10) <= sys.version_info < (3, 13)' \
+        python3 python3.12 python3.11 python3.10 && return
     echo "No Python from 3.10 to 3.12 with the venv module was found." >&2
     echo "To do: apt-get install python3 python3-venv, or name one: WORKBENCH_PYTHON=/path/to/python3.11" >&2
     return 2

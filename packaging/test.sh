@@ -82,4 +82,15 @@ say "slow tests, two at a time"
 "$venv/bin/python" -m pytest -n 2 --dist worksteal -m "$slow" "${alone[@]/#/--ignore=}" tests --durations=25
 unset OMP_NUM_THREADS
 say "slow tests that need the machine to themselves"
-exec "$venv/bin/python" -m pytest -m "$slow" "${alone[@]}" --durations=20
+"$venv/bin/python" -m pytest -m "$slow" "${alone[@]}" --durations=20
+# The package itself: built, installed in fresh chroots, used without a network, upgraded, removed. Needs root, a network,
+# 15 GB of disk and most of an hour. WORKBENCH_PREVIOUS_DEB names the package that is upgraded from.
+if [ -n "${WORKBENCH_TEST_PACKAGE:-}" ]; then
+    say "the package"
+    built="$(mktemp -d)"
+    bash packaging/build.sh --out "$built"
+    "$venv/bin/workbench" toolchain bundle openvino --out "$cache/package-wheels" --python-version 3.12
+    bash packaging/test_package.sh --wheels "$cache/package-wheels" --flow bookworm --bases "$cache/package-bases" \
+        --tarball "$(ls "$built"/engine-workbench-*.tar.xz)" --results packaging/RESULTS.md \
+        ${WORKBENCH_PREVIOUS_DEB:+--previous "$WORKBENCH_PREVIOUS_DEB"} "$built"/engine-workbench_*.deb
+fi
