@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from workbench.core.artifact import (
+    PROVENANCE_FILE,
     VERIFY_FILE,
     Machine,
     Provenance,
     Record,
     StepRecord,
+    own_record,
     runs_here,
     verification,
+    write_json,
 )
+from workbench.core.home import Home
 from workbench.core.plan import PlanModel
 
 MACHINE = Machine(cpu="a CPU", cpu_identity="cpu-1", memory_bytes=2**34, os="Linux")
@@ -93,3 +97,23 @@ def test_quality_is_the_folders_own_record_or_that_of_its_checkpoint(tmp_path: P
     (tmp_path / VERIFY_FILE).write_text(own.model_dump_json(), encoding="utf-8")
     found = verification(tmp_path, inherited)
     assert found is not None and found.result == {"agreement": 0.95}
+
+
+def test_of_a_shared_folder_the_newer_record_counts_and_none_of_what_stood_there_before(home: Home) -> None:
+    folder = home.root / "lab"
+    folder.mkdir()
+    shared = engine("openvino", step("build"))
+    write_json(folder / PROVENANCE_FILE, shared)
+    theirs, own = (Record(key="v", created_at=at, step=step("verify", agreement=at / 10)) for at in (4.0, 9.0))
+    path = own_record(home, folder, VERIFY_FILE)
+    path.parent.mkdir()
+    for here, there, newer in ((theirs, own, 0.9), (own, theirs, 0.9)):
+        write_json(folder / VERIFY_FILE, here)
+        write_json(path, there)
+        found = verification(folder, shared, home)
+        assert found is not None and found.result == {"agreement": newer}
+    (folder / VERIFY_FILE).unlink()
+    assert verification(folder, shared, home) is not None and verification(folder, shared) is None
+    another = shared.model_copy(update={"key": "another"})
+    write_json(folder / PROVENANCE_FILE, another)
+    assert verification(folder, another, home) is None

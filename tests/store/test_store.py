@@ -12,7 +12,6 @@ import pytest
 
 from tests.fakes.plans import scripted_plan, scripted_step
 from workbench.core.digest import file_stamp
-from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.jobs import client
 from workbench.store.migrations import MIGRATIONS, migrate
@@ -83,15 +82,6 @@ def test_digests_hold_for_one_state_of_a_file(home: Home, tmp_path: Path) -> Non
         assert store.known_digest(stamp) == "a" * 64
         file.write_text("two")
         assert store.known_digest(file_stamp(file)) is None
-
-
-def test_a_newer_store_is_refused_with_words(home: Home) -> None:
-    Store.open(home).close()
-    with sqlite3.connect(home.database) as db:
-        db.execute("INSERT INTO migrations VALUES ('m999_future', 0)")
-    db.close()
-    with pytest.raises(BadInputError, match="newer Engine Workbench"):
-        Store.open(home)
 
 
 def test_migrations_have_names_in_order_and_each_upgrades_the_one_before() -> None:

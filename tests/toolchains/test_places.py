@@ -21,8 +21,9 @@ from tests.fakes.trtllm_checkpoints import write_checkpoint
 from workbench.core.home import Home
 from workbench.core.messages import Hello, Message, Phase, Result, StepSpec, parse_message
 from workbench.toolchains import get
+from workbench.toolchains.asking import probe_worker
 from workbench.toolchains.base import Environment
-from workbench.toolchains.environments import find_environments, probe_worker
+from workbench.toolchains.environments import find_environments
 from workbench.toolchains.places import place_of, worker_argv
 
 IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.2.1"

@@ -109,6 +109,7 @@ def test_the_report_has_them_all_for_the_command_line_too(home: Home) -> None:
     ("address", "shown"),
     [
         ("https://a:b@host/x", "https://(not shown)@host/x"),
+        ("https://a:b@c@host/x", "https://(not shown)@host/x"),
         ("https://host/@x", "https://host/@x"),
         ("file:///opt/x", "file:///opt/x"),
     ],

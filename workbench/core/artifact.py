@@ -6,6 +6,8 @@ sizes. The provenance is the last file written before the folder gets its name.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.core.errors import BadInputError
+from workbench.core.home import Home
 from workbench.core.plan import ArtifactKind, PlanModel
 
 PROVENANCE_FILE = "provenance.json"
@@ -145,8 +148,9 @@ def read_provenance(folder: Path) -> Provenance:
 
 def problems(folder: Path, provenance: Provenance) -> list[str]:
     """Why the folder is not complete; empty when all listed files are there with their sizes."""
-    found = [] if (folder / PROVENANCE_FILE).is_file() else [f"{PROVENANCE_FILE} is missing"]
     top = str(folder)
+    # Of os.path, which says no where this user may not look; pathlib raises.
+    found = [] if os.path.isfile(f"{top}/{PROVENANCE_FILE}") else [f"{PROVENANCE_FILE} is missing"]  # noqa: PTH113
     for entry in provenance.files:
         try:
             # A list of a thousand engines looks at tens of thousands of files, and pathlib takes twice as long.
@@ -202,11 +206,25 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def verification(folder: Path, provenance: Provenance) -> StepRecord | None:
-    """What verify found of this folder, or of the checkpoint that it was built from; None: it was not run."""
-    own = read_record(folder / VERIFY_FILE)
-    if own is not None:
-        return own.step
+def own_record(home: Home, folder: Path, name: str) -> Path:
+    """Where a home keeps the record of an artefact that it must not write into: a shared one. Another one that is put
+    in its place later has another record."""
+    key = ""
+    with contextlib.suppress(BadInputError):
+        key = read_provenance(folder).key
+    place = hashlib.sha256(os.fsencode(f"{os.path.realpath(folder)}\0{key}")).hexdigest()[:16]
+    return home.root / "records" / f"{place}-{name}"
+
+
+def verification(folder: Path, provenance: Provenance, home: Home | None = None) -> StepRecord | None:
+    """What verify found of this folder, or of the checkpoint that it was built from; None: it was not run.
+
+    With `home`, also what that home's own jobs found of it, where it is shared; the newer of both counts.
+    """
+    found = [read_record(folder / VERIFY_FILE), read_record(own_record(home, folder, VERIFY_FILE)) if home else None]
+    own = [record for record in found if record is not None]
+    if own:
+        return max(own, key=lambda record: record.created_at).step
     return next((step for step in reversed(provenance.steps) if step.kind == "verify"), None)
 
 

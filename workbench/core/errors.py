@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Failure(BaseModel):
@@ -42,6 +47,11 @@ class WorkbenchError(Exception):
         self.failure = Failure(
             code=code or self.default_code, what=what, evidence=evidence, fix=fix, exit_code=self.exit_code
         )
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        """The error that says a failure which is in words already."""
+        return cls(failure.what, evidence=failure.evidence, fix=failure.fix, code=failure.code)
 
     @property
     def what(self) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
 
 from workbench.core.errors import BadInputError
 
@@ -95,11 +92,3 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser().absolute()
     except RuntimeError:
         return Path(path).absolute()
-
-
-def home_from(environment: Mapping[str, str]) -> Home:
-    """The home that the environment names, else the platform's data folder; nothing is created."""
-    named = environment.get(HOME_VARIABLE, "")
-    if named:
-        return Home(expanded(named))
-    return Home(Path(platformdirs.user_data_dir("engine-workbench", appauthor=False)))

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from workbench.core.data import data_folder
 from workbench.core.errors import BadInputError, Failure, WorkbenchError
+from workbench.core.older_file import keep_older
 from workbench.core.precision import Precision
 from workbench.core.preset_check import (
     KeyPath,
@@ -60,6 +61,7 @@ __all__ = [
     "load_preset",
     "parse_preset",
     "preset_from_data",
+    "preset_id_of",
     "preset_to_toml",
     "save_preset",
 ]
@@ -89,10 +91,16 @@ def preset_from_data(data: Mapping[str, Any], *, name: str = "preset", preset_id
 
 
 def load_preset(path: Path) -> Preset:
-    """Read a preset file; its id is the file's name without `.toml`. Raises BadInputError."""
+    """Read a preset file; its id is that of `preset_id_of`. Raises BadInputError."""
     path = Path(path)
     preset = parse_preset(_read(path), path)
-    return preset.with_origin(path.stem, path)
+    return preset.with_origin(preset_id_of(path), path)
+
+
+def preset_id_of(path: Path) -> str:
+    """The id of a preset by its file: the name without `.toml`, or without `.preset.toml`, by which desktops know
+    presets among other TOML files."""
+    return path.stem.removesuffix(".preset") or path.stem
 
 
 def _read(path: Path) -> str:
@@ -212,9 +220,10 @@ def _files(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         with contextlib.suppress(OSError):
-            for path in sorted(Path(folder).glob("*.toml")):
+            paths = Path(folder).glob("*.toml")
+            for path in sorted(paths, key=lambda path: (path.stem.endswith(".preset"), path.name)):
                 if not path.name.startswith("."):
-                    found.setdefault(path.stem, path)
+                    found.setdefault(preset_id_of(path), path)
     return found
 
 
@@ -383,6 +392,12 @@ def _plain_type(item: Any) -> type:
     return type(item.unwrap() if hasattr(item, "unwrap") else item)
 
 
+def _schema_of(data: Mapping[str, Any]) -> int:
+    """The schema that a file says it has; today's where it says nothing that counts."""
+    found = data.get("schema")
+    return found if isinstance(found, int) and not isinstance(found, bool) else SCHEMA_VERSION
+
+
 @functools.cache
 def _defaults() -> dict[str, Any]:
     least = {"title": "x", "goal": "try-it", "toolchain": "openvino", "precision": {"weights": "int8"}}
@@ -394,27 +409,37 @@ def _defaults() -> dict[str, Any]:
 
 
 def save_preset(preset: Preset, path: Path) -> Preset:
-    """Write a preset file, all or nothing; comments of an existing one are kept. Returns it with its new id.
+    """Write a preset file, all or nothing; comments of an existing one are kept, and one of an older schema is copied
+    to `NAME.toml.schema-N.bak` first. Returns it with its new id.
 
-    Raises BadInputError when the name is no id, or the file cannot be written.
+    Raises BadInputError when the name is no id, what stands there is of a newer version, or it cannot be written.
     """
     path = Path(path)
     shown = clean(str(path), 300)
-    if path.suffix != ".toml" or not _ID.fullmatch(path.stem):
+    if path.suffix != ".toml" or not _ID.fullmatch(preset_id_of(path)):
         raise BadInputError(
             f"{shown} is not a name for a preset.",
             fix="End it in .toml, and use letters, digits, dots, dashes and underscores before that.",
             code="bad-preset-name",
         )
-    existing = ""
+    existing, schema = "", SCHEMA_VERSION
     with contextlib.suppress(OSError):
         target = path.resolve()
         if target.exists():
             existing = _read(target)
-            _parse_toml(existing, shown)
+            schema = _schema_of(_parse_toml(existing, shown))
+    if schema > SCHEMA_VERSION:
+        raise BadInputError(
+            f"{shown} was written by a newer Engine Workbench and is left as it is.",
+            evidence=f"it has schema {schema}, and this version knows schemas up to {SCHEMA_VERSION}",
+            fix="Save under another name, or update this program.",
+            code="newer-preset",
+        )
     temporary = path.parent / f".{path.stem}.{secrets.token_hex(6)}.partial"
     try:
         target = path.resolve()
+        if schema < SCHEMA_VERSION:
+            keep_older(target, existing.encode("utf-8"), schema)
         temporary = target.parent / temporary.name
         content = preset_to_toml(preset, existing).encode("utf-8")
         with temporary.open("xb") as file:
@@ -431,4 +456,4 @@ def save_preset(preset: Preset, path: Path) -> Preset:
             fix="Choose a folder that exists and may be written to.",
             code="preset-not-saved",
         ) from None
-    return preset.with_origin(path.stem, path)
+    return preset.with_origin(preset_id_of(path), path)

@@ -21,6 +21,11 @@ def format_bytes(size: float) -> str:
     return f"{_digits(value)} {_BYTE_UNITS[index]}"
 
 
+def in_thousands(count: int) -> str:
+    """A whole number with U+202F between its thousands: `70 012`."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
 def format_count(count: float) -> str:
     """Large counts with letters, as parameter counts are written: `950`, `134.5 M`, `8.03 B`."""
     value, index = float(count), 0

@@ -46,11 +46,30 @@ def m004_provenance_stamps(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE artifacts ADD COLUMN stamp TEXT NOT NULL DEFAULT ''")
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_artifacts, m002_digests, m003_jobs, m004_provenance_stamps)
+def m005_shared_roots(db: sqlite3.Connection) -> None:
+    # The shared folder of the settings under which an artefact stands; empty: it is this user's own.
+    db.execute("ALTER TABLE artifacts ADD COLUMN shared TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    m001_artifacts,
+    m002_digests,
+    m003_jobs,
+    m004_provenance_stamps,
+    m005_shared_roots,
+)
+NAMES = tuple(migration.__name__ for migration in MIGRATIONS)
 
 
 class NewerStoreError(Exception):
     """The file has migrations that this version does not know."""
+
+
+def applied_names(db: sqlite3.Connection) -> tuple[str, ...]:
+    """Names of the migrations that a file has had, in order; empty for a file with nothing in it."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'").fetchone() is None:
+        return ()
+    return tuple(sorted(str(row[0]) for row in db.execute("SELECT name FROM migrations")))
 
 
 def migrate(db: sqlite3.Connection) -> list[str]:
@@ -59,10 +78,9 @@ def migrate(db: sqlite3.Connection) -> list[str]:
     Raises NewerStoreError when the file is of a newer version.
     """
     db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at REAL NOT NULL)")
-    known = {migration.__name__ for migration in MIGRATIONS}
-    applied = {row[0] for row in db.execute("SELECT name FROM migrations")}
-    if applied - known:
-        raise NewerStoreError(", ".join(sorted(applied - known)))
+    applied = set(applied_names(db))
+    if unknown := applied - set(NAMES):
+        raise NewerStoreError(", ".join(sorted(unknown)))
     done = []
     for migration in MIGRATIONS:
         if migration.__name__ in applied:

@@ -15,6 +15,7 @@ def store_report(store: Store, jobs: Sequence[JobState]) -> dict[str, Any]:
     found = store.artifacts()
     return {
         "notice": store.notice,
+        "newer": store.newer.model_dump() if store.newer is not None else None,
         "jobs": len(jobs),
         "interrupted_jobs": [state.id for state in jobs if state.status == "interrupted"],
         "artifacts": len(found),
@@ -33,4 +34,5 @@ def store_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
         {"what": f"{path} lost files.", "fix": f"workbench engines rm {path} --yes, then build it again"}
         for path in report["incomplete_artifacts"]
     ]
-    return jobs + lost
+    newer = [{"what": report["newer"]["what"], "fix": report["newer"]["fix"]}] if report.get("newer") else []
+    return newer + jobs + lost

@@ -56,6 +56,8 @@ class Environment:
     missing: tuple[str, ...] = ()
     problem: str = ""
     """Why it could not be looked at at all."""
+    fix: str = ""
+    """What to do about that problem; empty: the toolchain's install hint."""
     worker_path: str = ""
     """PYTHONPATH for workers in it: where `workbench.core` and `workbench.workers` stand."""
     others: Mapping[str, Environment] = field(default_factory=dict)

@@ -16,13 +16,16 @@ from workbench import __version__
 from workbench.core.home import Home
 from workbench.core.host import HostSpec
 from workbench.core.preset_check import shown_argv
+from workbench.core.settings import load_settings
 from workbench.core.units import format_bytes
 from workbench.toolchains import all_names, get, names
+from workbench.toolchains.asking import probe_worker
 from workbench.toolchains.base import Environment, Toolchain
 from workbench.toolchains.elsewhere import fact_words, look_summary
-from workbench.toolchains.environments import Wanted, find_environments, probe_worker
+from workbench.toolchains.environments import Wanted, find_environments, made_name
 from workbench.toolchains.looks import last_look
 from workbench.toolchains.pytorch.toolchain import is_cpu_build
+from workbench.toolchains.sources import index_env
 from workbench.toolchains.surroundings import cuda_toolkit, cuda_version, mpi_report, network_report, offline_words
 from workbench.toolchains.targets import list_targets
 
@@ -44,8 +47,12 @@ def machine_report(
 ) -> dict[str, Any]:
     """All but the store. `imports` also imports each toolchain's packages and asks the package index for an answer,
     which takes up to minutes; `say` is told what is being done."""
-    if imports:
+    settings = load_settings(home, environ)
+    offline = settings.values.network.offline
+    if imports and not offline:
         say("Asking the package index …")
+    forbidden = settings.origins["network.offline"] if offline else ""
+    asked = {**environ, **index_env(home, environ)}
     return {
         "workbench": __version__,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
@@ -54,7 +61,8 @@ def machine_report(
         "gpus": gpu_report(),
         "cuda_toolkit": cuda_toolkit(environ),
         "mpi": mpi_report(environ),
-        "network": network_report(environ, reach=imports),
+        "network": {**network_report(asked, reach=imports and not offline), "forbidden": forbidden},
+        "settings": [problem.model_dump() for problem in settings.problems],
         "disk": _disk(home),
         "targets": targets_report(home),
         "toolchains": [row for name in all_names() for row in _toolchain(get(name), home, environ, imports, say)],
@@ -127,6 +135,7 @@ def machine_problems(report: Mapping[str, Any]) -> list[dict[str, str]]:
             if is_meant(toolchain, row) and not row["usable"]:
                 what = f"{toolchain['title']} cannot be used: {row['interpreter']} {lacks(row)}."
                 found.append({"what": what, "fix": row["fix"] or toolchain["install"]})
+    found += [{"what": problem["what"], "fix": problem["fix"]} for problem in report.get("settings", ())]
     disk = report["disk"]
     if disk["free_bytes"] < _LOW_DISK_BYTES:
         what = f"Only {format_bytes(disk['free_bytes'])} are free at {disk['path']}."
@@ -206,8 +215,8 @@ GPU_FREE = "OpenVINO, PyTorch and endpoints need none"
 MPI_LACKS = "TensorRT-LLM loads MPI's library even for one GPU."
 MPI_FIX = "Install Open MPI: on Debian and Ubuntu `apt-get install openmpi-bin libopenmpi-dev`."
 OFFLINE_FIX = (
-    "Without it environments are made from a folder of wheels: fill one with `pip download -r REQUIREMENTS -d FOLDER` "
-    "on a machine that has a network."
+    "Without it environments are made from a folder of wheels: fill one with `workbench toolchain bundle NAME --out "
+    "FOLDER` on a machine that has a network."
 )
 
 
@@ -260,13 +269,14 @@ def _interpreters(wanted: Wanted, home: Home, environ: Mapping[str, str], import
         row: dict[str, Any] = {
             "interpreter": " ".join(shown_argv(environment.prefix)),
             "origin": environment.origin,
+            "name": made_name(home, wanted.name, environment),
             "named": environment.named,
             "made": environment.made,
             "versions": dict(environment.versions),
             "missing": list(environment.missing),
             "problem": environment.problem,
             "usable": environment.usable,
-            "fix": "",
+            "fix": environment.fix,
             "imports": None,
             "mpi": None,
         }

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
+from workbench.core.environment_record import RECORD_FILE, EnvironmentRecord, read_record
 from workbench.core.errors import BadInputError, BlockedError
-from workbench.core.home import Home
-from workbench.core.messages import Error, Result, RubbishError, StepSpec, parse_message
+from workbench.core.galleries import toolchain_folders
+from workbench.core.home import Home, expanded
+from workbench.core.reach import answering
+from workbench.core.settings import load_settings
+from workbench.core.settings_schema import ToolchainSettings
+from workbench.core.trust import distrust
+from workbench.toolchains.asking import cached, installed_versions, probe_worker, probed_versions, remember
 from workbench.toolchains.base import Environment, Package, Toolchain
 from workbench.toolchains.code import package_root, staged_root
-
-_PROBE_SECONDS = 60.0
-_IMPORT_SECONDS = 300.0
-"""With imports: TensorRT-LLM's takes 10 to 40 s from a warm disk."""
-
 
 _REMOTE_SECONDS = 600.0
 """How long an answer from a container or another machine is kept: nothing here shows when packages change there."""
@@ -58,29 +57,77 @@ def prefix_variable_of(toolchain: str) -> str:
 
 
 def find_environments(toolchain: Wanted, home: Home, environ: Mapping[str, str]) -> list[Environment]:
-    """All interpreters that could hold the toolchain, the preferred one first, each looked at."""
-    candidates: list[tuple[str, str]] = []
-    found = []
+    """All interpreters that could hold the toolchain, the preferred one first, each looked at.
+
+    Named by a variable, named in the settings, made by the workbench (the newest first), put there by the
+    administrator, and the workbench's own.
+    """
+    settings = load_settings(home, environ)
+    chosen = settings.values.toolchains.get(toolchain.name) or ToolchainSettings()
+    found: list[Environment] = []
+    seen: set[str] = set()
+
+    def look(candidate: _Candidate) -> None:
+        if candidate.python not in seen:
+            seen.add(candidate.python)
+            found.append(_look(toolchain, candidate, home))
+
     if prefix := _named_prefix(toolchain.name, environ):
         found.append(look_at_prefix(toolchain, prefix, home, f"named by {prefix_variable_of(toolchain.name)}"))
     if named := environ.get(variable_of(toolchain.name)):
-        # Absolute, since workers start in other folders than this one.
-        python = shutil.which(named) or named
-        candidates.append((str(Path(python).absolute()), f"named by {variable_of(toolchain.name)}"))
-    made = home.environments / toolchain.name
-    with contextlib.suppress(OSError):
-        candidates.extend(
-            (str(folder / "bin" / "python"), f"made by the workbench: {folder.name}")
-            for folder in sorted(made.iterdir())
-            if (folder / "bin" / "python").exists()
-        )
-    candidates.append((sys.executable, "the workbench's own interpreter"))
-    seen: set[str] = set()
-    for python, origin in candidates:
-        if python not in seen:
-            seen.add(python)
-            found.append(_look(toolchain, python, origin, home))
+        look(_Candidate(_absolute(named), f"named by {variable_of(toolchain.name)}", named=True))
+    if chosen.prefix:
+        origin = f"named in the settings: {settings.origins.get(f'toolchains.{toolchain.name}.prefix', '')}"
+        found.append(look_at_prefix(toolchain, chosen.prefix, home, origin))
+    if chosen.python:
+        origin = f"named in the settings: {settings.origins.get(f'toolchains.{toolchain.name}.python', '')}"
+        look(_Candidate(_absolute(str(expanded(chosen.python))), origin, named=True))
+    for folder in environment_folders(home.environments / toolchain.name):
+        look(_Candidate(str(folder / "bin" / "python"), f"made by the workbench: {folder.name}", made=True))
+    for place in answering(toolchain_folders(home, environ)):
+        for folder in environment_folders(place / toolchain.name):
+            origin = f"put there by the administrator: {folder}"
+            made = (folder / RECORD_FILE).exists()
+            look(_Candidate(str(folder / "bin" / "python"), origin, made=made, below=place))
+    look(_Candidate(sys.executable, "the workbench's own interpreter"))
     return found
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An interpreter that is to be looked at."""
+
+    python: str
+    origin: str
+    named: bool = False
+    made: bool = False
+    below: Path | None = None
+    """The folder for all users that it was found in: nobody vouches for it but its owner."""
+
+
+def _absolute(python: str) -> str:
+    """Absolute, since workers start in other folders than this one."""
+    return str(Path(shutil.which(python) or python).absolute())
+
+
+def environment_folders(place: Path) -> list[Path]:
+    """Environments below a folder, the newest first; also those whose interpreter is gone."""
+    found = []
+    with contextlib.suppress(OSError):
+        for folder in place.iterdir():
+            # A link to nothing counts: an environment whose interpreter is gone is told of.
+            if not folder.name.startswith(".") and os.path.lexists(folder / "bin" / "python"):
+                record = read_record(folder)
+                made_at = record.made_at if record is not None and record.made_at else folder.stat().st_mtime
+                found.append((-made_at, folder.name, folder))
+    return [folder for _, _, folder in sorted(found)]
+
+
+def made_name(home: Home, toolchain: str, environment: Environment) -> str:
+    """The name of an environment that is in this home; empty: it is in another place."""
+    folder = Path(environment.prefix[-1]).parent.parent
+    ours = len(environment.prefix) == 1 and folder.parent == home.environments / toolchain
+    return folder.name if ours else ""
 
 
 def best_environment(toolchain: Toolchain, home: Home, environ: Mapping[str, str]) -> Environment:
@@ -116,7 +163,7 @@ def choose_environment(toolchain: Wanted, home: Home, environ: Mapping[str, str]
         raise BlockedError(
             f"No interpreter here holds {toolchain.title}.",
             evidence=found.lacks,
-            fix=toolchain.install_hint,
+            fix=found.fix or toolchain.install_hint,
             code="no-environment",
         )
     return found
@@ -143,7 +190,7 @@ def look_at_prefix(toolchain: Wanted, prefix: tuple[str, ...], home: Home, origi
     try:
         environment = replace(environment, worker_path=str(staged_root(home)))
         wanted = [package.name for package in toolchain.packages]
-        known = _cached(home, shlex.join(prefix))
+        known = cached(home, shlex.join(prefix))
         if known and known.get("packages") == wanted and abs(time.time() - float(known["at"])) < _REMOTE_SECONDS:
             versions = dict(known["versions"])
         else:
@@ -152,7 +199,7 @@ def look_at_prefix(toolchain: Wanted, prefix: tuple[str, ...], home: Home, origi
             if found.get("unseen"):
                 raise ValueError(_not_seen(home.root))
             versions = dict(found["versions"])
-            _remember(home, shlex.join(prefix), {"at": time.time(), "packages": wanted, "versions": versions})
+            remember(home, shlex.join(prefix), {"at": time.time(), "packages": wanted, "versions": versions})
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         text = _first_line(error)
         if re.search(r"No module named '?workbench", text):
@@ -172,24 +219,91 @@ def _not_seen(folder: Path) -> str:
 
 def look_at_python(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
     """Ask an interpreter of this machine, whose name or path is given."""
-    found = shutil.which(python) or python
-    return replace(_look(toolchain, str(Path(found).absolute()), origin, home), named=True)
+    return _look(toolchain, _Candidate(_absolute(python), origin, named=True), home)
 
 
-def _look(toolchain: Wanted, python: str, origin: str, home: Home) -> Environment:
-    named = origin.startswith("named by")
-    made = origin.startswith("made by")
+def _look(toolchain: Wanted, candidate: _Candidate, home: Home) -> Environment:
+    python = candidate.python
     environment = Environment(
-        toolchain.name, (python,), origin, worker_path=str(package_root()), named=named, made=made
+        toolchain.name,
+        (python,),
+        candidate.origin,
+        worker_path=str(package_root()),
+        named=candidate.named,
+        made=candidate.made,
     )
     if python == sys.executable:
         return judged(toolchain, environment, installed_versions(toolchain.packages))
+    if candidate.below is not None and (why := _not_trusted(Path(python), candidate.below)):
+        fix = "Its administrator mends owner and mode: root's, and writable by nobody else."
+        return replace(environment, problem=f"is not run: {why}", fix=fix)
+    if broken := _broken(toolchain.name, Path(python).parent.parent):
+        return replace(environment, problem=broken[0], fix=broken[1])
     try:
         environment = replace(environment, worker_path=str(staged_root(home)))
-        versions = _probe(python, environment, toolchain.packages, home)
+        versions = probed_versions(python, environment, toolchain.packages, home)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return replace(environment, problem=f"could not be asked: {_first_line(error)}")
+    if changed := _other_python(toolchain.name, Path(python).parent.parent, versions.get("python", "")):
+        return replace(environment, versions=versions, problem=changed[0], fix=changed[1])
     return judged(toolchain, environment, versions)
+
+
+def _not_trusted(python: Path, below: Path) -> str:
+    """Why an interpreter in a folder for all users is not even asked: somebody else could have put it there."""
+    packages = python.parent.parent.glob("lib/python3*/site-packages")
+    above = [folder for folder in python.parents if folder.is_relative_to(below)]
+    return next((why for each in (*reversed(above), python, *packages) if (why := distrust(each))), "")
+
+
+def _broken(toolchain: str, folder: Path) -> tuple[str, str] | None:
+    """Why an environment cannot be asked at all, and what to do: it is not finished, or its interpreter is gone."""
+    record = read_record(folder)
+    if record is not None and not record.complete:
+        if maker_of(record):
+            return "is being made", "Wait for its job: `workbench jobs`."
+        return (
+            f"was not finished (done: {', '.join(record.done) or 'nothing'})",
+            f"`workbench toolchain install {toolchain} --as {folder.name}` goes on with it.",
+        )
+    link = folder / "bin" / "python"
+    if os.path.lexists(link) and not link.exists():
+        return f"was made with {_end_of(link)}, which is gone", _anew(toolchain, folder)
+    return None
+
+
+def maker_of(record: EnvironmentRecord | None) -> int:
+    """The process that makes an environment now; 0: none does. After a restart its number may be another program's."""
+    if record is not None and not record.complete and record.pid:
+        with contextlib.suppress(psutil.Error, OSError):
+            if "workbench.workers.environment" in psutil.Process(record.pid).cmdline():
+                return record.pid
+    return 0
+
+
+def _end_of(link: Path) -> Path:
+    """The last name in a chain of links, the one that is not there."""
+    for _ in range(16):
+        if not link.is_symlink():
+            return link
+        link = link.parent / link.readlink()
+    return link
+
+
+def _other_python(toolchain: str, folder: Path, version: str) -> tuple[str, str] | None:
+    """Why packages of an environment are not seen: its interpreter is another version than the one it was made with."""
+    with contextlib.suppress(OSError):
+        made = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", (folder / "pyvenv.cfg").read_text("utf-8"), re.MULTILINE)
+        if made and version and not f"{version}.".startswith(f"{made[1]}."):
+            return f"was made with Python {made[1]}, and its interpreter is {version} now", _anew(toolchain, folder)
+    return None
+
+
+def _anew(toolchain: str, folder: Path) -> str:
+    return (
+        f"Make it anew: `workbench toolchain uninstall {toolchain} {folder.name}`, then "
+        f"`workbench toolchain install {toolchain}`."
+    )
 
 
 def judged(toolchain: Wanted, environment: Environment, versions: Mapping[str, str]) -> Environment:
@@ -210,132 +324,8 @@ def _version_problem(package: Package, version: str) -> str:
     return ""
 
 
-def installed_versions(packages: tuple[Package, ...]) -> dict[str, str]:
-    """Versions in this interpreter, from metadata alone."""
-    versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
-    by_folder = _versions_by_folder(tuple(sys.path))
-    for package in packages:
-        # Reading one METADATA file takes 2 ms, and `check` is to answer at once.
-        if version := by_folder.get(re.sub(r"[-_.]+", "_", package.name).lower()):
-            versions[package.name] = version
-            continue
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package.name] = importlib.metadata.version(package.name)
-    return versions
-
-
-def _versions_by_folder(path: tuple[str, ...]) -> dict[str, str]:
-    """Versions as the names of NAME-VERSION.dist-info folders tell them; the first on the path counts."""
-    found: dict[str, str] = {}
-    for place in path:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(place or "."):  # noqa: PTH208 - names alone, and pathlib is slower
-                words = name.removesuffix(".dist-info").split("-") if name.endswith(".dist-info") else []
-                if len(words) == 2:
-                    found.setdefault(re.sub(r"[-_.]+", "_", words[0]).lower(), words[1])
-    return found
-
-
-def _probe(python: str, environment: Environment, packages: tuple[Package, ...], home: Home) -> dict[str, str]:
-    """Ask another interpreter for its versions; the answer is kept until its packages change."""
-    site = sorted(Path(python).parent.parent.glob("lib/python3*/site-packages"))
-    stamp = [[str(p), p.stat().st_mtime_ns] for p in site]
-    wanted = [package.name for package in packages]
-    name = f"{python} {','.join(wanted)}"
-    entry = _cached(home, name)
-    if entry and entry.get("stamp") == stamp:
-        return dict(entry["versions"])
-    versions = probe_worker(environment, {"packages": wanted, "import": False})["versions"]
-    if stamp:
-        _remember(home, name, {"stamp": stamp, "packages": wanted, "versions": versions})
-    return dict(versions)
-
-
-def _cache(home: Home) -> dict[str, Any]:
-    try:
-        known = json.loads((home.cache / "environments.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _cached(home: Home, name: str) -> dict[str, Any] | None:
-    entry = _cache(home).get(name)
-    return entry if isinstance(entry, dict) else None
-
-
-def _remember(home: Home, name: str, entry: dict[str, Any]) -> None:
-    cache = home.cache / "environments.json"
-    temporary = cache.with_name(f".environments.{os.getpid()}.new")
-    with contextlib.suppress(OSError):
-        temporary.write_text(json.dumps({**_cache(home), name: entry}), "utf-8")
-        temporary.replace(cache)
-
-
-class WorkerSaidError(ValueError):
-    """A worker's own words of why it has no answer: `message` has them with cause and hint."""
-
-    def __init__(self, message: Error) -> None:
-        super().__init__(message.message)
-        self.message = message
-
-
-def probe_worker(
-    environment: Environment, settings: dict[str, object], *, paths: tuple[Path, ...] = ()
-) -> dict[str, dict[str, str]]:
-    """Run the probe worker to its end and give its result. `paths` are what a container must see.
-
-    Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words.
-    """
-    seconds = _IMPORT_SECONDS if settings.get("import") else _PROBE_SECONDS
-    return ask_worker(environment, "probe", settings, seconds, paths=paths)
-
-
-def ask_worker(
-    environment: Environment, worker: str, settings: dict[str, object], seconds: float, *, paths: tuple[Path, ...] = ()
-) -> dict[str, Any]:
-    """Run a worker that only answers, to its end; it is killed after `seconds`. Its result.
-
-    Raises OSError, subprocess.SubprocessError, or ValueError with the reason in words; a WorkerSaidError, which is
-    one, where the worker gave it.
-    """
-    spec = StepSpec(worker=worker, settings=settings).model_dump_json()
-    with (
-        tempfile.TemporaryFile() as raw,
-        subprocess.Popen(
-            environment.argv(f"workbench.workers.{worker}", paths=paths),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=raw,
-            cwd="/",  # `-m` looks in the working folder first, and the person's may hold anything
-            env={**os.environ, **environment.env()},
-            start_new_session=True,
-            bufsize=0,  # what a dead program does not take is not tried again when its pipe is closed
-        ) as process,
-    ):
-        assert process.stdin is not None and process.stdout is not None
-        deadline = threading.Timer(seconds, process.kill)
-        deadline.start()
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once: what it said tells why
-                process.stdin.write(spec.encode() + b"\n")
-            # stdin stays open until the answer is there: the worker takes its end for the end of its starter.
-            lines = process.stdout.read().splitlines()
-        finally:
-            deadline.cancel()
-            process.kill()
-        raw.seek(0)
-        errors = raw.read().decode("utf-8", "replace").strip().splitlines()
-    for line in lines:
-        with contextlib.suppress(RubbishError):
-            message = parse_message(line)
-            if isinstance(message, Result):
-                return message.data
-            if isinstance(message, Error):
-                raise WorkerSaidError(message)
-    raise ValueError(errors[-1] if errors else "it said nothing")
-
-
 def _first_line(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"there is no {error.filename}"
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

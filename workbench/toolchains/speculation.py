@@ -10,6 +10,7 @@ from workbench.core.artifact import Provenance, read_provenance
 from workbench.core.errors import BadInputError, BlockedError, WorkbenchError
 from workbench.core.home import Home, expanded
 from workbench.core.preset import Preset, apply_overrides
+from workbench.core.sharing import shared_roots
 from workbench.core.speculative import draft_precision, tokenizer_problem, why_not
 from workbench.toolchains.base import BuildRequest
 
@@ -58,7 +59,7 @@ def find_draft(home: Home, engine: Path, provenance: Provenance, preset: Preset)
     """The folder of the engine that guesses for `engine`; None where none does.
 
     `speculative.draft` names a folder, or a precision: then it is the newest engine of the same model at that
-    precision, beside this one or among the home's. Raises BadInputError, BlockedError.
+    precision, beside this one, among the home's or in the settings' engine folders. Raises BadInputError, BlockedError.
     """
     table = preset.speculative
     if table.mode != "draft_target" or provenance.toolchain != "openvino":
@@ -146,7 +147,8 @@ def _by_path(home: Home, preset: Preset) -> Path:
 
 def _by_precision(home: Home, engine: Path, provenance: Provenance, precision: str) -> Path:
     found: list[tuple[float, Path]] = []
-    for folder in {engine.parent, home.artifacts / "engines"}:
+    shared = shared_roots(home)
+    for folder in {engine.parent, home.artifacts / "engines", *shared, *(root / "engines" for root in shared)}:
         for path, other in _engines(folder):
             same = other.toolchain == provenance.toolchain and other.precision == precision
             if same and _digest(other) and _digest(other) == _digest(provenance):

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workbench.core.toml_words import PASSWORD
+
 _ANSWER_S = 15.0
 _REACH_S = 60.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -108,11 +110,13 @@ def has_route(folder: Path = Path("/proc/net")) -> bool | None:
 
 def without_password(address: str) -> str:
     """An address without the name and password that may stand in it."""
-    return re.sub(r"(?<=//)[^/@\s]*@", "(not shown)@", address)
+    return PASSWORD.sub("(not shown)@", address)
 
 
 def offline_words(network: Mapping[str, Any]) -> str:
     """Why packages cannot be had from an index, in a sentence; empty when they can, as far as is known."""
+    if network.get("forbidden"):
+        return f"The settings forbid the network: network.offline is true in {network['forbidden']}."
     if network["no_index"]:
         return "pip is set to use no package index."
     if network["reached"] is False:

@@ -49,8 +49,8 @@ class OpenVino:
         Package("gguf", required=False),
     )
     install_hint = (
-        "`pip install 'engine-workbench[openvino,demo]'` in the workbench's environment, or name another interpreter "
-        "in WORKBENCH_OPENVINO_PYTHON."
+        "`workbench toolchain install openvino` makes an environment, as the Doctor page does; or name an interpreter "
+        "that has it in WORKBENCH_OPENVINO_PYTHON."
     )
 
     parts: tuple[Part, ...] = ()

@@ -51,9 +51,8 @@ class PyTorch:
         Package("triton", required=False),
     )
     install_hint = (
-        "Make an environment on the Doctor page, or `pip install 'engine-workbench[pytorch]'` into the workbench's or "
-        "another one and name that one's interpreter in WORKBENCH_PYTORCH_PYTHON. For a GPU, torch must be the one for "
-        "its CUDA version."
+        "`workbench toolchain install pytorch` makes an environment, as the Doctor page does; or name an interpreter "
+        "that has it in WORKBENCH_PYTORCH_PYTHON. For a GPU, torch must be the one for its CUDA version."
     )
     parts: tuple[Part, ...] = ()
     note = "The baseline: the model folder as it is, by transformers' continuous batching."

@@ -27,8 +27,8 @@ MODELOPT = Part(
         Package("psutil"),
     ),
     install_hint=(
-        "Make a virtual environment with `pip install -r workbench/toolchains/tensorrt_llm/requirements-modelopt.txt` "
-        "and name its interpreter in WORKBENCH_MODELOPT_PYTHON, or a container's in WORKBENCH_MODELOPT_PREFIX."
+        "`workbench toolchain install modelopt` makes an environment, as the Doctor page does; or name an interpreter "
+        "that has it in WORKBENCH_MODELOPT_PYTHON, or a container's in WORKBENCH_MODELOPT_PREFIX."
     ),
 )
 COPIED = (Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4)

@@ -56,8 +56,9 @@ class TensorRtLlm:
         Package("mpi4py", required=False),
     )
     install_hint = (
-        "Name an interpreter that holds tensorrt-llm 1.2.x (Linux, Python 3.10 or 3.12) in "
-        "WORKBENCH_TENSORRT_LLM_PYTHON, or a container's in WORKBENCH_TENSORRT_LLM_PREFIX, such as "
+        "`workbench toolchain install tensorrt_llm` makes an environment, as the Doctor page does; or name an "
+        "interpreter that holds tensorrt-llm 1.2.x (Linux, Python 3.10 or 3.12) in WORKBENCH_TENSORRT_LLM_PYTHON, or "
+        "a container's in WORKBENCH_TENSORRT_LLM_PREFIX, such as "
         "`docker run -i --rm --gpus all --ipc=host IMAGE python3`."
     )
     parts: tuple[Part, ...] = (MODELOPT,)
