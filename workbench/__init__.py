@@ -1,3 +1,3 @@
 """Engine Workbench: from a model folder to an answering, measured engine."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

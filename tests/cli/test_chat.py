@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -55,6 +56,8 @@ class Terminal:
         os.close(own)
         self.seen = ""
         self._read = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._cut = ""
 
     def expect(self, text: str, timeout_s: float = WAIT_S) -> str:
         """Wait until it stands after all that was expected before; what came until its end."""
@@ -93,7 +96,11 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # the other end is closed
             return False
-        self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.decode("utf-8", "replace"))
+        # A read may end in the middle of a character or of an escape: what is not whole yet waits for the next one.
+        text = self._cut + self._decoder.decode(data)
+        begun = re.search(r"\x1b(\[[0-9;?]*)?$", text)
+        self._cut = begun[0] if begun else ""
+        self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.removesuffix(self._cut))
         return bool(data)
 
 

@@ -34,6 +34,7 @@ COMMANDS = [
     ["serve", "remove"],
     ["monitor"],
     ["doctor"],
+    ["docs"],
     ["engines"],
     ["engines", "list"],
     ["engines", "show"],

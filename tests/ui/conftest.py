@@ -15,7 +15,8 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.checks import Watch
 from tests.ui.homes import end_jobs
-from workbench.core.home import Home, home_from
+from workbench.core.home import Home
+from workbench.core.home_choice import home_from
 from workbench.ui.actions import Actions
 from workbench.ui.app import make_application, make_window
 from workbench.ui.bridge import Tasks

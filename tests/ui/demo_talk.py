@@ -65,7 +65,7 @@ def burst(qtbot: QtBot, window: Window, page: PlaygroundPage) -> None:
     assert window.monitor.isVisible() and page.room.current is not None
     window.monitor.set_minutes(1)
     qtbot.waitUntil(lambda: window.monitor.board is not None, timeout=WAIT_MS)
-    page.side.sampling.rows["max_tokens"].set_value(160)
+    page.side.sampling.rows["max_tokens"].set_value(80)
     page.burst_bar.count.setValue(16)
     type_message(qtbot, page, "Tell me a long story about a river, a mountain and the sea.")
     qtbot.wait(1000)  # a column of the panel, and more, without any request

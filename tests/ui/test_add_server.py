@@ -78,6 +78,19 @@ def test_what_is_wrong_is_said_and_nothing_is_written(qtbot: QtBot, window: Wind
     choice.reject()
 
 
+@pytest.mark.parametrize(("url", "open_key"), [("http://box:8000/v1", True), ("https://box/v1", False)])
+def test_a_key_that_can_be_read_on_the_way_is_said(
+    qtbot: QtBot, choice: EngineChoice, url: str, open_key: bool
+) -> None:
+    dialog = dialog_of(qtbot, choice)
+    type_into(qtbot, dialog, url=url)
+    assert not dialog.open_key.isVisible(), "there is no key yet"
+    press(qtbot, dialog, "API key: Env")
+    assert dialog.open_key.isVisible() == open_key
+    dialog.reject()
+    choice.reject()
+
+
 def test_a_name_that_is_taken_is_said(qtbot: QtBot, window: Window, choice: EngineChoice) -> None:
     (window.session.home.artifacts / "engines" / "box").mkdir(parents=True)
     dialog = dialog_of(qtbot, choice)

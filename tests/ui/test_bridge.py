@@ -65,6 +65,20 @@ def test_nothing_is_delivered_after_the_end(qtbot: QtBot) -> None:
     assert answers == []
 
 
+def test_turns_are_taken_one_by_one_on_the_gui_thread_and_end_with_the_window(qtbot: QtBot) -> None:
+    tasks = Tasks()
+    seen: list[object] = []
+    with qtbot.waitSignal(tasks.idle):
+        tasks.run_here([lambda: None, lambda: seen.append(tasks.busy), lambda: seen.append(tasks.busy)])
+        assert tasks.busy == 3 and not seen
+    assert seen == [1, 0]
+    tasks.run_here([lambda: seen.append("late")])
+    assert tasks.close() and not tasks.busy
+    tasks.run_here([lambda: seen.append("later")])
+    qtbot.wait(30)
+    assert seen == [1, 0]
+
+
 def test_a_poll_asks_again_tells_changes_alone_and_never_twice_at_once(qtbot: QtBot) -> None:
     tasks, told, asked, running, most = Tasks(), [], [], [], []
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QLineEdit
+from PySide6.QtWidgets import QAbstractButton, QLineEdit, QPlainTextEdit
 from pytestqt.qtbot import QtBot
 
 from tests.ui.conftest import OpenWindow
 from tests.ui.demo_talk import talk
+from workbench.jobs.folder import JobFolder
 from workbench.ui.models.jobs import JobRow
 from workbench.ui.pages.builder.page import BuildPage
 from workbench.ui.pages.engines.page import EnginesPage
@@ -63,6 +64,15 @@ def wait_for(qtbot: QtBot, window: Window, title: str, *statuses: str) -> JobRow
     return found
 
 
+def it_is_good_and_small(window: Window, job: JobRow) -> None:
+    """What the demo's steps measured: figures of the real model, where those of tiny ones say nothing."""
+    state = JobFolder(window.session.home.jobs / job.id).state()
+    of = {step.kind: step.result for step in state.steps}
+    assert "Paris" in of["verify"]["answer"] and of["verify"]["positions"] > 300
+    assert of["verify"]["agreement"] >= 0.9 and of["verify"]["kl_nats"] <= 0.05
+    assert of["quantize"]["bytes"] <= 0.6 * of["convert"]["bytes"]
+
+
 @pytest.mark.early
 def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     click(qtbot, window, "Build")  # the rail's; the page's own is off while there is no model
@@ -79,7 +89,7 @@ def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     wait_for(qtbot, window, "SmolLM2-135M-Instruct int8", "cancelled")
     click(qtbot, window, "Retry this job")
     wait_for(qtbot, window, "SmolLM2-135M-Instruct int8", "running", "done")
-    wait_for(qtbot, window, "SmolLM2-135M-Instruct int8", "done")
+    it_is_good_and_small(window, wait_for(qtbot, window, "SmolLM2-135M-Instruct int8", "done"))
 
     click(qtbot, window, "Engines")
     engines = window.page("engines")
@@ -94,9 +104,10 @@ def test_the_demo_engine_by_clicks(qtbot: QtBot, window: Window) -> None:
     assert isinstance(build, BuildPage)
     assert build.form is not None and build.model.model and build.form.base.id == "demo"
     click(qtbot, window, "More: show or hide")
-    for name, text in (("min_agreement", "1"), ("max_kl", "0")):
+    # One prompt is enough for that.
+    for name, text in (("min_agreement", "1"), ("max_kl", "0"), ("prompts", "Tell me about the sea.")):
         edit = build.form.rows["verify", name].editor.focusProxy()
-        assert isinstance(edit, QLineEdit)
+        assert isinstance(edit, (QLineEdit, QPlainTextEdit))
         build.frame.scroll.ensureWidgetVisible(edit)
         qtbot.mouseClick(edit, Qt.MouseButton.LeftButton)
         qtbot.keyClicks(edit, text)

@@ -15,8 +15,9 @@ from tests.ui.test_engines import make_engine
 from workbench.core.home import Home
 from workbench.store.store import Store
 from workbench.ui.app import make_window
+from workbench.ui.importing import GROUND, import_in_turns
 from workbench.ui.models.engines import FIRST_ROWS, read_first_rows, read_rows
-from workbench.ui.pages.all import PAGES, import_pages
+from workbench.ui.pages.all import PAGE_MODULES, PAGES
 from workbench.ui.pages.engines import EnginesPage
 from workbench.ui.pages.engines.table import RUNS, badge_words, cell
 from workbench.ui.session import Session
@@ -110,10 +111,47 @@ def test_what_the_index_remembers_is_shown_while_the_folders_are_looked_at(
     page.close_page()
 
 
-def test_pages_are_imported_beforehand_in_a_thread(session: Session, qtbot: QtBot) -> None:
+def test_the_pieces_are_all_that_the_pages_need(session: Session, qtbot: QtBot) -> None:
     done: list[bool] = []
-    session.tasks.run(import_pages, lambda _: done.append(True))
+    import_in_turns(session.tasks, PAGE_MODULES, lambda: done.append(True))
+    assert not done and session.tasks.busy, "nothing is imported before the loop turns"
     qtbot.waitUntil(lambda: bool(done), timeout=WAIT_MS)
     folders = {"build": "builder"}
     wanted = {f"workbench.ui.pages.{folders.get(kind.name, kind.name)}.page" for kind in PAGES}
-    assert wanted <= set(sys.modules)
+    assert wanted <= set(sys.modules) and not session.tasks.busy
+
+
+def test_what_a_thread_imports_holds_no_qt() -> None:
+    program = (
+        "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'PySide6', 'shiboken6', 'pyqtgraph'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *GROUND], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_a_start_imports_qt_on_the_gui_thread_alone(app_home: Home) -> None:
+    """Else the process dies now and then, when it paints meanwhile (workbench.ui.importing)."""
+    program = (
+        "import os, sys, threading\nelsewhere = []\n"
+        "def heard(event, given):\n"
+        "    if event == 'import' and threading.current_thread() is not threading.main_thread():\n"
+        "        elsewhere.append(str(given[0]))\n"
+        "sys.addaudithook(heard)\n"
+        "from PySide6.QtCore import QTimer\nfrom workbench.ui import app as ui\n"
+        "from workbench.ui.pages.all import PAGE_MODULES\n"
+        "app = ui.make_application(['engine-workbench'])\n"
+        "def look():\n"
+        "    if 'workbench.ui.monitor.export' not in sys.modules or not sys.modules.keys() >= set(PAGE_MODULES):\n"
+        "        return QTimer.singleShot(50, look)\n"
+        "    qt = [n for n in elsewhere if n.split('.')[0] in ('PySide6', 'pyqtgraph') or 'workbench.ui' in n]\n"
+        "    print(len(elsewhere) > 20, qt, flush=True)\n"
+        "    app.exit(0)\n"
+        "QTimer.singleShot(50, look)\nsys.exit(ui.main(['engine-workbench']))"
+    )
+    environ = {**os.environ, "WORKBENCH_HOME": str(app_home.root), "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "True []\n", done.stderr

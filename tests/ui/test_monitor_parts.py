@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
+from tests.fakes.nvml import GIB, FakeGpu, FakeNvml
+from workbench.telemetry.nvml import GpuProcess, NvmlSource
 from workbench.telemetry.series import Rows, Series
 from workbench.ui.monitor.axis import SPANS, TimeAxis, Window, ago, round_up, short, tick_step
 from workbench.ui.monitor.columns import columns
 from workbench.ui.monitor.frame import Band, Curve, Frame
 from workbench.ui.monitor.kv_panel import sequences_that_fit, split
 from workbench.ui.monitor.kv_strip import MOST_CELLS, KvStrip, bundle_of
+from workbench.ui.monitor.memory_panel import MemoryPanel
 from workbench.ui.monitor.plot import Plot
 from workbench.ui.monitor.strokes import SHARES, Strokes, scale_ticks, share_top, top_of
 from workbench.ui.theme import theme
@@ -332,3 +336,21 @@ def test_a_crosshair_under_the_pointer_stays_under_it_and_one_that_was_set_stays
     assert axis.cross == 960.0
     axis.point_at(None)
     assert axis.cross is None
+
+
+def test_the_tip_of_a_gpus_memory_names_the_other_users(qtbot: QtBot) -> None:
+    source = NvmlSource(FakeNvml(FakeGpu()))
+    now = source.read()
+    source.close()
+    panel = MemoryPanel(TimeAxis(), "GPU 0", Series(), reading=lambda: now[0] if now else None)
+    qtbot.addWidget(panel)
+    assert "Other users" not in panel._tip()
+    processes = (
+        GpuProcess(1, 10 * GIB, "python", "anna"),
+        GpuProcess(2, GIB, "python"),
+        GpuProcess(3, None, "x", "ben"),
+    )
+    now = (replace(now[0], processes=processes),)
+    assert panel._tip().endswith("Other users now: anna 10.0 GiB, ben not reported")
+    now = ()
+    assert "Other users" not in panel._tip(), "the GPU is gone"

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDropEvent
+from PySide6.QtNetwork import QLocalSocket
 from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from tests.ui.conftest import OpenWindow
 from workbench.core.home import Home
-from workbench.ui.app import OneInstance
+from workbench.ui.instance import TOKEN_VARIABLE, OneInstance
 from workbench.ui.pages.base import Page
 from workbench.ui.session import STATE_FILE, Session, State
 from workbench.ui.window import Window
@@ -116,36 +117,76 @@ def test_the_monitor_shows_this_machine(window: Window, qtbot: QtBot) -> None:
     assert window.status._toolchain.isHidden() and window.status._engine.isHidden(), "no engine is loaded"
 
 
-def test_things_dropped_on_the_window_go_to_build(window: Window, tmp_path: Path) -> None:
+def test_things_dropped_on_the_window_go_to_build(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     window.session.events.build_with.connect(lambda preset, model: told.append((preset, model)))
-    for path in (tmp_path, tmp_path / "mine.toml"):
+    mine, picture, other = tmp_path / "mine.preset.toml", tmp_path / "picture.png", tmp_path / "other.toml"
+    for path in (mine, picture, other):
+        path.touch()
+
+    def drop(*paths: Path) -> None:
         data = QMimeData()
-        data.setUrls([QUrl.fromLocalFile(str(path))])
-        event = QDropEvent(
-            QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        )
-        window.dropEvent(event)
-    assert told == [("", str(tmp_path)), (str(tmp_path / "mine.toml"), "")]
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        button, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        window.dropEvent(QDropEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, button, keys))
+
+    drop(tmp_path)
+    qtbot.waitUntil(lambda: told == [("", str(tmp_path))], timeout=5000)
+    drop(mine, other, tmp_path)
+    qtbot.waitUntil(lambda: told[1:] == [(str(mine), str(tmp_path))], timeout=5000)
+
+    def said() -> list[str]:
+        return [notice.text for notice in window.session.notices.kept]
+
+    qtbot.waitUntil(lambda: said() == ["One at a time: not opened were other.toml."], timeout=5000)
+    drop(picture)
+    qtbot.waitUntil(lambda: said()[-1].endswith("picture.png is neither a preset nor a model folder."), timeout=5000)
+    assert len(told) == 2
 
 
 def test_a_second_start_raises_the_first(qtbot: QtBot, window: Window, app_home: Home) -> None:
     first = OneInstance(app_home)
     assert first.first()
-    first.listen(window)
+    told: list[tuple[str, ...]] = []
+    first.listen(lambda paths: (told.append(paths), window.raise_up()))
     window.showMinimized()
     code = (
         "import os, sys\nfrom PySide6.QtCore import QCoreApplication\n"
-        "from workbench.core.home import home_from\nfrom workbench.ui.app import OneInstance\n"
+        "from workbench.core.home_choice import home_from\nfrom workbench.ui.instance import OneInstance\n"
         "app = QCoreApplication(sys.argv)\none = OneInstance(home_from(os.environ))\n"
-        "sys.exit(0 if not one.first() and one.knock() else 1)\n"
+        "print(one.first(), one.knock().value, one.knock(('/a b/\\udcff.toml',)).value, end='')\n"
     )
-    second = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    second = subprocess.Popen([sys.executable, "-c", code], env=os.environ, stdout=subprocess.PIPE, text=True)
     qtbot.waitUntil(lambda: second.poll() is not None, timeout=20_000)
-    assert second.returncode == 0
+    assert second.communicate()[0] == "False raised opened"
+    assert told == [(), ("/a b/\udcff.toml",)]
     qtbot.waitUntil(lambda: not window.isMinimized(), timeout=5000)
     first.release()
     assert OneInstance(app_home).first(), "the lock is free again"
+
+
+def test_what_is_no_request_opens_nothing_and_holds_nothing_up(
+    qtbot: QtBot, qapp: object, app_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "")
+    first = OneInstance(app_home)
+    assert first.first()
+    told: list[tuple[str, ...]] = []
+    first.listen(told.append)
+    assert not Path(first._name).stat().st_mode & 0o077, "nobody else is let in"
+    said = (b"", b"open [1]\n", b'open {"paths": [1, "/x"], "token": 3}\n', b"x" * 300_000)
+    strangers = [QLocalSocket() for _ in said]
+    for stranger, words in zip(strangers, said, strict=True):
+        stranger.connectToServer(first._name)
+        assert stranger.waitForConnected(1000)
+        stranger.write(words)
+    qtbot.waitUntil(lambda: sorted(told) == [(), ("/x",)], timeout=5000)
+    assert os.environ[TOKEN_VARIABLE] == "3", "it goes where Qt looks for it"
+    state = QLocalSocket.LocalSocketState.UnconnectedState
+    qtbot.waitUntil(lambda: strangers[3].state() == state, timeout=5000)
+    assert strangers[0].state() != state
+    strangers[0].abort()
+    first.release()
 
 
 def test_closing_leaves_no_thread_behind(qtbot: QtBot, open_window: OpenWindow) -> None:

@@ -9,7 +9,18 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from workbench.cli import app_endpoint, app_engines, app_export, app_jobs, app_measure, app_run, app_serve, app_target
+from workbench.cli import (
+    app_endpoint,
+    app_engines,
+    app_export,
+    app_jobs,
+    app_measure,
+    app_run,
+    app_serve,
+    app_settings,
+    app_target,
+    app_toolchain,
+)
 from workbench.cli.help import App, Group
 from workbench.cli.options import JsonFlag, ModelOption, PrecisionOption, SetOption, TargetOption, UntilOption
 
@@ -19,7 +30,7 @@ class _Root(Group):
         "Build": ("demo", "check", "build", "jobs", "engines", "presets", "flags"),
         "Use": ("prompt", "chat", "serve", "export", "monitor"),
         "Measure": ("endpoint", "bench", "compare", "results", "report"),
-        "This machine": ("doctor", "target", "gui"),
+        "This machine": ("doctor", "self-test", "settings", "toolchain", "target", "gui", "docs"),
     }
 
 
@@ -73,22 +84,6 @@ def demo(
 
     with running(as_json) as context:
         run_demo(context, out, prompt)
-
-
-@app.command()
-def presets(as_json: JsonFlag = False) -> None:
-    """List the presets: shipped ones, and your own in WORKBENCH_HOME/presets.
-
-    \b
-    Examples:
-      workbench presets
-      workbench presets --json
-    """
-    from workbench.cli.build import run_presets
-    from workbench.cli.context import running
-
-    with running(as_json) as context:
-        run_presets(context)
 
 
 @app.command()
@@ -212,16 +207,85 @@ def doctor(
 
 
 @app.command()
-def gui() -> None:
-    """Open the window; where it is open already, it comes to the front.
+def docs(
+    page: Annotated[str, typer.Argument(help="A page's name or its beginning, such as offline-install.")] = "",
+    find: Annotated[str, typer.Option("--find", help="List the sections that hold these words.")] = "",
+    text: Annotated[bool, typer.Option("--text", help="Print the page itself (Markdown), not its path.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say where the user guide stands: its pages, or the path of one; opens nothing by itself.
 
     \b
-    Example:
+    Examples:
+      workbench docs
+      workbench docs troubleshooting
+      workbench docs first-engine --text
+      workbench docs --find "out of memory"
+    """
+    from workbench.cli.context import running
+    from workbench.cli.docs import run_docs
+
+    with running(as_json) as context:
+        run_docs(context, page, find, text=text)
+
+
+@app.command("self-test")
+def self_test(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the report there too: .json gets JSON, else text.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the tiny engine, which takes longest.")] = False,
+    only: Annotated[
+        list[str], typer.Option("--only", help="Run these checks alone, such as window,store; names are in the JSON.")
+    ] = [],  # noqa: B006
+    patience: Annotated[
+        float, typer.Option("--patience", min=0.1, max=100.0, help="Factor on the time that each check may take.")
+    ] = 1.0,
+    events: Annotated[bool, typer.Option("--events", hidden=True)] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Test this installation and print a report that can be sent: files, window, workers, store, a tiny engine.
+
+    It takes up to a minute, needs neither GPU nor network, and works in a folder of its own. Where something fails the
+    exit code is 4. What cannot be run here, such as the engine without OpenVINO, is said and does not count.
+
+    \b
+    Examples:
+      workbench self-test
+      workbench self-test --out report.txt
+      workbench self-test --quick --json
+    """
+    from workbench.cli.context import running
+    from workbench.cli.self_test import run_self_test
+
+    with running(as_json or events) as context:
+        run_self_test(context, out=out, quick=quick, only=only, patience=patience, events=events)
+
+
+@app.command()
+def gui(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="A preset file or a model folder to open.")
+    ] = None,
+) -> None:
+    """Open the window; where it is open already, it comes to the front. What is named is opened on its Build page.
+
+    \b
+    Examples:
       workbench gui
+      workbench gui ours.preset.toml
+      workbench gui ~/models/llama-3.1-8b
     """
     from workbench.cli.gui import run_gui
 
-    run_gui()
+    paths: tuple[str, ...] = ()
+    if files:
+        from workbench.cli.context import running
+        from workbench.cli.gui import checked_paths
+
+        with running(False):
+            paths = checked_paths(files)
+    run_gui(paths)
 
 
 app.add_typer(app_run.app)
@@ -230,8 +294,11 @@ app.add_typer(app_engines.app, name="engines")
 app.add_typer(app_jobs.app, name="jobs")
 app.add_typer(app_endpoint.app, name="endpoint")
 app.add_typer(app_target.app, name="target")
+app.add_typer(app_toolchain.app, name="toolchain")
 app.add_typer(app_export.app, name="export")
 app.add_typer(app_serve.app, name="serve")
+app.add_typer(app_settings.app, name="settings")
+app.add_typer(app_settings.presets_app, name="presets")
 
 
 def main() -> None:

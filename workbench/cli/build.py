@@ -14,9 +14,12 @@ from workbench.cli.follow import final_words, start_and_follow
 from workbench.cli.jobs import end_with
 from workbench.core.artifact import read_provenance, verification
 from workbench.core.errors import BadInputError
+from workbench.core.galleries import preset_folders, shared_model
+from workbench.core.home import Home
 from workbench.core.job import JobState
 from workbench.core.plan import Plan
-from workbench.core.preset import Preset, apply_overrides, find_preset, gallery_folders, list_presets
+from workbench.core.preset import Preset, apply_overrides, find_preset, list_presets
+from workbench.core.settings import is_offline
 from workbench.core.units import format_bytes, format_count, format_duration
 from workbench.jobs import client
 from workbench.toolchains import get
@@ -37,13 +40,8 @@ from workbench.toolchains.sources import demo_plan, fetch_plan, is_repository_na
 DEMO_PROMPT = "What is the capital of France? Answer in one sentence."
 
 
-def preset_folders(context: Context) -> list[Path]:
-    """The person's own presets first, then the shipped ones."""
-    return [context.home.presets, *gallery_folders()]
-
-
 def run_presets(context: Context) -> None:
-    found = list_presets(preset_folders(context))
+    found = list_presets(preset_folders(context.home))
     for broken in found.broken:
         context.note(" ".join(broken.failure.lines()))
     if context.as_json:
@@ -83,11 +81,14 @@ def _digest(context: Context, draft: Draft) -> str:
 
 
 def _preset(context: Context, wanted: str, overrides: list[str]) -> Preset:
-    return apply_overrides(find_preset(wanted, preset_folders(context)), overrides)
+    return apply_overrides(find_preset(wanted, preset_folders(context.home)), overrides)
 
 
 def _model_folder(context: Context, model: str, preset: Preset, *, may_download: bool) -> Path:
-    """The folder that `--model` means; a name is downloaded by a job of its own, unless that is not wanted."""
+    """The folder that `--model` means: a path, a name in the shared folders, or a repository's name, which is
+    downloaded by a job of its own, unless that is not wanted."""
+    if found := shared_model(context.home, model):
+        return found
     if not is_repository_name(model):
         return Path(model)
     if not may_download:
@@ -97,12 +98,13 @@ def _model_folder(context: Context, model: str, preset: Preset, *, may_download:
             fix=f"`workbench build PRESET --model {model} --until check` downloads it.",
             code="no-model",
         )
-    state = _run(context, fetch_plan(model, preset.model.revision))
+    state = _run(context, fetch_plan(model, preset.model.revision, offline=is_offline(context.home)))
     return Path(state.steps[-1].result["path"])
 
 
 def _run(context: Context, plan: Plan) -> JobState:
     """Start a job, follow it to its end, leave with its exit code unless it is done."""
+    context.store.refuse_newer()
     state = start_and_follow(context, lambda: client.start(context.home, plan))
     context.store.sync()
     end_with(context, state)
@@ -174,13 +176,15 @@ def run_build(
 ) -> None:
     chosen = _preset(context, preset, overrides)
     until_kind(until)
+    if not dry_run:
+        context.store.refuse_newer()
     setup = _setup(context, chosen, _model_folder(context, model, chosen, may_download=not dry_run), target=target)
     context.store.sync()
     request = setup.request(precision, until=until, out=out, digest=_digest(context, setup))
     report = check(setup.toolchain, request)
     plan = plan_build(setup.toolchain, request, anyway=anyway)
     if dry_run:
-        states = step_states(plan.steps)
+        states = step_states(plan.steps, context.home)
         context.result(_plan_json(plan, states, report), "\n".join(plan_words(plan, states)))
         refuse_blocked(report, anyway=anyway, planning=True)
         return
@@ -195,7 +199,7 @@ def run_build(
         context.result({"job": folder.id, "folder": str(folder.path)}, folder.id)
         return
     state = _run(context, plan)
-    made = made_by(plan, state)
+    made = made_by(plan, state, context.home)
     for row in made:
         context.err.print(_made_words(row), markup=False, soft_wrap=True)
     context.result(
@@ -219,7 +223,7 @@ def engine_of(context: Context, preset: str, model_folder: Path) -> Path:
     return Path(made_by(plan, _run(context, plan))[-1]["path"])
 
 
-def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
+def made_by(plan: Plan, state: JobState, home: Home | None = None) -> list[dict[str, Any]]:
     """The last artefact of each precision, with its size and what verify found."""
     last: dict[str, dict[str, Any]] = {}
     for step, status in zip(plan.steps, state.steps, strict=True):
@@ -227,7 +231,7 @@ def made_by(plan: Plan, state: JobState) -> list[dict[str, Any]]:
             continue
         path = Path(status.artifact)
         provenance = read_provenance(path)
-        verified = verification(path, provenance)
+        verified = verification(path, provenance, home)
         if step.variant:
             last.pop("", None)
         last[step.variant] = {
@@ -297,7 +301,7 @@ def run_demo(context: Context, out: Path | None, prompt: str) -> None:
     plan = plan_build(setup.toolchain, request)
     refuse_output(plan, context.home)
     state = _run(context, plan)
-    row = made_by(plan, state)[-1]
+    row = made_by(plan, state, context.home)[-1]
     context.err.print(_made_words(row), markup=False, soft_wrap=True)
     question = prompt or DEMO_PROMPT
     answer = answer_once(context, Path(row["path"]), question)

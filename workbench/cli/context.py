@@ -19,8 +19,10 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from workbench.core.errors import Failure, WorkbenchError
-from workbench.core.home import Home, home_from
+from workbench.core.home import Home
+from workbench.core.home_choice import home_from
 from workbench.core.host import HostSpec, read_host
+from workbench.core.settings import load_settings
 from workbench.store.store import Store
 
 
@@ -53,7 +55,11 @@ class Context:
 
     @cached_property
     def home(self) -> Home:
-        return home_from(os.environ).make()
+        home = home_from(os.environ).make()
+        for problem in load_settings(home).problems:
+            if problem.code != "locked":  # a file that does not count may be what kept this machine offline
+                self.note(" ".join(problem.lines()))
+        return home
 
     @cached_property
     def store(self) -> Store:

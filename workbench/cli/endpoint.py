@@ -49,6 +49,7 @@ def run_add(
     context: Context, name: str, fields: dict[str, Any], key: KeySource, ca_file: Path | None, tokenizer: Path | None
 ) -> None:
     checked_name(name)
+    context.store.refuse_newer()
     spec = new_spec(**fields, key=key, ca_file=str(expanded(ca_file)) if ca_file is not None else "")
     refuse_taken(folder_of(context.home, name))
     tls_context(spec)
@@ -141,6 +142,7 @@ def run_remove(context: Context, name: str, *, yes: bool) -> None:
         find_endpoint(context.home, name)
         return
     folder, spec = found
+    context.store.refuse_newer()
     if not yes:
         if not sys.stdin.isatty():
             raise BadInputError(

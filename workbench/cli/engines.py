@@ -13,7 +13,8 @@ from rich.table import Table
 from workbench.cli.context import Context
 from workbench.core.artifact import VERIFY_FILE, Provenance, problems, read_provenance, runs_here, verification
 from workbench.core.errors import BadInputError
-from workbench.core.home import expanded
+from workbench.core.home import Home, expanded
+from workbench.core.sharing import refuse_shared, root_of
 from workbench.core.units import format_bytes, format_duration
 from workbench.jobs.holding import held_artifact
 from workbench.jobs.sealing import remove_artifact
@@ -31,7 +32,7 @@ def find_engine(context: Context, wanted: str) -> StoredArtifact:
     path = expanded(wanted)
     if path.is_dir():
         provenance = read_provenance(path)
-        found = StoredArtifact(path, provenance, "; ".join(problems(path, provenance)))
+        found = StoredArtifact(path, provenance, "; ".join(problems(path, provenance)), root_of(context.home, path))
     else:
         context.store.sync()
         engines = context.store.artifacts("engine")
@@ -87,12 +88,12 @@ def _is_of(engine: StoredArtifact, precision: str) -> bool:
     return of.toolchain != "endpoint" and of.precision.lower() == precision.lower() and not engine.missing
 
 
-def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
+def summary(stored: StoredArtifact, cpu_identity: str, home: Home | None = None) -> dict[str, Any]:
     """One engine for lists and machines."""
     p = stored.provenance
     gpus = detected_gpus() if p.toolchain in ("tensorrt_llm", "pytorch") else ()
     runs, remark = runs_here(p, cpu_identity, tuple(gpu.compute_capability for gpu in gpus))
-    verified = verification(stored.path, p)
+    verified = verification(stored.path, p, home)
     return {
         "path": str(stored.path),
         "kind": p.kind,
@@ -108,6 +109,7 @@ def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
         "missing": stored.missing,
         "runs_here": runs,
         "remark": remark,
+        "shared": stored.shared,
         "verify": verified.result if verified else None,
     }
 
@@ -115,7 +117,8 @@ def summary(stored: StoredArtifact, cpu_identity: str) -> dict[str, Any]:
 def run_list(context: Context, *, everything: bool) -> None:
     context.store.sync()
     rows = [
-        summary(stored, context.host.cpu_identity) for stored in context.store.artifacts("" if everything else "engine")
+        summary(stored, context.host.cpu_identity, context.home)
+        for stored in context.store.artifacts("" if everything else "engine")
     ]
     if context.as_json:
         context.result(rows)
@@ -146,7 +149,8 @@ def _place(context: Context, row: dict[str, Any]) -> str:
     """The folder; inside the home its name is enough, and every command takes it."""
     path = Path(row["path"])
     place = path.name if path.is_relative_to(context.home.artifacts) else str(path)
-    return place if row["complete"] else f"{place} ({row['missing']})"
+    words = [word for word in ("shared" if row["shared"] else "", row["missing"]) if word]
+    return f"{place} ({', '.join(words)})" if words else place
 
 
 def _date(epoch_seconds: float) -> str:
@@ -156,10 +160,10 @@ def _date(epoch_seconds: float) -> str:
 def run_show(context: Context, wanted: str) -> None:
     stored = find_engine(context, wanted)
     if context.as_json:
-        data = {**summary(stored, context.host.cpu_identity), "provenance": stored.provenance.model_dump(mode="json")}
-        context.result(data)
+        row = summary(stored, context.host.cpu_identity, context.home)
+        context.result({**row, "provenance": stored.provenance.model_dump(mode="json")})
         return
-    context.result(None, "\n".join(_words(stored, summary(stored, context.host.cpu_identity))))
+    context.result(None, "\n".join(_words(stored, summary(stored, context.host.cpu_identity, context.home))))
 
 
 def _words(stored: StoredArtifact, row: dict[str, Any]) -> list[str]:
@@ -173,6 +177,8 @@ def _words(stored: StoredArtifact, row: dict[str, Any]) -> list[str]:
         f"  runs here   {'yes' if row['runs_here'] else 'no'}" + (f" ({row['remark']})" if row["remark"] else ""),
         f"  key         {p.key}",
     ]
+    if stored.shared:
+        lines.insert(2, f"  shared      under {stored.shared}: used from here, and never changed")
     if p.model is not None:
         lines.append(
             f"  model       {p.model.name} ({p.model.architecture}), digest {p.model.digest[:16]}, {p.model.path}"
@@ -206,7 +212,9 @@ def quality_words(verify: dict[str, Any]) -> str:
 
 
 def run_remove(context: Context, wanted: str, *, yes: bool, everything: bool) -> None:
+    context.store.refuse_newer()
     stored = _removable(context, wanted, everything=everything)
+    refuse_shared(context.home, stored.path, "removed")
     size = format_bytes(stored.provenance.size_bytes)
     refuse_served(context.home, stored.path)  # before anybody is asked, and again before it goes
     if not yes:

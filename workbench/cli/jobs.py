@@ -102,6 +102,7 @@ def run_cancel(context: Context, job: str) -> None:
 
 def run_retry(context: Context, job: str, *, detach: bool) -> None:
     folder = find(context.home.jobs, job)
+    context.store.refuse_newer()
     if detach:
         client.retry(folder)
         context.result({"job": folder.id}, folder.id)

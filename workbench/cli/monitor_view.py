@@ -168,7 +168,10 @@ def _processes(reading: GpuReading) -> Text:
     if reading.processes is None:
         return Text("not reported", style="dim")
     found = sorted(reading.processes, key=lambda p: -(p.used_bytes or 0))
-    words = [f"{p.name or 'process'} ({p.pid}) {_size(p.used_bytes)}" for p in found[:_PROCESSES]]
+    words = [
+        f"{p.name or 'process'} ({p.pid}){f' of {p.user}' if p.user else ''} {_size(p.used_bytes)}"
+        for p in found[:_PROCESSES]
+    ]
     if len(found) > _PROCESSES:
         words.append(f"{len(found) - _PROCESSES} more")
     return Text("\n".join(words) or "none")

@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from workbench.core.artifact import write_json
 from workbench.core.errors import BadInputError, Failure
 from workbench.core.job import JobState, new_state
-from workbench.core.plan import Plan
+from workbench.core.plan import PLAN_SCHEMA, Plan
 from workbench.jobs.lanes import is_locked
+
+
+class _Schema(BaseModel):
+    schema_version: int = PLAN_SCHEMA
 
 
 class JobFolder:
@@ -57,9 +61,18 @@ class JobFolder:
     socket_name = "control.sock"
 
     def plan(self) -> Plan:
-        """Raises BadInputError when it is missing or damaged."""
+        """Raises BadInputError when it is missing, damaged, or of a newer version."""
         try:
-            return Plan.model_validate_json(self.plan_path.read_bytes())
+            content = self.plan_path.read_bytes()
+            schema = _Schema.model_validate_json(content).schema_version
+            if schema > PLAN_SCHEMA:
+                raise BadInputError(
+                    f"Job {self.id} was planned by a newer Engine Workbench.",
+                    evidence=f"plan schema {schema}, this version knows {PLAN_SCHEMA}",
+                    fix="Update this program, or start the build again with this one.",
+                    code="newer-schema",
+                )
+            return Plan.model_validate_json(content)
         except (OSError, ValidationError) as error:
             raise _damaged(self.plan_path, error) from error
 

@@ -151,10 +151,13 @@ def seal(partial: Path, output: Output, provenance: Provenance) -> None:
         raise explain_os_error(error, final) from error
 
 
-def copy_artifact(source: Path, provenance: Provenance, output: Output, owner: str, tick: Tick) -> None:
+def copy_artifact(
+    source: Path, provenance: Provenance, output: Output, owner: str, tick: Tick, *, link: bool = True
+) -> None:
     """Bring an equal artefact to the folder that the person named.
 
-    Large files are hard links where that works; small ones are copies, since those are what people edit in place.
+    Large files are hard links where that works and `link` lets them be; small ones are copies, since those are what
+    people edit in place.
     """
     partial = prepare_partial(output, owner)
     total, done = provenance.size_bytes, 0
@@ -162,7 +165,7 @@ def copy_artifact(source: Path, provenance: Provenance, output: Output, owner: s
         for entry in provenance.files:
             target = partial / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            if entry.bytes < LINK_FROM_BYTES or not _linked(source / entry.path, target):
+            if not link or entry.bytes < LINK_FROM_BYTES or not _linked(source / entry.path, target):
                 with (source / entry.path).open("rb") as reader, target.open("wb") as writer:
                     while chunk := reader.read(_CHUNK_BYTES):
                         writer.write(chunk)

@@ -15,11 +15,13 @@ from workbench.core.artifact import (
     Provenance,
     Record,
     StepRecord,
+    own_record,
     read_provenance,
     read_record,
     write_json,
 )
 from workbench.core.errors import BadInputError, CancelledError, StepFailedError
+from workbench.core.home import Home
 from workbench.core.host import read_host
 from workbench.core.job import JobState, StepState
 from workbench.core.messages import (
@@ -36,6 +38,7 @@ from workbench.core.messages import (
 )
 from workbench.core.plan import Plan, Step
 from workbench.core.preset_check import shown_argv
+from workbench.core.sharing import root_of
 from workbench.core.units import format_bytes
 from workbench.jobs.checks import check_plan, check_source_files
 from workbench.jobs.folder import JobFolder, last_log_line
@@ -169,20 +172,32 @@ class StepRunner:
             self.state.note = "reused"
             if self.step.output.chosen and path != Path(self.step.output.path):
                 self._phase("copy", 1, 1)
-                copy_artifact(path, provenance, self.step.output, self.owner, self._tick)
+                own = not root_of(self._home, path)  # a shared file gets no second name
+                copy_artifact(path, provenance, self.step.output, self.owner, self._tick, link=own)
                 path, self.state.note = Path(self.step.output.path), f"reused, copied from {path}"
             self.state.artifact = str(path)
             return True
         if self.step.record:
-            record = read_record(self._record_path(inputs))
-            if record is not None and record.key == self.step.key:
+            folder = Path(inputs[self.step.inputs[0].role])
+            record = self._known_record(folder, self.step)
+            if record is not None:
                 self.state.result = record.step.result
                 self.state.note = "reused"
                 return True
         return False
 
-    def _record_path(self, inputs: dict[str, str]) -> Path:
-        return Path(inputs[self.step.inputs[0].role]) / self.step.record
+    def _known_record(self, folder: Path, step: Step) -> Record | None:
+        """A step's record in the artefact that it looked at, or beside this home's own where that one is shared."""
+        for path in (folder / step.record, own_record(self._home, folder, step.record)):
+            record = read_record(path)
+            if record is not None and record.key == step.key:
+                return record
+        return None
+
+    @property
+    def _home(self) -> Home:
+        """The home that the job's folder is in."""
+        return Home(self.job.folder.path.parent.parent)
 
     # -- the worker
 
@@ -349,14 +364,19 @@ class StepRunner:
                 for record in read_provenance(folder).steps:
                     records[record.key] = record
                 look = looked_at.get(source.step)
-                found = read_record(folder / look.record) if look is not None else None
-                if found is not None and look is not None and found.key == look.key:
+                found = self._known_record(folder, look) if look is not None else None
+                if found is not None:
                     records[found.key] = found.step
         return tuple(records.values())
 
     def _write_record(self, inputs: dict[str, str]) -> None:
         record = Record(key=self.step.key, created_at=time.time(), step=self._step_record(inputs))
-        write_json(self._record_path(inputs), record, durable=True)
+        folder = Path(inputs[self.step.inputs[0].role])
+        path = folder / self.step.record
+        if root_of(self._home, folder):
+            path = own_record(self._home, folder, self.step.record)  # what is shared is never written into
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_json(path, record, durable=True)
 
 
 def _machine_of(plan: Plan) -> Machine:

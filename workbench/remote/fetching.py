@@ -32,35 +32,35 @@ class FarRun:
     names: Names
 
 
-def fetch_output(done: FarRun, target: Path) -> None:
+def fetch_output(ended: FarRun, target: Path) -> None:
     """Fill `target`, the partial folder here, with the run's output and take the run away.
 
     Raises StepFailedError when a file is not the same; what was made stays there then.
     """
     # The next step wants it there: equal files are then linked and not sent back.
-    place = f"{done.base}/made/{plain(Path(final_name(str(target))).name)}"
+    place = f"{ended.base}/made/{plain(Path(final_name(str(target))).name)}"
     try:
-        _fetch(done, target, f"{done.run}/output")
+        _fetch(ended, target, f"{ended.run}/output")
     except StepFailedError:
-        if done.line.patiently(lambda: done.far.status(done.run))["state"] != "none":
+        if ended.line.patiently(lambda: ended.far.status(ended.run))["state"] != "none":
             raise
-        _fetch(done, target, place)  # another job followed the same run, and was first
+        _fetch(ended, target, place)  # another job followed the same run, and was first
     else:
-        done.line.patiently(lambda: done.far.ask("keep", done.run, "--to", place, seconds=600.0))
-    name_as_here(target, done.names)
+        ended.line.patiently(lambda: ended.far.ask("keep", ended.run, "--to", place, seconds=600.0))
+    name_as_here(target, ended.names)
 
 
-def _fetch(done: FarRun, target: Path, far_output: str) -> None:
-    line, wire = done.line, done.wire
-    wanted = line.patiently(lambda: done.far.digest(far_output))
+def _fetch(ended: FarRun, target: Path, far_output: str) -> None:
+    line, wire = ended.line, ended.wire
+    wanted = line.patiently(lambda: ended.far.digest(far_output))
     total = sum(size for size, _ in wanted.values())
     began = time.monotonic()
     line.patiently(
-        lambda: done.transport.fetch(far_output, target, lambda done, _: wire.progress(min(done, total), total))
+        lambda: ended.transport.fetch(far_output, target, lambda moved, _: wire.progress(min(moved, total), total))
     )
     wire.progress(total, total)
-    compare(target, wanted, done.transport.title)
-    wire.log(f"{format_bytes(total)} fetched from {done.transport.title} in {time.monotonic() - began:.1f} s")
+    compare(target, wanted, ended.transport.title)
+    wire.log(f"{format_bytes(total)} fetched from {ended.transport.title} in {time.monotonic() - began:.1f} s")
 
 
 def compare(folder: Path, wanted: dict[str, tuple[int, str]], place: str) -> None:

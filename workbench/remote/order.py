@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from workbench.core.errors import BadInputError
-from workbench.core.home import home_from
+from workbench.core.home_choice import home_from
 from workbench.core.target import Target
 from workbench.remote.here import HereTransport
 from workbench.remote.runner import KeeperRunner, Runner

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from workbench.core.errors import BadInputError, StepFailedError
+from workbench.core.errors import BadInputError, BlockedError, StepFailedError
 from workbench.core.home import Home, expanded
 from workbench.core.precision import Precision
 from workbench.core.serving import ServeLimits, ServeReading, ServeSpec, ServeState
+from workbench.core.settings import load_settings
 from workbench.jobs.detach import lock_file, start_apart
 from workbench.jobs.folder import last_log_line
 from workbench.serve.folder import ENDED, Serving, ServingFolder, create, new_id, serving_ids
@@ -89,7 +90,8 @@ def _absolute(override: str) -> str:
 
 
 def check_address(host: str, port: int, *, has_key: bool, home: Home | None = None) -> None:
-    """Raises BadInputError when it cannot be listened on there, or not without a key. A server of `home` that has the
+    """Raises BadInputError when it cannot be listened on there, or not without a key, BlockedError where the settings
+    of `home` forbid it. A server of `home` that has the
     port is named.
     """
     if not is_loopback(host) and not has_key:
@@ -99,6 +101,8 @@ def check_address(host: str, port: int, *, has_key: bool, home: Home | None = No
             fix="Give a key (--new-key makes one), or listen on 127.0.0.1.",
             code="key-needed",
         )
+    if home is not None and not is_loopback(host):
+        _refuse_network(home, host)
     try:
         check_free(host, port)
     except BadInputError as error:
@@ -112,6 +116,25 @@ def check_address(host: str, port: int, *, has_key: bool, home: Home | None = No
             f"that server: workbench serve stop {port}",
             code=error.failure.code,
         ) from None
+
+
+def network_refusal(home: Home) -> str:
+    """The setting that keeps servers to this machine, in words; empty: there is none. Reads files."""
+    loaded = load_settings(home)
+    if loaded.values.serving.allow_network:
+        return ""
+    return f"serving.allow_network is false in {loaded.origins['serving.allow_network']}"
+
+
+def _refuse_network(home: Home, host: str) -> None:
+    """Raises BlockedError where the settings keep servers to this machine."""
+    if said := network_refusal(home):
+        raise BlockedError(
+            "The settings do not let servers be reached from other machines.",
+            evidence=f"{host}; {said}",
+            fix="Listen on 127.0.0.1, or ask the administrator.",
+            code="no-network-serving",
+        )
 
 
 def port_use_of(home: Home, host: str, port: int) -> PortUse | None:

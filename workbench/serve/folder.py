@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from workbench.core.artifact import write_json
 from workbench.core.errors import BadInputError, Failure
-from workbench.core.serving import ServeSpec, ServeState
+from workbench.core.serving import SERVING_SCHEMA, ServeSpec, ServeState
 from workbench.jobs.folder import last_log_line
 from workbench.jobs.lanes import is_locked
 
@@ -67,9 +67,17 @@ class ServingFolder:
         return self.path / "server.lock"
 
     def spec(self) -> ServeSpec:
-        """Raises BadInputError when it is missing or damaged."""
+        """Raises BadInputError when it is missing, damaged, or of a newer version."""
         try:
-            return ServeSpec.model_validate_json(self.spec_path.read_bytes())
+            found = ServeSpec.model_validate_json(self.spec_path.read_bytes())
+            if found.schema_version > SERVING_SCHEMA:
+                raise BadInputError(
+                    f"The server {self.id} was started by a newer Engine Workbench.",
+                    evidence=f"schema {found.schema_version}, this version knows {SERVING_SCHEMA}",
+                    fix="Update this program.",
+                    code="newer-schema",
+                )
+            return found
         except (OSError, ValidationError) as error:
             raise _damaged(self.spec_path, error) from error
 

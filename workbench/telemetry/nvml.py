@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.telemetry.nvml_device import Device, GpuProcess, Lost, find_devices
 
-__all__ = ["GpuProcess", "GpuReading", "NvmlSource"]
+__all__ = ["GpuProcess", "GpuReading", "NvmlSource", "held_by_others"]
 
 _BEGIN_AGAIN_S = 5.0
 _NO_LIBRARY_AGAIN_S = 60.0
@@ -60,6 +60,16 @@ class GpuReading:
     def taken_bytes(self) -> int | None:
         """Not to be had: allocated and reserved."""
         return None if self.used_bytes is None else self.used_bytes + (self.reserved_bytes or 0)
+
+
+def held_by_others(reading: GpuReading) -> tuple[tuple[str, int | None], ...]:
+    """Other users of this machine with what their processes hold of a GPU, most first; None: not reported."""
+    found: dict[str, int | None] = {}
+    for process in reading.processes or ():
+        if process.user:
+            before, size = found.get(process.user), process.used_bytes
+            found[process.user] = size if before is None else before if size is None else before + size
+    return tuple(sorted(found.items(), key=lambda one: -(one[1] or 0)))
 
 
 class NvmlSource:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +43,8 @@ class GpuProcess:
     used_bytes: int | None
     """None where the driver does not say, as in most containers."""
     name: str = ""
+    user: str = ""
+    """Whose it is where that is another user of this machine; "" for one's own, and where the system does not say."""
 
 
 class Lost(Exception):
@@ -112,6 +116,7 @@ class Device:
         self._pcie_at = {"rx": _NEVER, "tx": _NEVER}
         self._counters: dict[str, tuple[float, int]] = {}
         self._names: dict[int, str] = {}
+        self._users: dict[int, str] = {}
         self._asked = self._failed = 0
         self._error: Exception | None = None
         n = nvml
@@ -302,12 +307,27 @@ class Device:
         if not answered:
             return None
         self._names = {pid: self._names.get(pid) or self._process_name(pid) for pid in used}
-        return tuple(GpuProcess(pid, size, self._names[pid]) for pid, size in sorted(used.items()))
+        self._users = {pid: self._users[pid] if pid in self._users else other_user(pid) for pid in used}
+        return tuple(GpuProcess(pid, size, self._names[pid], self._users[pid]) for pid, size in sorted(used.items()))
 
     def _process_name(self, pid: int) -> str:
         with contextlib.suppress(psutil.Error, OSError):
             return str(psutil.Process(pid).name())
         return _text(_try(self._nvml, getattr(self._nvml, "nvmlSystemGetProcessName", None), pid)).rpartition("/")[2]
+
+
+def other_user(pid: int) -> str:
+    """Name (or number) of the user whose process it is; "" for this process's user, and where it is not told."""
+    try:
+        owner = psutil.Process(pid).uids().real
+    except (psutil.Error, OSError):
+        return ""
+    if owner == os.getuid():
+        return ""
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"user {owner}"
 
 
 def _try(nvml: Any, call: Callable[..., Any] | None, *arguments: Any) -> Any:

@@ -1,43 +1,41 @@
-"""The application: one window a WORKBENCH_HOME; a second start raises the first and ends."""
+"""The application: its style, its log, and the window over a WORKBENCH_HOME with what it was asked to open."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import logging.handlers
 import os
-import stat
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from PySide6.QtCore import QLockFile, QObject, QStandardPaths, QTimer, QtMsgType, qInstallMessageHandler
-from PySide6.QtNetwork import QLocalServer, QLocalSocket
+from PySide6.QtCore import QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication
 
 from workbench.core.errors import Failure, WorkbenchError
-from workbench.core.home import HOME_VARIABLE, Home, home_from
+from workbench.core.home import HOME_VARIABLE, Home
+from workbench.core.home_choice import home_from
+from workbench.core.opening import absolute_paths
+from workbench.core.settings import DEFAULT, is_locked, load_settings
+from workbench.store.upgrade import newer_store
 from workbench.ui.actions import Actions
 from workbench.ui.bridge import Tasks
+from workbench.ui.importing import import_ground, import_in_turns
+from workbench.ui.instance import Answer, OneInstance, alone
 from workbench.ui.notices import Notices
 from workbench.ui.pages.base import PageKind
 from workbench.ui.session import STATE_FILE, Session, State
 from workbench.ui.stopping import StopSignals, tell_own_errors
-from workbench.ui.theme import MODES, Theme, load_fonts
+from workbench.ui.theme import MODES, Mode, Theme, load_fonts
 from workbench.ui.window import Window
 
 LOG_FILE = "window.log"
+DESKTOP_ID = "org.engineworkbench.EngineWorkbench"
+"""Name of the desktop entry and of the icon, by which a desktop knows the window as the program's."""
 _SWITCH_S = 0.0005
 IDLE_MS = 300
 """Work that is not needed yet is begun so long after the window is shown."""
-_RAISE, _RAISED = b"raise\n", b"raised\n"
-_REACH_MS = 1000
-_PATIENCE_S = 8.0
-"""How long a second start waits for the first, which may be starting or ending, before it gives up."""
-_LONGEST_PLACE = 56
 _log = logging.getLogger("workbench.ui")
 
 
@@ -47,6 +45,7 @@ def make_application(argv: Sequence[str]) -> QApplication:
     app = existing if isinstance(existing, QApplication) else QApplication(list(argv))
     app.setApplicationName("engine-workbench")
     app.setApplicationDisplayName("Engine Workbench")
+    app.setDesktopFileName(DESKTOP_ID)
     app.setStyle("Fusion")
     # The GUI thread asks for the interpreter many times a frame; a busy background thread lets go of it only so often
     # (5 ms by default), and a frame would take a quarter of a second.
@@ -58,35 +57,49 @@ def make_application(argv: Sequence[str]) -> QApplication:
 def make_window(app: QApplication, home: Home, pages: Sequence[PageKind], *, page_later: bool = False) -> Window:
     """The window over a home; not shown yet. With `page_later` its first page is made when its frame is painted."""
     state = State(home.root / STATE_FILE, app)
-    mode = state.get("theme", "system")
-    theme = app.findChild(Theme) or Theme(app, mode if mode in MODES else "system", home.root / "theme.json")
+    theme = app.findChild(Theme) or Theme(app, _mode(home, state), home.root / "theme.json")
     notices = Notices(app)
     session = Session(home, Tasks(app), notices, Actions(), state)
     window = Window(session, pages, page_later=page_later)
-    for failure in (state.problem, theme.problem.failure if theme.problem else None):
+    # What a file of settings says wrong may be what was to keep this machine offline; what is locked is shown there.
+    settings = [problem for problem in load_settings(home).problems if problem.code != "locked"]
+    for failure in (state.problem, theme.problem.failure if theme.problem else None, *settings):
         if failure is not None:
             notices.fail(failure)
     return window
 
 
-def prepare_pages(window: Window) -> None:
-    """Once the window is there, import the other pages in the background; the collector of cycles, which the start
-    put off, works from then on, and never looks at what was imported."""
-    from workbench.ui.pages.all import import_pages
+def _mode(home: Home, state: State) -> Mode:
+    """The look by the settings; where they leave it open, what version 0.1 kept among the window's own things."""
+    loaded = load_settings(home)
+    before = state.get("theme")
+    is_open = loaded.origins["window.theme"] == DEFAULT and not is_locked(loaded, "window.theme")
+    return before if is_open and before in MODES else loaded.values.window.theme
 
-    def collect(_: object = None) -> None:
+
+def prepare_pages(window: Window) -> None:
+    """Once the window is there, import the other pages; the collector of cycles, which the start put off, works from
+    then on, and never looks at what was imported."""
+    from workbench.ui.pages.all import PAGE_MODULES
+
+    tasks = window.session.tasks
+
+    def collect() -> None:
         gc.freeze()
         gc.enable()
 
     def begin() -> None:
         collect()
-        window.session.tasks.run(import_pages, collect)
+        tasks.run(import_ground, lambda _: turns(), lambda _: turns())
+
+    def turns() -> None:
+        import_in_turns(tasks, PAGE_MODULES, collect)
 
     QTimer.singleShot(IDLE_MS, window, begin)
 
 
 def home_problem(home: Home) -> Failure | None:
-    """Why nothing can be kept in the home; None when it can."""
+    """Why nothing can be kept in the home, be it that a newer version wrote its store; None when it can."""
     try:
         home.make()
         with tempfile.TemporaryFile(dir=home.root) as trial:
@@ -103,75 +116,7 @@ def home_problem(home: Home) -> Failure | None:
             "Until then nothing can be built, and what you set here is forgotten.",
             exit_code=2,
         )
-    return None
-
-
-def socket_place(place: Path) -> Path:
-    """A folder whose sockets have names that the kernel takes (107 bytes; Qt makes a folder of its own in between)."""
-    if len(os.fsencode(place)) <= _LONGEST_PLACE:
-        return place
-    short = Path(tempfile.gettempdir()) / f"engine-workbench-{os.getuid()}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    seen = short.lstat()
-    if seen.st_uid != os.getuid() or seen.st_mode & 0o077 or not stat.S_ISDIR(seen.st_mode):
-        return place  # somebody else's: then a second start is not answered, and says so
-    return short
-
-
-class OneInstance(QObject):
-    """Holds the home's lock, and raises the window when a second start knocks."""
-
-    def __init__(self, home: Home, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        place = Path(QStandardPaths.writableLocation(QStandardPaths.StandardLocation.RuntimeLocation) or home.root)
-        tag = hashlib.sha256(str(home.root.resolve()).encode()).hexdigest()[:12]
-        self._lock = QLockFile(str(place / f"engine-workbench-{tag}.lock"))
-        self._lock.setStaleLockTime(0)
-        self._name = str(socket_place(place) / f"engine-workbench-{tag}.sock")
-        self._server: QLocalServer | None = None
-
-    def first(self) -> bool:
-        """Whether this is the only window of the home; the lock is then held. Where none can be made, it is taken
-        for the only one."""
-        if self._lock.tryLock(0):
-            return True
-        if self._lock.error() == QLockFile.LockError.LockFailedError:
-            return False
-        _log.warning("no lock can be made at %s: a second window would not be noticed", self._lock.fileName())
-        return True
-
-    def knock(self) -> bool:
-        """Ask the first window to come up; whether it answered that it did."""
-        socket = QLocalSocket()
-        socket.connectToServer(self._name)
-        if not socket.waitForConnected(_REACH_MS):
-            return False
-        socket.write(_RAISE)
-        raised = socket.waitForReadyRead(_REACH_MS) and bytes(socket.readAll().data()).startswith(_RAISED)
-        socket.disconnectFromServer()
-        return raised
-
-    def listen(self, window: Window) -> None:
-        """Raise `window` when somebody knocks. The socket is for this user alone."""
-        QLocalServer.removeServer(self._name)
-        self._server = QLocalServer(self)
-        self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
-        self._server.newConnection.connect(lambda: self._answer(window))
-        if not self._server.listen(self._name):
-            _log.warning("a second start will not find this window: %s", self._server.errorString())
-
-    def _answer(self, window: Window) -> None:
-        assert self._server is not None
-        while socket := self._server.nextPendingConnection():
-            socket.disconnected.connect(socket.deleteLater)
-            window.raise_up()
-            socket.write(_RAISED)
-            socket.flush()
-
-    def release(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._lock.unlock()
+    return newer_store(home)
 
 
 def set_up_log(home: Home) -> None:
@@ -193,17 +138,18 @@ def set_up_log(home: Home) -> None:
     qInstallMessageHandler(from_qt)
 
 
-def alone(one: OneInstance) -> bool | None:
-    """True: this is the only window. False: another was raised. None: another is there and does not answer."""
-    ends = time.monotonic() + _PATIENCE_S
-    while True:
-        if one.first():
-            return True
-        if one.knock():
-            return False
-        if time.monotonic() > ends:
-            return None
-        time.sleep(0.2)
+def _told_by_second(answer: Answer, paths: Sequence[str], home: Home) -> str:
+    if answer is Answer.NONE:
+        return (
+            f"Engine Workbench runs already for {home.root}, and its window does not answer: close or end it, "
+            f"or set {HOME_VARIABLE} to another folder.\n"
+        )
+    if paths and answer is Answer.RAISED:
+        return (
+            f"The window that is open is of an older version and cannot be handed {paths[0]}: close it and start "
+            "again.\n"
+        )
+    return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -214,19 +160,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = home_from(os.environ)
     set_up_log(home)
     app = make_application(sys.argv if argv is None else argv)
+    paths = absolute_paths(app.arguments()[1:])  # Qt took its own options out
     one = OneInstance(home, app)
-    only = alone(one)
-    if not only:
-        if only is None:
-            sys.stderr.write(
-                f"Engine Workbench runs already for {home.root}, and its window does not answer: close or end it, "
-                f"or set {HOME_VARIABLE} to another folder.\n"
-            )
-        return 0 if only is False else 2
+    other = alone(one, paths)
+    if other is not None:
+        sys.stderr.write(_told_by_second(other, paths, home))
+        return 2 if other is Answer.NONE or (paths and other is not Answer.OPENED) else 0
     signals = StopSignals(app)  # from here on a signal closes the window, whenever it comes
     window = make_window(app, home, PAGES, page_later=True)
     tell_own_errors(window.session.notices)
-    one.listen(window)
+    one.listen(window.asked)
     window.closing.connect(one.release)  # who starts again while the last tasks end gets a window
 
     def stop(number: int) -> None:
@@ -236,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals.asked.connect(stop)
     window.show()
     window.start()
+    if paths:
+        window.open_paths(paths)
     prepare_pages(window)
     window.session.tasks.run(
         lambda: home_problem(home), lambda failure: window.session.notices.fail(failure) if failure else None

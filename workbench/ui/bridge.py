@@ -9,7 +9,8 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 _WAIT_S = 5.0
 _SLOW_S = 2.0
 """A task that runs longer no longer counts among the threads that others may wait for."""
+_TURN_MS = 5
+"""Between two turns of `run_here`, for what the person does meanwhile."""
 _MOST_THREADS = 32
 
 
@@ -52,6 +55,10 @@ class Tasks(QObject):
         self._room = QTimer(self)
         self._room.setInterval(int(_SLOW_S * 500))
         self._room.timeout.connect(self._make_room)
+        self._here: deque[Callable[[], object]] = deque()
+        self._turn = QTimer(self)
+        self._turn.setInterval(_TURN_MS)
+        self._turn.timeout.connect(self._take_turn)
         self._numbers = itertools.count(1)
         self._latest: dict[str, int] = {}
         self._open: dict[int, _Asked] = {}
@@ -60,8 +67,8 @@ class Tasks(QObject):
 
     @property
     def busy(self) -> int:
-        """Tasks whose answer has not come."""
-        return len(self._open)
+        """Tasks whose answer has not come, and turns that are to come."""
+        return len(self._open) + len(self._here)
 
     def run(
         self,
@@ -83,6 +90,21 @@ class Tasks(QObject):
         if not self._room.isActive():
             self._room.start()
 
+    def run_here(self, functions: Iterable[Callable[[], object]]) -> None:
+        """Run short functions that belong on the GUI thread one after another, one at a turn of its loop."""
+        if not self._closed:
+            self._here.extend(functions)
+            self._turn.start()
+
+    @Slot()
+    def _take_turn(self) -> None:
+        if self._here:
+            self._here.popleft()()
+        if not self._here:
+            self._turn.stop()
+            if not self._open:
+                self.idle.emit()
+
     @Slot()
     def _make_room(self) -> None:
         """A thread more when all are taken: up to `threads`, and one for each task that runs long or hangs."""
@@ -97,6 +119,8 @@ class Tasks(QObject):
         """Deliver nothing more and wait for what runs; False when something did not end in time."""
         self._closed = True
         self._room.stop()
+        self._turn.stop()
+        self._here.clear()
         self._open.clear()
         for _ in self._threads:
             self._todo.put(None)
@@ -148,7 +172,8 @@ class Tasks(QObject):
                 asked.failed(failure)
         if not self._open:
             self._room.stop()
-            self.idle.emit()
+            if not self._here:
+                self.idle.emit()
 
 
 class Poll(QObject, Generic[T]):

@@ -19,7 +19,9 @@ def icon(name: str, colour: str = "text2", size: int = 16, gap: int = 0) -> QIco
     """
     found = QIcon()
     for scale in (1.0, 2.0):
-        found.addPixmap(pixmap(name, colour, size, scale, gap))
+        drawn = pixmap(name, colour, size, scale, gap)
+        found.addPixmap(drawn)
+        found.addPixmap(drawn, QIcon.Mode.Selected)  # in a chosen row; Qt would tint it
         found.addPixmap(pixmap(name, "disabled", size, scale, gap), QIcon.Mode.Disabled)
     return found
 

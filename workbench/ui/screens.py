@@ -1,8 +1,9 @@
 """Pictures of every page with real objects, in dark and light, at scale 1 and 2, without a screen.
 
-    python -m workbench.ui.screens --out DIR [--home DIR] [--size 1600x1000] [--engine DIR]
+    python -m workbench.ui.screens --out DIR [--home DIR] [--size 1600x1000] [--engine DIR] [--guide]
 
-Shows what the home holds (WORKBENCH_HOME, or --home); where no engine was built there, recorded ones (ui.recorded).
+With --guide they are those of the user guide: dark, at scale 1, PAGE.png with a palette. Shows what the home holds
+(WORKBENCH_HOME, or --home); where no engine was built there, recorded ones (ui.recorded).
 Qt reads its scale once, so each scale is a process of its own.
 """
 
@@ -138,13 +139,16 @@ def _wait(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine: str = "") -> list[Path]:
+def take(
+    out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine: str = "", *, guide: bool = False
+) -> list[Path]:
     """Render all pages at the process's own scale; the files written. `engine`: a folder to load and to talk to."""
     from PySide6.QtWidgets import QApplication
 
-    from workbench.core.home import home_from
+    from workbench.core.home_choice import home_from
     from workbench.ui.app import make_application, make_window
     from workbench.ui.pages.all import PAGES
+    from workbench.ui.small_picture import save_small
     from workbench.ui.theme import SCHEMES, theme
 
     app = make_application(["engine-workbench"])
@@ -174,15 +178,18 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine
     show_comparison(window, settle)
     show_deployment(window, settle, engine)
     written = []
-    for scheme in SCHEMES:
+    for scheme in SCHEMES[:1] if guide else SCHEMES:
         theme().set_mode("dark" if scheme == "dark" else "light")
         for kind in PAGES:
             window.show_page(kind.name)
             settle()
             if focused := app.focusWidget():
                 focused.clearFocus()
-            path = out / f"{kind.name}-{scheme}-{scale}x.png"
-            window.grab().save(str(path))
+            path = out / (f"{kind.name}.png" if guide else f"{kind.name}-{scheme}-{scale}x.png")
+            if guide:
+                save_small(window.grab().toImage(), path)
+            else:
+                window.grab().save(str(path))
             written.append(path)
     if engine:
         window.show_page("deploy")
@@ -193,7 +200,8 @@ def take(out: Path, size: tuple[int, int], home_folder: Path, scale: int, engine
 
 def _with_engines(named: Path | None, spare: Path) -> Path:
     """The home to show: the one that is named, else the person's own, else recorded objects written to `spare`."""
-    from workbench.core.home import Home, home_from
+    from workbench.core.home import Home
+    from workbench.core.home_choice import home_from
     from workbench.ui.recorded import has_engines, recorded_home
 
     home = Home(named) if named is not None else home_from(os.environ)
@@ -209,26 +217,29 @@ def main() -> int:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--size", default="1600x1000")
     parser.add_argument("--engine", default="", help="an engine's folder: it is loaded and talked to")
+    parser.add_argument("--guide", action="store_true", help="the pictures of the user guide")
     parser.add_argument("--scale", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     width, height = (int(part) for part in given.size.split("x"))
     given.out.mkdir(parents=True, exist_ok=True)
     if given.scale is not None:
-        for path in take(given.out, (width, height), given.home, given.scale, given.engine):
+        for path in take(given.out, (width, height), given.home, given.scale, given.engine, guide=given.guide):
             sys.stdout.write(f"{path}\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="workbench-screens-") as place:
         home = _with_engines(given.home, Path(place) / "recorded")
-        for scale in SCALES:
+        begun: list[subprocess.Popen[bytes]] = []
+        for scale in SCALES[:1] if given.guide else SCALES:
             argv = [sys.executable, "-m", "workbench.ui.screens", "--out", str(given.out), "--home", str(home)]
-            done = subprocess.run(
+            argv += ["--guide"] if given.guide else []
+            one = subprocess.Popen(
                 [*argv, "--size", given.size, "--engine", given.engine, "--scale", str(scale)],
                 env={**os.environ, "QT_SCALE_FACTOR": str(scale), "QT_QPA_PLATFORM": "offscreen"},
-                check=False,
             )
-            if done.returncode:
-                return done.returncode
-    return 0
+            begun.append(one)
+            if given.engine:
+                one.wait()  # two at once would slow each other's engine in the pictures
+        return max(abs(one.wait()) for one in begun)
 
 
 if __name__ == "__main__":

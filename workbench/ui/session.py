@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from PySide6.QtCore import QIODevice, QObject, QSaveFile, Signal
 from workbench.core.errors import Failure
 from workbench.core.home import Home
 from workbench.core.host import HostSpec, read_host
+from workbench.core.older_file import Step, keep_older, upgraded
 from workbench.ui.actions import Actions
 from workbench.ui.bridge import Tasks
 from workbench.ui.notices import Notices
@@ -23,29 +26,45 @@ if TYPE_CHECKING:
 
 STATE_FILE = "window.json"
 STATE_SCHEMA = 1
+STATE_STEPS: Mapping[int, Step] = {}
+"""Schema -> what makes its table that of the next schema; one for each below STATE_SCHEMA that users may have."""
 
 
 class State(QObject):
     """Geometry, page and forms between starts: one JSON file in the home, written whole.
 
-    A file that cannot be read, or is of a newer version, is put aside, `problem` says so, and the window starts as new.
+    One of an older schema is brought to today's, after a copy of it was kept. A file that cannot be read, is of a
+    newer version, or of one that nobody knows any more is put aside, `problem` says so, and the window starts as new.
     """
 
-    def __init__(self, path: Path, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parent: QObject | None = None,
+        *,
+        schema: int = STATE_SCHEMA,
+        steps: Mapping[int, Step] = STATE_STEPS,
+    ) -> None:
         super().__init__(parent)
         self._path = path
+        self._schema = schema
         self._data: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._written = b""
         self.problem: Failure | None = None
         try:
-            data = json.loads(path.read_bytes())
-            if not isinstance(data, dict) or not isinstance(schema := data.get("schema"), int):
+            content = path.read_bytes()
+            data = json.loads(content)
+            if not isinstance(data, dict) or not isinstance(found := data.get("schema"), int):
                 raise ValueError("it holds no schema number")
-            if schema == STATE_SCHEMA:
-                self._data = data
+            known = upgraded(data, found, schema, steps) if found <= schema else None
+            if known is None:
+                self._put_aside("newer" if found > schema else "older", f"schema {found}, not {schema}")
             else:
-                self._put_aside("newer" if schema > STATE_SCHEMA else "older", f"schema {schema}, not {STATE_SCHEMA}")
+                if found < schema:
+                    with contextlib.suppress(OSError):  # where no copy can be made, nothing will be written either
+                        keep_older(path, content, found)
+                self._data = known
         except FileNotFoundError:
             pass
         except (OSError, ValueError, RecursionError) as error:
@@ -76,7 +95,7 @@ class State(QObject):
 
     def snapshot(self) -> bytes:
         """The file's content as it would be now. Call it on the GUI thread."""
-        return json.dumps({**self._data, "schema": STATE_SCHEMA}, indent=1).encode()
+        return json.dumps({**self._data, "schema": self._schema}, indent=1).encode()
 
     def save(self, content: bytes | None = None) -> bool:
         """Write the file, in any thread; a kill or a full disk in the middle leaves the old one whole."""
@@ -120,6 +139,12 @@ class Events(QObject):
     """Folders of engines, the baseline first: go to Compare with them."""
     deploy_with = Signal(str)
     """An engine's folder: go to Deploy with it."""
+    show_help = Signal(str)
+    """A place of the user guide, as `page.md#heading`."""
+    explain = Signal(str)
+    """A failure's code: the user guide at the section about it."""
+    settings_changed = Signal(str)
+    """A setting's key: it was changed, or what it names was fetched."""
 
 
 @dataclass

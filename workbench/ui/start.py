@@ -10,11 +10,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from workbench import __version__
 from workbench.core.errors import Failure, WorkbenchError
 
 _NO_DISPLAY_NEEDED = ("offscreen", "minimal", "vnc", "eglfs", "linuxfb", "vkkhrdisplay", "minimalegl")
 _XCB_LIBRARIES = ("libxcb-cursor.so.0", "libxcb-icccm.so.4", "libxcb-keysyms.so.1", "libxkbcommon-x11.so.0")
 _ANSWER_S = 2.0
+_HELP = """usage: engine-workbench [FILE]...
+
+Open the window of Engine Workbench, or bring it to the front. FILE is a preset (*.toml) or a model folder, which its
+Build page then shows. The command line is `workbench`; the window keeps what it makes in the same WORKBENCH_HOME.
+
+  --version  print the version and end
+  --help     print this and end"""
 _X_PORT = 6000
 
 
@@ -22,6 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Start the window. 0: closed, or another one of this home was raised; 2: it cannot be started here."""
     gc.disable()  # what is imported stays: looking through it again and again takes a fifth of the start
     words = list(sys.argv if argv is None else argv)
+    asked = words[1 : words.index("--")] if "--" in words else words[1:]
+    if "--help" in asked or "-h" in asked:
+        print(_HELP)
+        return 0
+    if "--version" in asked:
+        print(f"engine-workbench {__version__}")
+        return 0
     failure = display_problem(os.environ, words)
     if failure is None:
         try:

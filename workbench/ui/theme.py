@@ -236,12 +236,17 @@ QPushButton[segment="true"]:disabled {{ color: {t["disabled"]}; }}
 QToolButton[heading="true"] {{ font-weight: 600; padding: 0 8px; }}
 QToolButton[icon_only="true"] {{ padding: 0 4px; }}
 QToolButton[icon_only="true"]:focus {{ padding: 0 3px; }}
+/* The button in a field that empties it. */
+QLineEdit QToolButton, QLineEdit QToolButton:hover {{
+  min-height: 0; max-height: 32px; padding: 0; border: none; background: transparent;
+}}
 QToolButton::menu-indicator {{ image: none; }}
 QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{
   background: {t["sunken"]}; color: {t["text"]}; border: 1px solid {t["line2"]}; border-radius: 4px;
   selection-background-color: {t["accent_line"]}; selection-color: {t["text"]};
 }}
 QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ min-height: 26px; padding: 0 8px; }}
+QLineEdit[locked="true"] {{ background: {t["panel"]}; color: {t["text2"]}; border-color: {t["line"]}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus {{
   border: 2px solid {t["accent"]};
 }}
@@ -281,6 +286,8 @@ QTableView, QTreeView, QListView {{
 QTableView::item:selected, QTreeView::item:selected, QListView::item:selected {{
   background: {t["accent_bg"]}; color: {t["text"]};
 }}
+/* Qt adds 3 px to what a cell asks for; the headings have 8. */
+QTableView[padded="true"]::item {{ padding: 0 5px; }}
 QTableView:focus, QTreeView:focus, QListView:focus {{ border: 1px solid {t["accent_line"]}; }}
 QHeaderView {{ background: {t["panel"]}; }}
 QHeaderView::section {{
@@ -294,6 +301,8 @@ QHeaderView::down-arrow {{ image: url("{drawn}/arrow-down.svg"); }}
 QHeaderView::up-arrow, QHeaderView::down-arrow {{
   width: 8px; height: 8px; subcontrol-origin: margin; subcontrol-position: center left;
 }}
+Reader {{ border: 2px solid transparent; border-radius: 0; }}
+Reader:focus {{ border-color: {t["accent"]}; }}
 QScrollArea {{ background: transparent; border: none; }}
 QMainWindow::separator {{ background: {t["line"]}; width: 1px; height: 1px; }}
 QStatusBar {{ background: {t["panel"]}; border-top: 1px solid {t["line"]}; }}
@@ -328,6 +337,7 @@ QPushButton[field="true"] {{
   background: {t["sunken"]}; color: {t["text3"]}; text-align: left; padding: 0 10px;
 }}
 QPushButton[field="true"]:focus {{ padding: 0 9px; }}
+QPushButton[field="true"][narrow="true"] {{ text-align: center; }}
 QLabel {{ background: transparent; }}
 QLabel[role="title"] {{ font-size: {LARGE}px; font-weight: 600; }}
 QLabel[role="name"] {{ font-weight: 600; }}

@@ -7,12 +7,16 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
+from workbench.core.errors import Failure
+from workbench.core.opening import Given, sort_out
+from workbench.core.settings import LoadedSettings, load_settings, save_setting
 from workbench.ui.monitor.axis import FIRST_SPAN
 from workbench.ui.monitor.dock import WIDTH, Monitor
 from workbench.ui.pages.base import Page, PageKind
@@ -28,6 +32,7 @@ from workbench.ui.widgets.past_notices import PastNotices
 
 if TYPE_CHECKING:
     from workbench.telemetry.hub import Telemetry
+    from workbench.ui.help.window import HelpWindow
 
 SIZE = (1280, 800)
 STATUS_MS, FIRST_STATUS_MS = 1000, 100
@@ -46,7 +51,7 @@ class Window(QMainWindow):
         self,
         session: Session,
         pages: Sequence[PageKind],
-        at_the_end: tuple[str, ...] = ("doctor",),
+        at_the_end: tuple[str, ...] = ("doctor", "settings"),
         *,
         page_later: bool = False,
     ) -> None:
@@ -71,7 +76,7 @@ class Window(QMainWindow):
         """Whether the monitor was put where it had been."""
 
         self.rail = Rail([(k.name, k.title, k.icon_name) for k in pages], at_the_end)
-        self.header = Header(self.open_palette, self.toggle_monitor)
+        self.header = Header(self.open_palette, self.toggle_monitor, self.open_help)
         self.strip = NoticeStrip()
         self.status = StatusLine()
         self.stack = QStackedWidget()
@@ -79,6 +84,7 @@ class Window(QMainWindow):
         self.monitor.visibilityChanged.connect(lambda _: self.header.monitor.setChecked(not self.monitor.isHidden()))
         self.palette_dialog: Palette | None = None
         self.past_dialog: PastNotices | None = None
+        self.help_dialog: HelpWindow | None = None
         self.past_button = icon_button("history", "Show past notices", self.open_past_notices)
         session.actions.belong_to(self)
         self._lay_out()
@@ -90,6 +96,8 @@ class Window(QMainWindow):
         session.events.jobs_changed.connect(lambda jobs: self.status.show_running(jobs.running_text(time.time())))
         session.events.doing.connect(self.status.show_doing)
         session.events.serving.connect(self.status.show_serving)
+        session.events.show_help.connect(lambda link: self._help().open_link(link))
+        session.events.explain.connect(lambda code: self._help().open_failure(code))
         theme().changed.connect(self._recolour)
         self._first = self._restore()
         if page_later:
@@ -178,6 +186,8 @@ class Window(QMainWindow):
             )  # fmt: skip
         actions.add("palette", "Search actions", self.open_palette, key="Ctrl+K", icon_name="search")
         actions.add("notices", "Show past notices", self.open_past_notices, icon_name="history")
+        actions.add("help", "Explain this page", self.open_help, key="F1", icon_name="help")
+        actions.add("help.guide", "Open the user guide", self.open_guide, icon_name="help")
         actions.add("monitor", "Show or hide the monitor", self.toggle_monitor, key="Ctrl+M", icon_name="monitor")
         for mode in MODES:
             words = {"system": "Follow the system's colours", "dark": "Dark colours", "light": "Light colours"}[mode]
@@ -195,6 +205,21 @@ class Window(QMainWindow):
             self.past_dialog = PastNotices(self.session.notices, self)
         self.past_dialog.open_fresh()
 
+    def open_help(self) -> None:
+        """The user guide, at the page that is shown."""
+        self._help().open_window_page(self._now)
+
+    def open_guide(self) -> None:
+        """The user guide, at its contents."""
+        self._help().open_link("index.md")
+
+    def _help(self) -> HelpWindow:
+        from workbench.ui.help.window import HelpWindow
+
+        if self.help_dialog is None:
+            self.help_dialog = HelpWindow(self.session.tasks, self)
+        return self.help_dialog
+
     def toggle_monitor(self) -> None:
         shown = not self.monitor.isVisible()
         self.monitor.setVisible(shown)
@@ -206,8 +231,21 @@ class Window(QMainWindow):
             self.session.state.put(f"monitor.{self._now}", not self.monitor.isHidden())
 
     def _set_mode(self, mode: str) -> None:
+        home = self.session.home
         theme().set_mode(mode)  # type: ignore[arg-type]
-        self.session.state.put("theme", mode)
+        self.session.tasks.run(
+            lambda: save_setting(home, None, "window.theme", mode), self._mode_saved, self._mode_kept
+        )
+
+    def _mode_saved(self, _: LoadedSettings) -> None:
+        self.session.events.settings_changed.emit("window.theme")
+
+    def _mode_kept(self, failure: Failure) -> None:
+        """It could not be saved: a locked look comes back, another lasts until the window is closed."""
+        self.session.notices.fail(failure)
+        if failure.code == "locked":
+            home = self.session.home
+            self.session.tasks.run(lambda: load_settings(home).values.window.theme, lambda mode: theme().set_mode(mode))
 
     def _recolour(self) -> None:
         self.session.actions.recolour()
@@ -344,10 +382,24 @@ class Window(QMainWindow):
 
     def dropEvent(self, event: QDropEvent) -> None:
         """A folder is a model for the Build page, a .toml file a preset."""
-        self.show_page("build")  # first, since it listens once it is made
-        for url in event.mimeData().urls():
-            path = url.toLocalFile()
-            if path.endswith(".toml"):
-                self.session.events.build_with.emit(path, "")
-            elif path:
-                self.session.events.build_with.emit("", path)
+        self.open_paths(tuple(url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()))
+
+    def asked(self, paths: tuple[str, ...]) -> None:
+        """A second start: come to the front, and open what it was given."""
+        self.raise_up()
+        if paths:
+            self.open_paths(paths)
+
+    def open_paths(self, paths: tuple[str, ...]) -> None:
+        """Open presets and model folders on the Build page, by absolute paths."""
+        self.session.tasks.run(lambda: sort_out(paths), self._open_given, self.session.notices.fail)
+
+    def _open_given(self, given: Given) -> None:
+        if given.preset or given.model:
+            self.show_page("build")  # first, since it listens once it is made
+            self.session.events.build_with.emit(given.preset, given.model)
+        for failure in given.refused:
+            self.session.notices.fail(failure)
+        if given.left:
+            names = ", ".join(Path(path).name for path in given.left)
+            self.session.notices.say("info", f"One at a time: not opened were {names}.")

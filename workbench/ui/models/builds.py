@@ -8,19 +8,25 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from workbench.core.errors import BadInputError, CancelledError
 from workbench.core.home import Home
 from workbench.core.plan import Plan
 from workbench.core.preset import Preset, save_preset
+from workbench.core.settings import is_offline
 from workbench.jobs import client
 from workbench.jobs.folder import JobFolder
 from workbench.store.store import Store
+from workbench.store.upgrade import refuse_newer_store
 from workbench.toolchains import get
 from workbench.toolchains.environments import choose_environment
 from workbench.toolchains.planner import Digests
 from workbench.toolchains.sources import demo_plan, fetch_plan, ready_folder
 from workbench.ui.models.preflight import Preflights, Question
+
+PRESET_FILE = ".preset.toml"
+"""How the name of an exported preset ends."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def start_build(
         progress(done, total)
 
     with Store.open(home.make()) as store:
+        store.refuse_newer()
         store.sync()
         draft = replace(preflights.draft(question, config_only=False), paths_with_key=store.paths_with_key)
         digest = draft.digest(Digests(store.known_digest, store.remember_digest, read))
@@ -70,7 +77,7 @@ def start_demo_fetch(home: Home) -> Started:
 
 def start_download(home: Home, repository: str, revision: str | None) -> Started:
     """Begin to download a repository by its name."""
-    return _start(home.make(), fetch_plan(repository, revision))
+    return _start(home.make(), fetch_plan(repository, revision, offline=is_offline(home)))
 
 
 def fetched_folder(job: Path) -> str:
@@ -81,6 +88,7 @@ def fetched_folder(job: Path) -> str:
 
 
 def _start(home: Home, plan: Plan) -> Started:
+    refuse_newer_store(home)
     return Started(job_id=client.start(home, plan).id)
 
 
@@ -94,7 +102,28 @@ def save_own_preset(home: Home, preset: Preset, name: str) -> Preset:
         raise BadInputError(
             f"{home.presets} cannot be made.", evidence=str(error), fix="Check its owner and mode.", code="not-written"
         ) from error
-    return save_preset(preset, home.presets / f"{name}.toml")
+    return save_preset(_for_folder(preset, home.presets), home.presets / f"{name}.toml")
+
+
+def export_preset(preset: Preset, path: Path) -> Path:
+    """Write a preset to a file of its own, anywhere; the ending by which desktops know presets is put on where none
+    is. Returns the path. Raises BadInputError."""
+    if path.suffix != ".toml":
+        path = path.with_name(path.name + PRESET_FILE)
+    save_preset(_for_folder(preset, path.parent), path)
+    return path
+
+
+def _for_folder(preset: Preset, folder: Path) -> Preset:
+    """The preset as a file of that folder says it: files that it names from its own folder are named in full."""
+    if preset.source is None or preset.source.parent == folder:
+        return preset
+    changed: dict[str, Any] = {}
+    if (file := preset.calibration_path) is not None:
+        changed["calibration"] = preset.calibration.model_copy(update={"file": str(file)})
+    if (draft := preset.draft_path) is not None:
+        changed["speculative"] = preset.speculative.model_copy(update={"draft": str(draft)})
+    return preset.model_copy(update=changed) if changed else preset
 
 
 def script_text(argv: tuple[str, ...], home: Home) -> str:

@@ -65,6 +65,8 @@ class DoctorRow:
     details: tuple[str, ...] = ()
     toolchain: str = ""
     """Name of the toolchain or part that the row is about; empty for other rows."""
+    environment: str = ""
+    """Name of the environment that the workbench made, by which it is uninstalled; empty: it is another one."""
     target: str = ""
     """Name of the target that the row is about; empty for other rows."""
 
@@ -103,6 +105,7 @@ def read_doctor(home: Home, *, imports: bool = False) -> DoctorRows:
         *_toolchains(report["toolchains"], report["gpus"]),
         *_targets(report["targets"]),
         *_surroundings(report),
+        *_settings(report),
         *_machine(report, problems),
         *_store(report),
     )
@@ -204,15 +207,18 @@ def _environment(
         place=row["interpreter"],
         what=lacks(row) if state == "err" else "",
         fix="" if state == "ok" else row["fix"] or toolchain["install"],
-        packages=tuple(_package(package, row, meant=state != "none") for package in packages),
+        packages=tuple(_package(package, row, meant=state != "none") for package in packages)
+        if row["versions"]
+        else (),
         details=tuple(details),
         toolchain=toolchain["name"],
+        environment=row["name"],
     )
 
 
 def _package(package: Package, row: Mapping[str, Any], *, meant: bool) -> PackageRow:
     found = row["versions"].get(package.name, "")
-    wanted = "required" if package.required else "may be there"
+    wanted = "required" if package.required else "optional"
     if package.oldest:
         wanted = ".".join(map(str, package.oldest)) + " or newer"
     if package.newest:
@@ -264,6 +270,16 @@ def _surroundings(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     )
 
 
+def _settings(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
+    """A row where something is wrong in a file of settings."""
+    if wrong := report.get("settings"):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        yield DoctorRow(
+            GROUPS[3], "Settings", "warn", f"{wrong[0]['what']}{more}", what=wrong[0]["what"], fix=wrong[0]["fix"],
+            details=tuple(problem["what"] for problem in wrong[1:]),
+        )  # fmt: skip
+
+
 def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Iterator[DoctorRow]:
     host, disk = report["host"], report["disk"]
     free, total = host["memory_available_bytes"], host["memory_total_bytes"]
@@ -298,15 +314,17 @@ def _machine(report: Mapping[str, Any], problems: list[dict[str, str]]) -> Itera
 
 def _store(report: Mapping[str, Any]) -> Iterator[DoctorRow]:
     store = report["store"]
+    newer = store["newer"]
     yield DoctorRow(
         GROUPS[5],
         "Store",
-        "warn" if store["notice"] else "ok",
-        f"{store['artifacts']} artefacts, {store['jobs']} jobs",
+        "err" if newer else "warn" if store["notice"] else "ok",
+        f"{store['artifacts']} artefacts, {store['jobs']} jobs" + (", read only" if newer else ""),
         place=report["home"],
-        what=store["notice"],
+        what=newer["what"] if newer else store["notice"],
+        fix=newer["fix"] if newer else "",
     )
-    for problem in store_problems(store):
+    for problem in store_problems({**store, "newer": None}):
         lost = problem["what"].endswith("lost files.")
         yield DoctorRow(
             GROUPS[5],

@@ -24,11 +24,13 @@ from workbench.core.artifact import (
 from workbench.core.errors import BadInputError, WorkbenchError
 from workbench.core.home import Home
 from workbench.core.provenance_diff import Difference, differences
+from workbench.core.sharing import refuse_shared, root_of, shared_roots, silent_folders
 from workbench.jobs.folder import JobFolder, job_ids
 from workbench.jobs.holding import held_artifact
 from workbench.serve.using import refuse_served
 from workbench.store.notes import Note, notes_path, read_notes
 from workbench.store.store import Store, StoredArtifact
+from workbench.store.upgrade import refuse_newer_store
 from workbench.toolchains.gpus import detected_gpus
 
 CONFIG_FILES = ("config.json", "engine.json", "generation_config.json")
@@ -70,6 +72,8 @@ class EngineRow:
     preset_id: str
     model_path: str
     tags: tuple[str, ...] = ()
+    shared: str = ""
+    """The engine folder of the settings that it stands in, where it is not changed; empty: it is one's own."""
     looked: bool = True
     """False: it is as the index remembers it, and its folder is still to be looked at."""
 
@@ -171,6 +175,7 @@ def make_row(
         runs=runs,
         remark=remark,
         missing=stored.missing,
+        shared=stored.shared,
         preset_id=p.preset_id,
         model_path=p.model.path if p.model else "",
         tags=tags,
@@ -209,9 +214,14 @@ def fingerprint(home: Home, known: tuple[Path, ...]) -> tuple[object, ...]:
     """Changes when engine folders appear, move, vanish or lose their provenance, when a job begins or ends, or a note
     is written: two `stat` calls an engine, and no file is read."""
     marks: list[object] = [_stamp(str(home.artifacts / "engines")), _stamp(str(home.jobs)), _stamp(notes_path(home))]
+    for root in shared_roots(home):
+        marks += [_stamp(root), _stamp(root / "engines")]
     # Not the states' own stamps: those change every second of a job, and its engines are all that counts here.
     marks += [JobFolder(home.jobs / job).is_supervised() for job in job_ids(home.jobs)[-_NEWEST_JOBS:]]
+    silent = silent_folders(home)
     for path in known:
+        if any(path.is_relative_to(folder) for folder in silent):
+            continue  # a look would not come back
         marks.append(_stamp(f"{path}"))
         marks.append(_stamp(f"{path}/{PROVENANCE_FILE}"))
     return tuple(marks)
@@ -243,7 +253,7 @@ def read_detail(home: Home, row: EngineRow) -> EngineDetail:
     return EngineDetail(
         row,
         provenance,
-        verification(row.path, provenance),
+        verification(row.path, provenance, home),
         tuple(config),
         note,
         tuple(problems(row.path, provenance)),
@@ -263,15 +273,18 @@ def add_folder(home: Home, folder: Path) -> str:
     if lacking := problems(folder, provenance):
         raise BadInputError(f"The engine {folder} is not whole.", evidence="; ".join(lacking[:3]), code="broken-engine")
     with Store.open(home.make()) as store:
-        store.add_artifact(folder, provenance)
+        store.add_artifact(folder, provenance, root_of(home, folder))
     return provenance.name
 
 
 def move_to_trash(home: Home, row: EngineRow) -> str:
     """Put an engine's folder in the system's trash, or in the home's where there is none; says where, in words.
 
-    Raises BadInputError when a job uses it, when it is being served, or when it cannot be moved.
+    Raises BadInputError when a job uses it, when it is being served, or when it cannot be moved, BlockedError for a
+    shared one and with a store of a newer version.
     """
+    refuse_shared(home, row.path, "moved")
+    refuse_newer_store(home)
     try:
         with held_artifact(home, row.path, row.key):
             refuse_served(home, row.path)

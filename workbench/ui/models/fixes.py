@@ -31,6 +31,7 @@ def fixes_of(folder: JobFolder) -> tuple[FailureFix, ...]:
 def start_again(home: Home, host: HostSpec, folder: JobFolder, overrides: tuple[str, ...]) -> str:
     """Plan the job again with `overrides` and start it; the new job's id. Raises BadInputError, BlockedError."""
     with Store.open(home.make()) as store:
+        store.refuse_newer()
         store.sync()
         plan = plan_again(
             folder.plan(),

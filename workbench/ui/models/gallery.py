@@ -9,6 +9,7 @@ from pathlib import Path
 
 from workbench.core.errors import Failure, WorkbenchError
 from workbench.core.estimate import weight_bytes
+from workbench.core.galleries import preset_folders
 from workbench.core.gpu import CATALOGUE, GpuSpec
 from workbench.core.home import Home
 from workbench.core.model import ModelSpec
@@ -22,7 +23,7 @@ from workbench.core.precision import (
     supported,
 )
 from workbench.core.preflight_gpu import gpu_weight_bytes
-from workbench.core.preset import Preset, PresetList, gallery_folders, list_presets
+from workbench.core.preset import Preset, PresetList, list_presets
 from workbench.core.preset_schema import Goal
 from workbench.core.units import format_bytes
 from workbench.toolchains import get, names
@@ -149,7 +150,7 @@ def read_gallery(home: Home, detected: tuple[GpuSpec, ...] | None = None) -> Gal
     `detected`: its GPUs; None asks the driver. Blocks on the disk and, the first time, for seconds on each toolchain's
     interpreter: never call it on the GUI thread.
     """
-    found = list_presets([home.presets, *gallery_folders()])
+    found = list_presets(preset_folders(home))
     gpus = detected_gpus() if detected is None else detected
     wanted = {preset.toolchain for preset in found.presets}
     # Without a GPU its toolchain's environment changes nothing of what the card says.

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.core.errors import Failure, WorkbenchError
+from workbench.core.galleries import preset_folders, shared_model
 from workbench.core.gpu import GpuSpec
 from workbench.core.home import Home, expanded
 from workbench.core.host import HostSpec, read_host
 from workbench.core.model import ModelSpec
-from workbench.core.preset import Preset, find_preset, gallery_folders
+from workbench.core.preset import Preset, find_preset
 from workbench.store.store import Store
 from workbench.toolchains import get
 from workbench.toolchains.base import Environment
@@ -122,7 +123,7 @@ class Preflights:
         """Raises BadInputError, BlockedError."""
         preset = question.preset
         toolchain = get(preset.toolchain)
-        folder = Path(question.model)
+        folder = shared_model(self._home, question.model) or Path(question.model)
         model = open_model(folder, trust_remote_code=preset.model.trust_remote_code, config_only=config_only)
         if question.target:
             place, environment = self._there(question.target, preset.toolchain)
@@ -140,7 +141,8 @@ class Preflights:
     def _answer(self, question: Question) -> Answer:
         if not question.model.strip():
             return Answer(question)
-        if is_repository_name(question.model) and not expanded(question.model).is_dir():
+        asked = question.model
+        if is_repository_name(asked) and not expanded(asked).is_dir() and shared_model(self._home, asked) is None:
             return Answer(question, repository=question.model)
         draft = self.draft(question, config_only=True)
         model = draft.model
@@ -170,7 +172,7 @@ class Preflights:
                     report = request_paths.report(question.precisions, until=question.until, digest=digest)
         if report is None:
             report = draft.report(question.precisions, until=question.until)
-        return report, step_states(report.steps) if digest else {}
+        return report, step_states(report.steps, self._home) if digest else {}
 
     def _build_command(self, question: Question, model: str) -> tuple[Command | None, str]:
         """The command line that builds the same, or why there is none.
@@ -180,7 +182,7 @@ class Preflights:
         preset = question.preset
         for name in dict.fromkeys((preset.id, str(preset.source or ""))):
             with contextlib.suppress(WorkbenchError):
-                saved = find_preset(name, [self._home.presets, *gallery_folders()])
+                saved = find_preset(name, preset_folders(self._home))
                 if saved.source != preset.source:
                     continue
                 argv = build_command(name, preset, saved, model, question.precisions, question.until, question.target)

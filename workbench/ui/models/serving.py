@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from workbench.core.artifact import read_provenance
 from workbench.core.endpoint import KeySource, read_endpoint
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
@@ -22,9 +21,9 @@ from workbench.serve import client
 from workbench.serve.client import ServeRequest
 from workbench.serve.folder import ENDED, ServingFolder, serving_ids
 from workbench.serve.ports import PortUse
-from workbench.store.store import Store
-from workbench.toolchains.endpoint.folder import add_endpoint, folder_of, new_spec
+from workbench.toolchains.endpoint.folder import folder_of, new_spec
 from workbench.toolchains.secrets import Secret, key_of, store_key
+from workbench.ui.models.adding import listed_endpoint
 from workbench.ui.plots.run_plot import RunFrame, Series, thinned
 
 KEY_VARIABLE = "WORKBENCH_API_KEY"
@@ -337,10 +336,7 @@ def endpoint_of(home: Home, row: ServerRow, kept_as: str = "") -> Path:
         name = base if number == 1 else f"{base}-{number}"
         folder = folder_of(home, name)
         if not folder.exists():
-            made = add_endpoint(home, name, wanted)
-            with Store.open(home.make()) as store:
-                store.add_artifact(made, read_provenance(made))
-            return made
+            return listed_endpoint(home, name, wanted)
         try:
             if read_endpoint(folder) == wanted:
                 return folder

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from PySide6.QtCore import QEvent, QPoint, QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QImage, QPainter, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
+from workbench.telemetry.nvml import GpuReading
 from workbench.telemetry.tracks import GpuTrack, Readings
 from workbench.ui.monitor.axis import TimeAxis, Window
 from workbench.ui.monitor.drafts_panel import DraftsPanel
@@ -164,10 +166,14 @@ class Board(QWidget):
         if isinstance(track, GpuTrack):
             if kind == "gpu":
                 return GpuPanel(axis, title, track)
-            return MemoryPanel(axis, title, track.series, small=small)
+            return MemoryPanel(axis, title, track.series, small=small, reading=partial(self._newest, track.uuid))
         if kind == "cpu":
             return CpuPanel(axis, title, self.source.host)
         return MemoryPanel(axis, title, self.source.host)
+
+    def _newest(self, uuid: str) -> GpuReading | None:
+        """What a GPU said last."""
+        return next((track.newest for track in self.source.gpus if track.uuid == uuid), None)
 
     @staticmethod
     def _title(kind: str, track: object, many: tuple[bool, bool]) -> str:

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QButtonGroup, QDockWidget, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from workbench.ui.importing import import_ground, import_in_turns
 from workbench.ui.monitor.axis import FIRST_SPAN, SPANS, TimeAxis
 from workbench.ui.session import Session
 from workbench.ui.shell.header import HEIGHT
@@ -24,15 +25,9 @@ WIDTH = 360
 _SEGMENTS = {1: 27, 5: 27, 15: 33, 60: 33}
 
 
-def import_board() -> None:
-    """Import what the panels stand on, in a thread: then making them does not hold up the window.
-
-    pyqtgraph takes the longest of it; the panels would import it anyway.
-    """
-    import pyqtgraph  # noqa: F401
-
-    import workbench.ui.monitor.board
-    import workbench.ui.monitor.export  # noqa: F401
+_GROUND = ("numpy", "workbench.telemetry.export")
+_BOARD = ("pyqtgraph", "workbench.ui.monitor.board", "workbench.ui.monitor.export")
+"""What the panels stand on; pyqtgraph, which they would import anyway, takes the longest."""
 
 
 class Monitor(QDockWidget):
@@ -85,9 +80,14 @@ class Monitor(QDockWidget):
 
     def _make_board(self) -> None:
         if self._source is not None and self.board is None and self.isVisible():
-            self._session.tasks.run(import_board, self._put_board, key="monitor.import")
+            tasks = self._session.tasks
+            tasks.run(
+                lambda: import_ground(_GROUND),
+                lambda _: import_in_turns(tasks, _BOARD, self._put_board),
+                key="monitor.import",
+            )
 
-    def _put_board(self, _: object) -> None:
+    def _put_board(self) -> None:
         if self._source is None or self.board is not None:
             return
         from workbench.ui.monitor.board import Board

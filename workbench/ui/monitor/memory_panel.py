@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from workbench.telemetry.nvml import GpuReading, held_by_others
 from workbench.telemetry.series import Series
 from workbench.ui.monitor.axis import TimeAxis, tick_step
 from workbench.ui.monitor.frame import Band, Frame
@@ -58,9 +60,18 @@ def gib(size: float) -> str:
 class MemoryPanel(Panel):
     """The parts of `series`, in the order and colours that they have on every page."""
 
-    def __init__(self, axis: TimeAxis, title: str, series: Series, *, small: bool = False) -> None:
+    def __init__(
+        self,
+        axis: TimeAxis,
+        title: str,
+        series: Series,
+        *,
+        small: bool = False,
+        reading: Callable[[], GpuReading | None] | None = None,
+    ) -> None:
+        """`reading`: the newest of the GPU whose memory it is, where it is one's."""
         super().__init__(axis, title, (SMALL_HEIGHT if small else HEIGHT,))
-        self._series = series
+        self._series, self._reading = series, reading
         self._seen = set(ALWAYS)
 
     def frames(self, moment: Moment) -> list[Frame]:
@@ -115,4 +126,11 @@ class MemoryPanel(Panel):
                 if size is not None and _SWATCH + words_width(part.words) + figure_width(value) > READ_OUTS:
                     value = f"{size / GIB:.0f}"
                 readings.append(Reading(part.words, value, "", part.token, part.swatch))
-        return Told(f"{gib(used)} of {gib(total)} GiB", (tuple(readings),), tip=_TIP)
+        return Told(f"{gib(used)} of {gib(total)} GiB", (tuple(readings),), tip=self._tip())
+
+    def _tip(self) -> str:
+        """What the parts are, and which other users of this machine hold memory of the GPU now."""
+        reading = self._reading() if self._reading is not None else None
+        others = held_by_others(reading) if reading is not None else ()
+        words = [f"{user} {f'{gib(size)} GiB' if size is not None else NOT_REPORTED}" for user, size in others]
+        return f"{_TIP}\nOther users now: {', '.join(words)}" if words else _TIP

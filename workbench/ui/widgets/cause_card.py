@@ -26,7 +26,7 @@ def breakable(text: str) -> str:
 
 class CauseCard(QFrame):
     """Shows the failure of one job; `show_in_log`, `retry` and `copy` are what its buttons do, `retry_with` gets the
-    overrides of a fix."""
+    overrides of a fix, `explain` the failure's code."""
 
     def __init__(
         self,
@@ -34,8 +34,10 @@ class CauseCard(QFrame):
         retry: Callable[[], None],
         copy: Callable[[], None],
         retry_with: Callable[[tuple[str, ...]], None] = lambda overrides: None,
+        explain: Callable[[str], None] = lambda code: None,
     ) -> None:
         super().__init__()
+        self._code = ""
         self._fixes: tuple[FailureFix, ...] = ()
         self.setProperty("surface", "card")
         self.setAccessibleName("Why the job failed")
@@ -51,6 +53,9 @@ class CauseCard(QFrame):
         self.in_log = button("Show in log", show_in_log, small=True)
         self.copy_button = button("Copy", copy, small=True, name="Copy what happened")
         self.retry = button("Retry", retry, icon_name="refresh", primary=True)
+        self.more = button(
+            "Read more", lambda: explain(self._code), icon_name="help", small=True, name="Read more in the user guide"
+        )
         self.fix_buttons = tuple(
             button("", lambda own=number: retry_with(self._fixes[own].overrides), icon_name="refresh", small=True)  # type: ignore[misc]
             for number in range(_MOST_FIXES)
@@ -66,10 +71,11 @@ class CauseCard(QFrame):
         inner = QVBoxLayout(box)
         inner.setContentsMargins(12, 8, 12, 8)
         inner.addWidget(self._line)
+        buttons = row(self.retry, self.more, None)
         parts = (
             column(label("What happened", "heading"), self._what, None, gap=4),
             column(label("The line that shows it", "heading"), box, row(self.in_log, self.copy_button, None), None),
-            column(label("What to do", "heading"), self._fix, row(self.retry, None), *self.fix_buttons, None),
+            column(label("What to do", "heading"), self._fix, buttons, *self.fix_buttons, None),
         )
         for made in self.fix_buttons:
             parts[2].layout().setAlignment(made, Qt.AlignmentFlag.AlignLeft)
@@ -104,6 +110,7 @@ class CauseCard(QFrame):
         when = time.strftime("%H:%M:%S", time.localtime(job.finished_at)) if job.finished_at else ""
         after = clock_text(job.elapsed_s(time.time()))
         self._when.setText(f"{job.tag}, {job.status} at {when} after {after}" if when else job.tag)
+        self._code = failure.code
         self._what.setText(failure.what)
         evidence = failure.evidence or "Nothing was reported."
         shown = evidence if len(evidence) <= _SHOWN_CHARS else evidence[: _SHOWN_CHARS - 1] + "…"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtGui import QPainter, QPaintEvent, QWheelEvent
-from PySide6.QtWidgets import QComboBox, QLineEdit
+from PySide6.QtGui import QAction, QPainter, QPaintEvent, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QLineEdit, QToolButton
 
-from workbench.ui.icons import pixmap
+from workbench.ui.icons import icon, pixmap
+from workbench.ui.theme import theme
 
 _SIGN = 16
 
@@ -19,6 +20,15 @@ class SearchBox(QLineEdit):
         self.setAccessibleName(name)
         self.setClearButtonEnabled(True)
         self.setTextMargins(_SIGN + 6, 0, 0, 0)
+        if (clear := self.findChild(QToolButton)) is not None:
+            clear.setAccessibleName(f"{name}: empty it")
+        self._draw_clear()
+        theme().changed.connect(self._draw_clear)
+
+    def _draw_clear(self) -> None:
+        """Qt's own is a black blot that no theme changes."""
+        for action in self.findChildren(QAction):
+            action.setIcon(icon("close", "text3", _SIGN))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)

@@ -147,6 +147,12 @@ class EngineHost(abc.ABC, Generic[E]):
             self._waiting.remove(request)
         self._outbox.finished(request, "abort", timings={})
 
+    def _fail_all(self, message: str) -> None:
+        """End what is open with an error: nobody asked for its end, so it was not aborted."""
+        for request in list(self._open.values()):
+            self._close(request)
+            self._outbox.finished(request, "error", timings={}, message=message)
+
     def _abort_all(self) -> None:
         for name in [*(request.name for request in self._waiting), *self._open]:
             with contextlib.suppress(Exception):  # what fails here is about to go anyway

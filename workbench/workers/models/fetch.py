@@ -263,7 +263,9 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def offline_variable() -> str:
-    """The variable that forbids the network, as huggingface_hub reads it; empty when none does."""
+    """What forbids the network, a setting or a variable as huggingface_hub reads it; empty when nothing does."""
+    if os.environ.get("WORKBENCH_OFFLINE") == "1":
+        return "the setting network.offline"
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
             return name

@@ -90,6 +90,9 @@ class Host(LoopHost[Engine]):
             for ended in (self._end, statistics, commands):
                 if ended.done():
                     ended.result()
+        except WorkerError as error:
+            self._fail_all(str(error))
+            raise
         finally:
             self._abort_all()
             for task in (statistics, commands, *self._tasks):

@@ -50,7 +50,7 @@ class BenchmarkPage(Page):
         """What was asked for; None: as there is room."""
         self._failure_name = label("", "name", wrap=True)
         self._failure = FailureText()
-        self.failure_box = failure_card(self._failure_name, self._failure)
+        self.failure_box = failure_card(self._failure_name, self._failure, self._explain)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.setup)
         self.stack.addWidget(self.result)
@@ -266,6 +266,9 @@ class BenchmarkPage(Page):
         self._failure.show_failure(failure)
         self.failure_box.setAccessibleName(title)
         self.failure_box.show()
+
+    def _explain(self) -> None:
+        self.session.events.explain.emit(self._failure.code)
 
     def run_again(self) -> None:
         """Measure the shown run again, in a folder of its own."""

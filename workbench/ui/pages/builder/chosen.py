@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
 from workbench.core.errors import Failure
-from workbench.core.preset import Preset, find_preset, gallery_folders
+from workbench.core.galleries import preset_folders
+from workbench.core.preset import Preset, find_preset, preset_id_of
 from workbench.ui.models.gallery import Gallery, read_gallery
 from workbench.ui.pages.builder.form import Form
 from workbench.ui.pages.builder.gallery import GalleryPane
@@ -27,16 +29,22 @@ class ChosenPreset(QObject):
     """A Preset that was put into the form."""
     edited = Signal()
     """The form says something else than before."""
+    opened = Signal(object)
+    """A Preset that was opened from a file elsewhere than where presets are kept."""
 
     def __init__(self, session: Session, pane: GalleryPane, parent: QObject) -> None:
         super().__init__(parent)
         self._session, self._pane = session, pane
         self._watch = PresetWatch(session.home.presets, self)
         self._wanted = FormState()
+        self._next = ""
+        """What was asked for before the first preset was shown."""
+        self._settled = False
         self.gallery = Gallery()
         self.form: Form | None = None
         pane.chosen.connect(self.choose)
         self._watch.changed.connect(self._files_changed)
+        session.events.settings_changed.connect(lambda key: self.read_gallery() if key == "folders.presets" else None)
 
     @property
     def now(self) -> Preset | None:
@@ -46,7 +54,7 @@ class ChosenPreset(QObject):
     @property
     def known_ids(self) -> tuple[frozenset[str], frozenset[str]]:
         """The person's own presets, with those that cannot be read, and the shipped ones."""
-        own = {card.id for card in self.gallery.cards if card.own} | {b.path.stem for b in self.gallery.broken}
+        own = {card.id for card in self.gallery.cards if card.own} | {preset_id_of(b.path) for b in self.gallery.broken}
         return frozenset(own), frozenset(card.id for card in self.gallery.cards if not card.own)
 
     @property
@@ -77,14 +85,47 @@ class ChosenPreset(QObject):
             wanted = self._wanted.preset_id or DEFAULT_PRESET
             if not gallery.card(wanted):
                 wanted = self._wanted.source or (gallery.cards[0].id if gallery.cards else "")
+            if wanted:
+                self.choose(wanted)
+            else:
+                self._settle()
+
+    def open_first(self, wanted: str) -> None:
+        """As `choose`, for what may be asked before there is a form: the remembered preset is shown first, so that
+        what was changed in it is put aside and not lost."""
+        if self._settled:
+            self.choose(wanted)
+        else:
+            self._next = wanted
+
+    def _settle(self) -> None:
+        """The first preset is shown, or none can be."""
+        self._settled = True
+        wanted, self._next = self._next, ""
+        if wanted:
             self.choose(wanted)
 
     def choose(self, wanted: str) -> None:
         """Read a preset by its id or path and show it; settings of the one before are left."""
         if not wanted:
             return
-        folders = [self._session.home.presets, *gallery_folders()]
-        self._session.tasks.run(lambda: find_preset(wanted, folders), self.show, self._failed, key="build.preset")
+        home = self._session.home
+
+        def read() -> tuple[Preset, bool]:
+            folders = preset_folders(home)
+            preset = find_preset(wanted, folders)
+            return preset, preset.source is None or Path(preset.source).parent in folders
+
+        self._session.tasks.run(read, self._take, self._failed, key="build.preset")
+
+    def _take(self, found: tuple[Preset, bool]) -> None:
+        preset, is_kept = found
+        first = not self._settled
+        self.show(preset)
+        if first:
+            self._settle()
+        elif not is_kept:
+            self.opened.emit(preset)
 
     def _failed(self, failure: Failure) -> None:
         self._session.notices.fail(failure)
@@ -93,6 +134,8 @@ class ChosenPreset(QObject):
         elif self.gallery.card(DEFAULT_PRESET):
             self._wanted = FormState()
             self.choose(DEFAULT_PRESET)
+        else:
+            self._settle()
 
     def _files_changed(self) -> None:
         self.read_gallery()

@@ -82,13 +82,15 @@ class SavePresetDialog(QDialog):
         taken: frozenset[str],
         shipped: frozenset[str],
         save: Callable[[Preset, str], None],
+        export: Callable[[Preset], None],
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Save as preset")
         self.setModal(True)
         self._preset, self._taken, self._shipped, self._save = preset, taken, shipped, save
-        self.name = QLineEdit(preset.id if preset.id in taken else f"my-{preset.id}" if preset.id else "my-preset")
+        self._export = export
+        self.name = QLineEdit(f"my-{preset.id or 'preset'}" if preset.id in shipped or not preset.id else preset.id)
         self.name.setMaxLength(100)
         self.title = QLineEdit(preset.title)
         self.title.setMaxLength(120)
@@ -108,7 +110,8 @@ class SavePresetDialog(QDialog):
         layout.setSpacing(12)
         layout.addLayout(grid)
         layout.addWidget(self.said)
-        layout.addWidget(row(None, button("Cancel", self.reject), self.ok))
+        self.to_file = button("Export to a file…", self._to_file, icon_name="export")
+        layout.addWidget(row(self.to_file, None, button("Cancel", self.reject), self.ok))
         self.setMinimumWidth(460)
         self.name.textChanged.connect(lambda _: self._say())
         self._say()
@@ -135,7 +138,15 @@ class SavePresetDialog(QDialog):
         )
         self.ok.setEnabled(bool(name))
 
-    def _done(self) -> None:
+    def _named(self) -> Preset:
         values = {"title": self.title.text().strip() or self._preset.title, "description": self.text.toPlainText()}
+        return self._preset.model_copy(update=values)
+
+    def _done(self) -> None:
         self.accept()
-        self._save(self._preset.model_copy(update=values), self.preset_id)
+        self._save(self._named(), self.preset_id)
+
+    def _to_file(self) -> None:
+        """To be given away: it need not be named among one's own."""
+        self.accept()
+        self._export(self._named().with_origin(self.preset_id or self._preset.id, self._preset.source))

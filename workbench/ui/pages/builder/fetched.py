@@ -6,7 +6,8 @@ from functools import partial
 
 from PySide6.QtCore import QObject
 
-from workbench.core.preset import Preset, find_preset, gallery_folders
+from workbench.core.galleries import preset_folders
+from workbench.core.preset import Preset, find_preset
 from workbench.ui.models.preflight import Question
 from workbench.ui.pages.builder.chosen import ChosenPreset
 from workbench.ui.pages.builder.model_bar import ModelBar
@@ -37,9 +38,11 @@ class Fetched(QObject):
     def _take(self, folder: str, is_demo: bool, asked: str) -> None:
         session = self._session
         if is_demo:
-            folders = [session.home.presets, *gallery_folders()]
+            home = session.home
             session.tasks.run(
-                lambda: find_preset("demo", folders), partial(self._build_demo, folder), session.notices.fail
+                lambda: find_preset("demo", preset_folders(home)),
+                partial(self._build_demo, folder),
+                session.notices.fail,
             )
         elif self._model.model == asked:
             self._model.set_model(folder)

@@ -27,6 +27,8 @@ class ModelBar(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAcceptDrops(True)
+        self._recent: list[str] = []
+        self._shared: list[str] = []
         self.field = Choice()
         self.field.setEditable(True)
         self.field.setCompleter(None)  # it would put a folder that was used before in the place of what is typed
@@ -76,13 +78,26 @@ class ModelBar(QWidget):
 
     @property
     def recent(self) -> list[str]:
-        return [self.field.itemText(at) for at in range(self.field.count())]
+        return list(self._recent)
 
     def set_recent(self, folders: list[str]) -> None:
         """Folders that were used, the newest first."""
+        self._recent = folders[:RECENT]
+        self._fill()
+
+    def set_shared(self, names: list[str]) -> None:
+        """Models of the shared folders, by the names that they can be given by; below those that were used."""
+        if names != self._shared:
+            self._shared = names
+            self._fill()
+
+    def _fill(self) -> None:
         text = self.edit.text()
         self.field.clear()
-        self.field.addItems(folders[:RECENT])
+        self.field.addItems(self._recent)
+        if self._recent and self._shared:
+            self.field.insertSeparator(self.field.count())
+        self.field.addItems([name for name in self._shared if name not in self._recent])
         self.field.setCurrentIndex(-1)
         self.edit.setText(text)
 

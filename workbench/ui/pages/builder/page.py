@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from workbench.core.advice import Advice
 from workbench.core.errors import BadInputError
+from workbench.core.galleries import shared_models
 from workbench.core.preset import Preset
 from workbench.toolchains.targets import list_targets
 from workbench.ui.models.preflight import Answer, Preflights, Question
@@ -67,6 +68,7 @@ class BuildPage(Page):
         self.chosen.made.connect(self.frame.place_form)
         self.chosen.shown.connect(self._shown)
         self.chosen.edited.connect(self._edited)
+        self.chosen.opened.connect(self._say_opened)
         self.model.changed.connect(self._model_changed)
         self.model.download.connect(self.fetched.download)
         self.model.search.connect(self.verbs.search_hub)
@@ -90,6 +92,7 @@ class BuildPage(Page):
         add("build.copy", "Copy the build's commands", self.verbs.copy, icon_name="copy", group="Build:")
         add("build.script", "Save the build as a script…", self.verbs.save_script, icon_name="script", group="Build:")
         add("build.save_preset", "Save as preset…", self.verbs.save_preset, icon_name="save", group="Build:")
+        add("build.open_preset", "Open a preset file…", self.verbs.open_preset, icon_name="open", group="Build:")
         add("build.flags", "All build flags…", self._open_flags, group="Build:")
         add("build.model", "Choose the model folder…", self.model.choose, icon_name="folder", group="Build:")
         add("build.search", "Search Hugging Face…", self.verbs.search_hub, icon_name="search", group="Build:")
@@ -230,7 +233,14 @@ class BuildPage(Page):
         if model:
             self.model.set_model(model)
         if preset:
-            self.chosen.choose(preset)
+            self.chosen.open_first(preset)
+
+    def _say_opened(self, preset: Preset) -> None:
+        name = preset.source.name if preset.source is not None else preset.id
+        self.session.notices.say(
+            "info", f"{name} is open. It is not among your presets.", str(preset.source or ""), "Keep it…",
+            self.verbs.save_preset,
+        )  # fmt: skip
 
     # -- between starts
 
@@ -243,6 +253,9 @@ class BuildPage(Page):
         self._preflights.forget_targets()
         home = self.session.home
         self.session.tasks.run(lambda: list_targets(home), lambda found: self.bottom.set_targets(found.targets))
+        self.session.tasks.run(
+            lambda: [model.name for model in shared_models(home)], self.model.set_shared, key="build.shared"
+        )
 
     def state(self) -> dict[str, Any]:
         recent, gallery = tuple(self.model.recent), self.gallery.state()

@@ -11,7 +11,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QFileDialog, QWidget
 
 from workbench.core.preset import Preset
-from workbench.ui.models.builds import save_own_preset, save_script, script_text
+from workbench.ui.models.builds import PRESET_FILE, export_preset, save_own_preset, save_script, script_text
 from workbench.ui.models.preflight import Answer, Question
 from workbench.ui.pages.builder.dialogs import PrecisionsDialog, SavePresetDialog
 from workbench.ui.session import Session
@@ -75,7 +75,7 @@ class Verbs(QObject):
         if preset is None:
             self._session.notices.say("info", "A setting is wrong; mend it first.")
             return
-        self._open(SavePresetDialog(preset, *self._known_ids(), self._keep, self._owner.window()))
+        self._open(SavePresetDialog(preset, *self._known_ids(), self._keep, self._ask_export, self._owner.window()))
 
     def _keep(self, preset: Preset, name: str) -> None:
         def kept(saved: Preset) -> None:
@@ -84,6 +84,26 @@ class Verbs(QObject):
 
         home = self._session.home
         self._session.tasks.run(lambda: save_own_preset(home, preset, name), kept, self._session.notices.fail)
+
+    def open_preset(self) -> None:
+        """Ask for a preset's file and show it, as one that was dropped on the window."""
+        path, _ = QFileDialog.getOpenFileName(self._owner, "Open a preset file", "", "Presets (*.toml)")
+        if path:
+            self._session.events.build_with.emit(path, "")
+
+    def _ask_export(self, preset: Preset) -> None:
+        named = f"{preset.id or 'preset'}{PRESET_FILE}"
+        path, _ = QFileDialog.getSaveFileName(self._owner, "Export the preset", named, f"Presets (*{PRESET_FILE})")
+        if path:
+            self.export_preset(preset, Path(path))
+
+    def export_preset(self, preset: Preset, path: Path) -> None:
+        """Write a preset to a file that can be given away, off the GUI thread, and say so."""
+        self._session.tasks.run(
+            lambda: export_preset(preset, path),
+            lambda saved: self._session.notices.say("ok", f"Exported {saved.name}.", str(saved)),
+            self._session.notices.fail,
+        )
 
     def ask_precisions(self, build: Callable[[Question], None]) -> None:
         """Ask which precisions; `build` gets the question with them."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QModelIndex, QRectF, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter
+from PySide6.QtCore import QModelIndex, QSize, Qt
+from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QSplitter,
@@ -24,12 +24,12 @@ from workbench.core.measure.verdict import verdict
 from workbench.core.report.words import interval, number, share
 from workbench.core.report.words import ratio as ratio_words
 from workbench.ui.models.comparison_view import Shown, Variant
-from workbench.ui.theme import BASE, SMALL, mono_font, text_font, theme
+from workbench.ui.pages.compare.cells import CellLine, paint_cell
+from workbench.ui.theme import BASE, SMALL, mono_font, text_font
 from workbench.ui.widgets.basics import GAP, MARGIN, EmptyState, label, row
 from workbench.ui.widgets.list_table import SEARCH_ROLE, SORT_ROLE, TOKEN_ROLE, ListTable, RowFilter
-from workbench.ui.widgets.marker import draw_marker
 from workbench.ui.widgets.search_box import Choice
-from workbench.ui.widgets.table_parts import NONE, Index, RowsModel, paint_ground, still_head, whole_rows
+from workbench.ui.widgets.table_parts import NONE, Index, RowsModel, still_head, whole_rows
 
 _NOWHERE = QModelIndex()
 BELOW_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -197,25 +197,11 @@ class _Cells(QStyledItemDelegate):
         return QSize(120, _ROW)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        look, cell = theme(), index.data(BELOW_ROLE)
-        painter.save()
-        rect = paint_ground(painter, option, index)
-        inner = QRectF(rect.adjusted(8, 7, -6, -7))
-        slot = index.data(SLOT_ROLE)
-        if slot is not None:
-            draw_marker(painter, slot, inner.left() + 14, inner.center().y())
-            inner.setLeft(inner.left() + 32)
-        prose = index.column() < 2
+        cell, slot, prose = index.data(BELOW_ROLE), index.data(SLOT_ROLE), index.column() < 2
         upper = text_font(BASE, bold=slot is not None) if prose else mono_font(BASE)
         lower = mono_font(SMALL) if not prose and cell.text != NONE else text_font(SMALL)
-        height = inner.height() / 2 if cell.below else inner.height()
-        for text, font, token, top in ((cell.text, upper, cell.colour, 0.0), (cell.below, lower, "text3", height)):
-            painter.setFont(font)
-            painter.setPen(look.colour(token))
-            said = QFontMetrics(font).elidedText(text, Qt.TextElideMode.ElideRight, int(inner.width()))
-            place = QRectF(inner.left(), inner.top() + top, inner.width(), height)
-            painter.drawText(place, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), said)
-        painter.restore()
+        below = CellLine(cell.below, lower, "text3")
+        paint_cell(painter, option, index, slot, CellLine(cell.text, upper, cell.colour), below)
 
 
 _WORST = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -21,12 +21,12 @@ from workbench.core.measure.scaling import Scaling, ScalingRow
 from workbench.core.report.scaling_table import HEADS, cells
 from workbench.core.report.words import number
 from workbench.ui.models.comparison_view import Shown
+from workbench.ui.pages.compare.cells import CellLine, paint_cell
 from workbench.ui.plots.data import Chart, Dot, Line
 from workbench.ui.plots.line_chart import LineChart
-from workbench.ui.theme import BASE, SMALL, mono_font, text_font, theme
+from workbench.ui.theme import BASE, SMALL, mono_font, text_font
 from workbench.ui.widgets.basics import GAP_LARGE, MARGIN, label, row, surface
-from workbench.ui.widgets.marker import draw_marker
-from workbench.ui.widgets.table_parts import Index, RowsModel, paint_ground, still_head, whole_rows
+from workbench.ui.widgets.table_parts import Index, RowsModel, still_head, whole_rows
 
 _BELOW = Qt.ItemDataRole.UserRole + 1
 _SLOT = Qt.ItemDataRole.UserRole + 2
@@ -70,25 +70,10 @@ class _Cells(QStyledItemDelegate):
         return QSize(120, _ROW)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        look, under = theme(), index.data(_BELOW)
-        painter.save()
-        rect = paint_ground(painter, option, index)
-        inner = QRectF(rect.adjusted(8, 7, -6, -7))
         slot = index.data(_SLOT)
-        if slot is not None:
-            draw_marker(painter, slot, inner.left() + 14, inner.center().y())
-            inner.setLeft(inner.left() + 32)
-        figure = index.column() not in _WORDS
-        upper = mono_font(BASE) if figure else text_font(BASE, bold=slot is not None)
-        lower = text_font(SMALL)
-        height = inner.height() / 2 if under else inner.height()
-        for text, font, token, top in ((index.data(), upper, "text", 0.0), (under, lower, "text3", height)):
-            painter.setFont(font)
-            painter.setPen(look.colour(token))
-            said = QFontMetrics(font).elidedText(text, Qt.TextElideMode.ElideRight, int(inner.width()))
-            place = QRectF(inner.left(), inner.top() + top, inner.width(), height)
-            painter.drawText(place, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), said)
-        painter.restore()
+        upper = text_font(BASE, bold=slot is not None) if index.column() in _WORDS else mono_font(BASE)
+        below = CellLine(index.data(_BELOW), text_font(SMALL), "text3")
+        paint_cell(painter, option, index, slot, CellLine(index.data(), upper, "text"), below)
 
 
 def scaling_chart(scaling: Scaling) -> Chart:

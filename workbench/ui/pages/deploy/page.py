@@ -12,6 +12,7 @@ from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QWidget
 
 from workbench.core.errors import BadInputError, Failure
+from workbench.serve.client import network_refusal
 from workbench.serve.ports import PortUse
 from workbench.ui.bridge import Poll
 from workbench.ui.models.deploying import DeployEngine, read_deploy_engine
@@ -66,7 +67,7 @@ class DeployPage(Page):
         """The server whose key is shown."""
         self._failure_name = label("", "name", wrap=True)
         self._failure = FailureText()
-        self.failure_box = failure_card(self._failure_name, self._failure)
+        self.failure_box = failure_card(self._failure_name, self._failure, self._explain)
         self._lay_out()
         self._port_timer = QTimer(self)
         self._port_timer.setSingleShot(True)
@@ -338,6 +339,9 @@ class DeployPage(Page):
         self.failure_box.show()
         self._ask_port()
 
+    def _explain(self) -> None:
+        self.session.events.explain.emit(self._failure.code)
+
     def _keep_key(self, name: str) -> None:
         if self._key_of is not None and self.key_box.key is not None:
             self.verbs.keep(self._key_of, name, self.key_box.key)
@@ -403,6 +407,8 @@ class DeployPage(Page):
             self._poll.stop()
 
     def opened(self) -> None:
+        home = self.session.home
+        self.session.tasks.run(lambda: network_refusal(home), self.serve.show_network, key="deploy.network")
         (self.left.start if self.left.start.isEnabled() else self.left.engine.choose_button).setFocus()
 
     @property

@@ -76,6 +76,9 @@ class ServeValues:
         return (*words, "--detach")
 
 
+_OPEN_TIP = "0.0.0.0: whoever reaches this machine; a key is required"
+
+
 class ServeForm(QWidget):
     """`changed` is sent when a person changed something; `port_changed` when another port or address is asked for."""
 
@@ -84,13 +87,15 @@ class ServeForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._no_network = ""
+        """Why others must not reach it, by the settings; empty: they may."""
         self._new_for_network = False
         """Whether a new key was chosen only because others can reach it."""
         self.address = Segments(
             "Open to",
             (
                 (HERE, "This machine", "127.0.0.1: nobody else can reach it"),
-                (NETWORK, "This network", "0.0.0.0: whoever reaches this machine; a key is required"),
+                (NETWORK, "This network", _OPEN_TIP),
             ),
         )
         self.free_button = button("", self._take_free, small=True, name="Take the next free port")
@@ -180,6 +185,8 @@ class ServeForm(QWidget):
             self.limits_fold.set_open(True)
         if wrong:
             raise ValueError(wrong[0])
+        if not is_loopback(self.address.value) and self._no_network:
+            raise ValueError(self._no_network)
         if not is_loopback(self.address.value) and self.key.value == "none":
             raise ValueError("A server that others can reach needs an API key.")
         names = {"env": self.variable.text(), "keyring": self.entry.text()}
@@ -214,6 +221,11 @@ class ServeForm(QWidget):
         if use is not None:
             self.port_note.setText(f"Port {use.port} is used by {use.who}.")
             self.free_button.setText(f"Take {use.next_free}")
+
+    def show_network(self, no_network: str) -> None:
+        """Whether others may reach it, by the settings: why not in words; empty: they may."""
+        self._no_network = no_network
+        self._show_use()
 
     def show_engine(self, engine: DeployEngine | None) -> None:
         """Settings of this engine."""
@@ -258,6 +270,7 @@ class ServeForm(QWidget):
     def _show_use(self) -> None:
         """Show the fields that count now."""
         open_here = is_loopback(self.address.value)
+        self.address.set_able(NETWORK, not self._no_network, self._no_network or _OPEN_TIP)
         self.key.set_able("none", open_here, "" if open_here else "Others can reach it: a key is required")
         self.variable.set_shown(self.key.value == "env")
         self.entry.set_shown(self.key.value == "keyring")

@@ -6,21 +6,24 @@ import time
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from workbench.core.errors import Failure
 from workbench.jobs.folder import JobFolder
-from workbench.toolchains.make_environment import can_make
+from workbench.toolchains.install.recipes import can_install
 from workbench.ui.models.doctor import DoctorRow, DoctorRows, look_at_target, read_doctor
 from workbench.ui.pages.base import Page
 from workbench.ui.pages.doctor.making import MakeEnvironment
 from workbench.ui.pages.doctor.pane import DoctorPane
 from workbench.ui.pages.doctor.rows import SIGNS, DoctorModel, DoctorTable
+from workbench.ui.pages.doctor.self_test import SelfTestDialog
 from workbench.ui.pages.jobs.log_panel import LogPanel
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import GAP, GAP_LARGE, MARGIN, button, column, icon_button, label, row, rule, set_sign
+from workbench.ui.widgets.elided_line import ElidedLine
 
+_NARROW_PX = 660
 STALE_SECONDS = 60.0
 """An older report is made anew when the page is opened."""
 
@@ -49,6 +52,7 @@ class DoctorPage(Page):
         self.log = LogPanel(session)
         self.log_words = label("", "name")
         self.pane = DoctorPane(column(self.making, self.importing, self.testing, gap=GAP))
+        self.self_test_dialog: SelfTestDialog | None = None
         self._lay_out()
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._choose())
         actions = session.actions
@@ -57,6 +61,9 @@ class DoctorPage(Page):
             "doctor.imports", "Check that the toolchains import", lambda: self.check(imports=True), icon_name="play",
             group="Doctor:",
         )  # fmt: skip
+        actions.add(
+            "doctor.self_test", "Test this installation", self.self_test, icon_name="check-circle", group="Doctor:"
+        )
         actions.add("doctor.copy", "Copy the doctor's report", self.copy_report, icon_name="copy", group="Doctor:")
 
     # -- frame
@@ -82,10 +89,10 @@ class DoctorPage(Page):
             line.addWidget(sign)
             line.addWidget(self._counts[state])
             line.addSpacing(GAP_LARGE)
-        line.addStretch(1)
-        self.usable = label("", "text2")
-        line.addWidget(self.usable)
-        scroll = QScrollArea()
+        self.usable = ElidedLine("text2")
+        self.usable.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self.usable, 1)
+        self.pane_scroll = scroll = QScrollArea()
         scroll.setAccessibleName("What is chosen, in full")
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -125,7 +132,11 @@ class DoctorPage(Page):
         if not hasattr(self, "_header"):
             self.again_button = button("Check again", self.check, icon_name="refresh")
             self.copy_button = button("Copy report", self.copy_report, icon_name="copy")
-            self._header: list[QWidget] = [self.again_button, self.copy_button]
+            self.self_test_button = button(
+                "Self-test", self.self_test, icon_name="check-circle", name="Test this installation",
+                tip="Try the installed program itself: up to a minute, and a report to send",
+            )  # fmt: skip
+            self._header: list[QWidget] = [self.self_test_button, self.again_button, self.copy_button]
         return self._header
 
     def opened(self) -> None:
@@ -136,6 +147,8 @@ class DoctorPage(Page):
     def close_page(self) -> None:
         self.making.stop()
         self.log.close_panel()
+        if self.self_test_dialog is not None:
+            self.self_test_dialog.close()
 
     # -- the log of what is being made
 
@@ -186,7 +199,7 @@ class DoctorPage(Page):
         self._counts["warn"].setText(f"{warnings} warning{'' if warnings == 1 else 's'}")
         self._counts["ok"].setText(f"{found.count('ok')} fine")
         names = ", ".join(found.usable)
-        self.usable.setText(f"Usable here: {names}" if names else "No toolchain can be used here")
+        self.usable.say(f"Usable here: {names}" if names else "No toolchain can be used here")
         self.import_words.setText(
             "Imported just now." if found.imported else "Versions are read without importing; an import shows more."
         )
@@ -217,12 +230,25 @@ class DoctorPage(Page):
     def _choose(self) -> None:
         chosen = self.table.chosen()
         self.pane.show_row(chosen)
+        self.pane_scroll.verticalScrollBar().setValue(0)
         self.importing.setVisible(chosen is not None and bool(chosen.packages))
         self.testing.setVisible(chosen is not None and bool(chosen.target))
-        makes = chosen is not None and can_make(chosen.toolchain) and chosen.state != "ok"
+        makes = chosen is not None and can_install(chosen.toolchain)
         self.making.setVisible(makes or bool(self.making.job))
         if chosen is not None and makes:
-            self.making.show_for(chosen.toolchain)
+            self.making.show_for(chosen.toolchain, chosen.environment, self._other_usable(chosen))
+
+    def _other_usable(self, chosen: DoctorRow) -> str:
+        """Its interpreter, where it could be used and another one is; empty: neither."""
+        usable = [row for row in self.found.rows if row.toolchain == chosen.toolchain and row.state == "ok"]
+        other = chosen.state == "ok" and usable[:1] != [chosen] and " " not in chosen.place
+        return chosen.place if other else ""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """One above the other where there is no room side by side."""
+        super().resizeEvent(event)
+        narrow = self.width() < _NARROW_PX
+        self.split.setOrientation(Qt.Orientation.Vertical if narrow else Qt.Orientation.Horizontal)
 
     def test_target(self) -> None:
         """Look at the chosen target now, and then at everything again."""
@@ -243,6 +269,12 @@ class DoctorPage(Page):
     def _test_failed(self, failure: Failure) -> None:
         self._tested()
         self.session.notices.fail(failure)
+
+    def self_test(self) -> None:
+        """Test the installed program, as `workbench self-test` does."""
+        if self.self_test_dialog is None:
+            self.self_test_dialog = SelfTestDialog(self.session, self)
+        self.self_test_dialog.open_fresh()
 
     def copy_report(self) -> None:
         """The whole report as text, as `workbench doctor` prints it."""

@@ -84,6 +84,7 @@ class DoctorPane(QFrame):
         self.table.setModel(self.packages)
         self.table.setAccessibleName("Packages found and wanted")
         self.table.setShowGrid(False)
+        self.table.setProperty("padded", True)
         self.table.setTabKeyNavigation(False)
         self.table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         header = self.table.horizontalHeader()

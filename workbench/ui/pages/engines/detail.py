@@ -42,8 +42,9 @@ class DetailPane(QFrame):
         parts = QSplitter(Qt.Orientation.Horizontal)
         parts.setHandleWidth(1)
         parts.setChildrenCollapsible(False)
-        for widget, width in ((left, 460), (self.config, 280), (self.files, 270)):
-            widget.setMinimumWidth(200)
+        # All three fit beside the monitor in the smallest window.
+        for widget, width, least in ((left, 460, 204), (self.config, 280, 160), (self.files, 270, 160)):
+            widget.setMinimumWidth(least)
             parts.addWidget(widget)
             parts.setStretchFactor(parts.count() - 1, width)
         parts.setSizes([460, 280, 270])
@@ -67,12 +68,12 @@ class DetailPane(QFrame):
 
     def show_nothing(self, words: str = "") -> None:
         self.files.flush()
-        self._say_name(words)
+        self._name.say(words)
         self._chip.hide()
         self._stack.setCurrentIndex(0)
 
     def show_detail(self, detail: EngineDetail) -> None:
-        self._say_name(detail.row.name)
+        self._name.say(detail.row.name)
         self._badge(detail.row)
         self.provenance.show_detail(detail)
         self.config.show_config(detail.config)
@@ -84,16 +85,10 @@ class DetailPane(QFrame):
         names = (first.name, second.name)
         if first.name == second.name:
             names = (first.path.name, second.path.name)
-        self._say_name(" and ".join(names))
+        self._name.say(" and ".join(names))
         self._chip.hide()
         self.compare.show_differences(rows, names)
         self._stack.setCurrentIndex(2)
-
-    def _say_name(self, text: str) -> None:
-        self._name.full = text
-        self._name.setText(text)
-        self._name.setToolTip(text)
-        self._name.setAccessibleName(text)
 
     def _badge(self, shown: EngineRow) -> None:
         text, kind, reason = badge_words(shown)

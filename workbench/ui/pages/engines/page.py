@@ -43,8 +43,8 @@ AFTER_PAINT_MS = 80
 """The folders are looked at so long after the engines that the index remembers are shown."""
 
 
-_WORDS_FROM = 960
-"""px of the page from which all buttons of the detail pane have words."""
+_WORDS_FROM, _WORDS_OF_OTHERS, _WORDS_OF_FIRST = 960, 780, 560
+"""px of the page from which Rebuild and Reveal of the detail pane have words, those before them, and the first."""
 
 
 class EnginesPage(Page):
@@ -147,11 +147,18 @@ class EnginesPage(Page):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        wide = event.size().width() >= _WORDS_FROM
-        for made, words in ((self.rebuild_button, "Rebuild"), (self.reveal_button, "Reveal")):
-            if bool(made.text()) != wide:
-                made.setText(words if wide else "")
-                set_icon(made, made.property("icon_of")[0])
+        width = event.size().width()
+        for made, words, least in (
+            (self.prompt_button, "Load in playground", _WORDS_OF_FIRST),
+            (self.compare_button, "Compare", _WORDS_OF_OTHERS),
+            (self.bench_button, "Benchmark", _WORDS_OF_OTHERS),
+            (self.deploy_button, "Deploy", _WORDS_OF_OTHERS),
+            (self.rebuild_button, "Rebuild", _WORDS_FROM),
+            (self.reveal_button, "Reveal", _WORDS_FROM),
+        ):
+            if bool(made.text()) != (width >= least):
+                made.setText(words if width >= least else "")
+                set_icon(made, *made.property("icon_of")[:2])
 
     # -- what is there
 
@@ -282,9 +289,17 @@ class EnginesPage(Page):
             widget.setEnabled(one is not None)
         for verb in ("reveal", "delete", "copy"):
             self.session.actions[f"engines.{verb}"].setEnabled(one is not None)
+        own = one is not None and not one.shared
+        self.delete_button.setEnabled(own)
+        self.delete_button.setToolTip(
+            f"It stands in the shared folder {one.shared} and is not changed from here"
+            if one is not None and one.shared
+            else "Move to the trash"
+        )
+        self.session.actions["engines.delete"].setEnabled(own)
         usable = one is not None and one.usable
         self.prompt_button.setEnabled(usable)
-        self.prompt_button.setToolTip("" if one is None or usable else one.missing or one.remark)
+        self.prompt_button.setToolTip("Load in playground" if one is None or usable else one.missing or one.remark)
         self.session.actions["engines.prompt"].setEnabled(usable)
         self.compare_button.setEnabled(bool(rows))
         self.compare_button.setToolTip("Open Compare with the chosen engines, the first the baseline" if rows else "")

@@ -25,15 +25,25 @@ class Elided(QLabel):
             self.setProperty("role", role)
         if font is not None:
             self.setFont(font)
+        self.setMinimumWidth(40)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.full = text
         self.setToolTip(text)
         self.setAccessibleName(text)
-        self.setMinimumWidth(40)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setText(text)
+
+    def say(self, text: str) -> None:
+        """Show another text, in the room that there is."""
+        self.full = text
+        self.setToolTip(text)
+        self.setAccessibleName(text)
+        self._fit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
         self.setText(QFontMetrics(self.font()).elidedText(self.full, Qt.TextElideMode.ElideMiddle, self.width()))
 
 
@@ -80,6 +90,8 @@ def provenance_rows(detail: EngineDetail) -> list[tuple[str, list[tuple[str, str
     rows: list[tuple[str, list[tuple[str, str]]]] = []
     if detail.missing_files:
         rows.append(("Not whole", [("error", text) for text in detail.missing_files[:5]]))
+    if detail.row.shared:
+        rows.append(("Shared", [("text", f"under {detail.row.shared}: used from here, and never changed")]))
     if p.model is not None:
         rows.append(
             (

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
 from workbench.core.errors import Failure
 from workbench.toolchains.endpoint.folder import checked_name
 from workbench.toolchains.secrets import Secret, checked_key, checked_variable
-from workbench.ui.models.adding import NewServer, add_server, check_url
+from workbench.ui.models.adding import NewServer, add_server, check_url, key_in_the_open
 from workbench.ui.session import Session
 from workbench.ui.widgets.basics import MARGIN, button, label, row
 from workbench.ui.widgets.fields import Field, Segments, grid_of
@@ -50,6 +50,9 @@ class ServerDialog(QDialog):
         self.name.edit.setPlaceholderText("box-vllm")
         self.url.edit.setPlaceholderText("http://box:8000/v1")
         self.fields = (self.name, self.url, self.model, self.variable, self.secret)
+        self.open_key = label(
+            "The key goes to another machine over plain http, where it can be read on the way.", "hint", wrap=True
+        )
         self.said = label("", "error", wrap=True)
         self.said.setAccessibleName("Why it was not added")
         self.close_button = button("Cancel", self.reject)
@@ -59,6 +62,7 @@ class ServerDialog(QDialog):
         layout.setSpacing(12)
         layout.addWidget(label("vLLM, trtllm-serve, NIM, llama.cpp: whatever speaks OpenAI's API; or Triton.", "small"))
         layout.addWidget(grid_of(self.name, self.url, self.model, self.api, self.key, self.variable, self.secret))
+        layout.addWidget(self.open_key)
         layout.addWidget(self.said)
         layout.addStretch(1)
         layout.addWidget(row(None, self.close_button, self.add))
@@ -67,6 +71,7 @@ class ServerDialog(QDialog):
         self.api.changed.connect(lambda _: self._show_api())
         for field in self.fields:
             field.edit.textEdited.connect(lambda _: self.said.setText(""))
+        self.url.edit.textEdited.connect(lambda _: self._show_key())
         self._show_key()
 
     def ask(self) -> None:
@@ -75,6 +80,7 @@ class ServerDialog(QDialog):
             field.set_text("")
             field.problem.hide()
         self.said.setText("")
+        self._show_key()
         self.add.setEnabled(True)
         self.name.edit.setFocus()
         self.open()
@@ -82,6 +88,7 @@ class ServerDialog(QDialog):
     def _show_key(self) -> None:
         self.variable.set_shown(self.key.value == "env")
         self.secret.set_shown(self.key.value == "keyring")
+        self.open_key.setVisible(self.key.value != "none" and key_in_the_open(self.url.text()))
 
     def _show_api(self) -> None:
         triton = self.api.value == "triton"

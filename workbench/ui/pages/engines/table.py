@@ -119,7 +119,7 @@ class EnginesModel(RowsModel):
         if cell(row, column) == NONE:
             return NOT_REPORTED
         if column == NAME:
-            return str(row.path)
+            return f"{row.path}\nshared: used from here, and never changed" if row.shared else str(row.path)
         if column == BUILT_FOR:
             return row.built_for
         return None
@@ -132,7 +132,7 @@ def cell(row: EngineRow, column: int) -> str:
         value = limits[column]
         return NONE if value is None else spaced(value)
     return {
-        NAME: row.name,
+        NAME: f"{row.name} (shared)" if row.shared else row.name,
         MODEL: row.model,
         WEIGHTS: row.weights,
         KV: row.kv,

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QLineEdit
 
 from workbench.core.units import format_bytes
 from workbench.ui.models.engines import EngineRow, EngineRows
 from workbench.ui.widgets.basics import GAP, MARGIN, label
+
+_ROOMY = 660
+"""px from which all of it has room."""
 
 
 class EnginesBar(QFrame):
@@ -41,6 +45,15 @@ class EnginesBar(QFrame):
         layout.addWidget(self.count)
         self.search.textChanged.connect(self.changed)
         self.only_here.toggled.connect(self.changed)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """With little room the choices are narrower, and the count, which the table shows too, gives way."""
+        super().resizeEvent(event)
+        roomy = event.size().width() >= _ROOMY
+        self.search.setMinimumWidth(150 if roomy else 100)
+        for box in (self.model, self.weights, self.toolchain):
+            box.setMinimumWidth(104 if roomy else 84)
+        self.count.setVisible(roomy)
 
     def _choice(self, name: str) -> QComboBox:
         box = QComboBox()

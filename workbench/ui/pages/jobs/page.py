@@ -14,8 +14,10 @@ from PySide6.QtWidgets import QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from workbench.core.errors import BadInputError
 from workbench.core.failure_fixes import FailureFix
+from workbench.core.home import Home
 from workbench.jobs import client
 from workbench.jobs.folder import JobFolder
+from workbench.store.upgrade import refuse_newer_store
 from workbench.ui.bridge import Poll
 from workbench.ui.models.fixes import fixes_of, start_again
 from workbench.ui.models.jobs import JobRow, JobRows, JobsReader, grouped
@@ -54,7 +56,9 @@ class JobsPage(Page):
         self._model = JobsModel()
         self.table = JobsTable(self._model)
         self.bar = JobBar(self._do)
-        self.card = CauseCard(self.show_in_log, lambda: self._do("retry"), self._copy_cause, self._retry_with)
+        self.card = CauseCard(
+            self.show_in_log, lambda: self._do("retry"), self._copy_cause, self._retry_with, session.events.explain.emit
+        )
         self.log = LogPanel(session)
         self._clear_button = button("Clear finished", self.clear_finished, tip="Take finished jobs out of this list")
         self._lay_out()
@@ -320,7 +324,8 @@ class JobsPage(Page):
             self._asked.add(row.id)
             self._show_chosen()
             folder = JobFolder(row.folder)
-            work: Callable[[], Any] = (lambda: _cancel(folder)) if verb == "cancel" else (lambda: client.retry(folder))
+            home = self.session.home
+            work: Callable[[], Any] = (lambda: _cancel(folder)) if verb == "cancel" else (lambda: _retry(home, folder))
             self.session.tasks.run(work, lambda _: self._answered(row.id), lambda f: self._answered(row.id, f))
 
     def _answered(self, job_id: str, failure: Any = None) -> None:
@@ -406,6 +411,12 @@ class JobsPage(Page):
         self._poll.stop()
         self._tick.stop()
         self.log.close_panel()
+
+
+def _retry(home: Home, folder: JobFolder) -> None:
+    """Raises BlockedError with a store of a newer version, BadInputError when there is nothing to retry."""
+    refuse_newer_store(home)
+    client.retry(folder)
 
 
 def _cancel(folder: JobFolder) -> None:

@@ -146,6 +146,7 @@ class PlaygroundPage(Page):
         view.chosen.connect(chat.choose)
         view.stop.connect(chat.stop)
         view.reload_engine.connect(self.verbs.load_again)
+        view.explain.connect(self.session.events.explain)
         view.link_refused.connect(self.verbs.refuse_link)
         self.bar.mode_asked.connect(self._set_mode)
         self.bar.system_changed.connect(self._set_system)
@@ -170,6 +171,7 @@ class PlaygroundPage(Page):
         self.face.asked_again.connect(lambda path: self.room.load(path, self._settings.get(path, ())))
         self.face.asked_stop.connect(room.stop_loading)
         self.face.asked_log.connect(self.verbs.open_log)
+        self.face.explained.connect(self.session.events.explain)
         self.face.closed.connect(self._put_failure_away)
         self.session.events.prompt_with.connect(self.verbs.load_folder)
 

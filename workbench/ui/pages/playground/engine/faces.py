@@ -85,10 +85,11 @@ class Evidence(QPlainTextEdit):
 
 
 class FailureText(QWidget):
-    """A failure to be read and copied: what happened, what shows it, what to do."""
+    """A failure to be read and copied: what happened, what shows it, what to do. `code` is that of the shown one."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.code = ""
         self.what = label("", "", wrap=True, selectable=True)
         self.what.setAccessibleName("What happened")
         self.evidence = Evidence()
@@ -101,6 +102,7 @@ class FailureText(QWidget):
             layout.addWidget(part)
 
     def show_failure(self, failure: Failure) -> None:
+        self.code = failure.code
         self.what.setText(failure.what)
         self.evidence.show_text(failure.evidence)
         self.fix.setText(failure.fix)
@@ -174,6 +176,7 @@ class FailureCard(QFrame):
 
     asked_again = Signal(object)
     asked_log = Signal()
+    explained = Signal(str)
     closed = Signal()
 
     def __init__(self) -> None:
@@ -185,6 +188,12 @@ class FailureCard(QFrame):
         self.text = FailureText()
         self.again = button("Load again", lambda: self.asked_again.emit(self._path), icon_name="refresh", primary=True)
         self.log = button("Open the engine's log", self.asked_log.emit, icon_name="script")
+        self.more = button(
+            "Read more",
+            lambda: self.explained.emit(self.text.code),
+            icon_name="help",
+            name="Read more in the user guide",
+        )
         self.close_button = button("Close", self.closed.emit)
         head = row(self._sign, self.title)
         head.layout().setStretch(1, 1)
@@ -193,7 +202,7 @@ class FailureCard(QFrame):
         layout.setSpacing(12)
         layout.addWidget(head)
         layout.addWidget(self.text)
-        layout.addWidget(row(self.again, self.log, None, self.close_button))
+        layout.addWidget(row(self.again, self.log, self.more, None, self.close_button))
 
     def show_failure(self, name: str, failure: Failure, path: Path | None = None, *, died: bool = False) -> None:
         """`died`: it was loaded and its host is gone; else it could not be loaded. Without a path: not again."""
@@ -253,6 +262,8 @@ class EngineFace(QStackedWidget):
     """The engine's folder (Path): load it again."""
     asked_stop = Signal()
     asked_log = Signal()
+    explained = Signal(str)
+    """A failure's code: read more of it."""
     closed = Signal()
     """The failure was read and put away; nothing is shown instead."""
 
@@ -265,6 +276,7 @@ class EngineFace(QStackedWidget):
         self.loading.stopped.connect(self.asked_stop)
         self.failure.asked_again.connect(self.asked_again)
         self.failure.asked_log.connect(self.asked_log)
+        self.failure.explained.connect(self.explained)
         self.failure.closed.connect(self._put_away)
         self._faces = [self.nothing, _centred(self.loading), _centred(self.failure)]
         for face in self._faces:

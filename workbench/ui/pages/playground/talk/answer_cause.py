@@ -34,14 +34,15 @@ def _flowing(text: str) -> str:
 
 
 class AnswerCause(QFrame):
-    """The cause card below an answer; `reload` is None where loading the engine again would not help. `refused`: the
-    engine took nothing of the request.
+    """The cause card below an answer; `reload` is None where loading the engine again would not help, and
+    `explain` gets the failure's code. `refused`: the engine took nothing of the request.
     """
 
     def __init__(
         self,
         failure: Failure,
         reload: Callable[[], None] | None,
+        explain: Callable[[str], None],
         parent: QWidget | None = None,
         *,
         refused: bool = False,
@@ -78,10 +79,15 @@ class AnswerCause(QFrame):
         self.copy_button = button(
             "Copy", lambda: copy_text("\n".join(failure.lines())), small=True, name="Copy what happened"
         )
-        parts: list[QWidget | None] = [self.copy_button, None]
+        self.more_button = button(
+            "Read more", lambda: explain(failure.code), small=True, name="Read more in the user guide"
+        )
+        parts: list[QWidget | None] = [self.copy_button, self.more_button, None]
         if reload is not None:
             self.reload_button = button("Reload engine", reload, icon_name="refresh", primary=True)
             parts.insert(0, self.reload_button)
+        self.buttons = [part for part in parts if part is not None]
+        """What Tab visits, in order."""
         layout.addWidget(row(*parts, gap=GAP))
 
     def fit(self, width: int) -> int:

@@ -43,6 +43,8 @@ class ConversationView(QScrollArea):
     stop = Signal()
     reload_engine = Signal()
     """Load the engine again: the button of a failed answer's card."""
+    explain = Signal(str)
+    """A failure's code: the button that reads more of it in the user guide."""
     link_refused = Signal(str)
     """The address of a link that is not opened: only http, https and mailto are."""
 
@@ -69,6 +71,7 @@ class ConversationView(QScrollArea):
             choose=self.chosen.emit,
             stop=self.stop.emit,
             reload=self.reload_engine.emit,
+            explain=self.explain.emit,
             follow_link=self._follow_link,
             drag_to=self._drag_to,
             walk=self._walk,

@@ -31,11 +31,13 @@ def direction(text: str) -> Qt.LayoutDirection:
     return Qt.LayoutDirection.RightToLeft if right_to_left(text) else Qt.LayoutDirection.LeftToRight
 
 
-def dress(document: QTextDocument) -> None:
-    """Give an imported document our faces, sizes, colours and distances, and take pictures out."""
+def dress(document: QTextDocument, *, pictures: bool = False) -> None:
+    """Give an imported document our faces, sizes, colours and distances; with `pictures` they stay, else they are taken
+    out and named."""
     cursor = QTextCursor(document)
     cursor.beginEditBlock()
-    _name_pictures(document)
+    if not pictures:
+        _name_pictures(document)
     block = document.begin()
     while block.isValid():
         _dress_block(block)

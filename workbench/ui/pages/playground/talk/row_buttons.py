@@ -29,6 +29,8 @@ class Verbs:
     choose: Callable[[str], None]
     stop: Callable[[], None]
     reload: Callable[[], None]
+    explain: Callable[[str], None]
+    """The user guide, at a failure's code."""
     follow_link: Callable[[str], None]
     drag_to: Callable[[QPoint], None]
     """A selection is drawn to that place on the screen: scroll if it is beyond what is in sight."""

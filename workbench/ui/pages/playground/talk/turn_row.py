@@ -163,7 +163,7 @@ class TurnRow(QWidget):
         if self.failure is not None and not self.streaming:
             refused = was_refused(self.turn, self.text, self.failure)
             reload = self._verbs.reload if self.can_reload and not refused else None
-            self.cause = AnswerCause(self.failure, reload, self, refused=refused)
+            self.cause = AnswerCause(self.failure, reload, self._verbs.explain, self, refused=refused)
         for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
             child.show()
         if self.body is not None and (self.tokens is not None or self.editor is not None):
@@ -258,7 +258,7 @@ class TurnRow(QWidget):
         elif self.body is not None:
             found += self.body.chain()
         if self.cause is not None:
-            found += [b for b in (self.cause.reload_button, self.cause.copy_button) if b is not None]
+            found += self.cause.buttons
         if self.figures is not None:
             found.append(self.figures)
         return [*found, *self.buttons.values()]
