@@ -152,7 +152,13 @@ class OpenAIServer:
         self._loop = asyncio.get_running_loop()
         self._tls = tls is not None
         self._server = await self._loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", port, ssl=tls, backlog=4096, reuse_address=reuse or None
+            lambda: _Connection(self),
+            "127.0.0.1",
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=_HANDSHAKE_S if tls else None,
+            backlog=4096,
+            reuse_address=reuse or None,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -248,6 +254,9 @@ class OpenAIServer:
             "tok_s": tokens / (ended - began) if ended > began else None,
             "req_s": len(done) / (ended - began) if ended > began else None,
         }
+
+
+_HANDSHAKE_S = 2.0
 
 
 class _Held(asyncio.TimerHandle):
@@ -572,7 +581,8 @@ def serving(
 ) -> Iterator[OpenAIServer]:
     """A server on a thread of its own."""
     server = OpenAIServer(behaviour, **options)
-    loop = asyncio.SelectorEventLoop(FineSelector())
+    selector = FineSelector()
+    loop = asyncio.SelectorEventLoop(selector)
     over = asyncio.Event()
     up = threading.Event()
 
@@ -581,6 +591,10 @@ def serving(
         up.set()
         await over.wait()
         await server.stop()
+        # A refused handshake never became a `_Connection`: it ends when the client hangs up, or at its time limit.
+        until = time.monotonic() + 2 * _HANDSHAKE_S
+        while len(selector.get_map()) > 1 and time.monotonic() < until:  # one is the loop's own
+            await asyncio.sleep(0.005)
         await asyncio.sleep(0.01)  # transports close with the loop's next rounds
 
     def run() -> None:

@@ -50,6 +50,7 @@ CONTROLS = (
 )  # fmt: skip
 _LEAST_S, _CALM_S, _MOST_S, _STEPS = 0.12, 0.09, 10.0, 300
 """A log that is read on is asked for every 120 ms: calm is less than that."""
+_AGAIN_S = 0.4
 _ROWS = 8
 """Rows of a list that are chosen one after the other."""
 
@@ -109,11 +110,20 @@ def faces(window: Window, page: str) -> Iterator[str]:
 
 
 def sweep(window: Window, page: str, *checks: Callable[[QWidget], list[str]]) -> list[str]:
-    """What the checks find on the faces of a page, each with the first face that shows it."""
+    """What the checks find on the faces of a page, each with the first face that shows it.
+
+    What they find is looked at again after a moment: on a machine under load a layout may still be under way, and a
+    control that is whole a tenth of a second later is not cut off.
+    """
     found: dict[str, str] = {}
     for shown in faces(window, page):
-        for words in (words for check in checks for words in check(window)):
-            found.setdefault(words, shown)
+        if not (seen := [words for check in checks for words in check(window)]):
+            continue
+        settle(window, _AGAIN_S)
+        still = {words for check in checks for words in check(window)}
+        for words in seen:
+            if words in still:
+                found.setdefault(words, shown)
     return [f"{shown}: {words}" for words, shown in found.items()]
 
 
@@ -339,7 +349,7 @@ def cut_off(window: QWidget) -> list[str]:
 def main() -> int:
     """`python -m tests.ui.sweep HOME WIDTHxHEIGHT`: all pages of PAGES at this process's scale."""
     from tests.ui.checks import Watch
-    from workbench.core.home import home_from
+    from workbench.core.home_choice import home_from
     from workbench.ui.app import make_application, make_window
     from workbench.ui.pages.all import PAGES
 
