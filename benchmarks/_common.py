@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.core.home import home_from
+from workbench.core.home_choice import home_from
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

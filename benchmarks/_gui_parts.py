@@ -14,7 +14,8 @@ import psutil
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QDockWidget, QTableView
 
-from workbench.core.home import Home, home_from
+from workbench.core.home import Home
+from workbench.core.home_choice import home_from
 from workbench.jobs import client
 from workbench.jobs.folder import JobFolder
 from workbench.ui.app import make_application, make_window, prepare_pages

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from workbench.core.home import home_from
+from workbench.core.home_choice import home_from
 from workbench.core.messages import Sampling
 from workbench.jobs.burst import Burst
 from workbench.jobs.engine import EngineClient, HostCommand

@@ -36,7 +36,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 
 from benchmarks._common import find_engine, finish, table
-from workbench.core.home import Home, home_from
+from workbench.core.home import Home
+from workbench.core.home_choice import home_from
 from workbench.core.messages import Sampling
 from workbench.core.serving import ServeLimits
 from workbench.jobs.engine import EngineClient, HostCommand

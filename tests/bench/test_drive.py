@@ -54,8 +54,10 @@ def test_a_warm_up_by_requests_ends_before_the_measured_time_begins() -> None:
 def test_a_warm_up_by_time_rolls_into_the_measured_time() -> None:
     point = measure(Clockwork(), Load(duration_s=0.15, warmup_s=0.1), 2)
     assert point.measured_from_s is not None and point.measured_from_s >= 0.1
-    assert all(request.warmup == (request.sent_s < point.measured_from_s) for request in point.requests)
-    assert point.measured
+    assert point.measured and min(request.sent_s for request in point.measured) >= point.measured_from_s
+    # One worker's last request may be on its way while the other begins: it stays a warm-up.
+    late = [request for request in point.requests if request.warmup and request.sent_s >= point.measured_from_s]
+    assert len(late) < 2 and any(request.warmup for request in point.requests)
 
 
 def test_both_a_count_and_a_duration_end_with_whichever_comes_first() -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from workbench.selftest.tiny_model import llama_shapes
+
 _WIDTH = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "U8": 1, "F8_E4M3": 1, "I8": 1, "I64": 8, "BOOL": 1}
 
 TINY: dict[str, Any] = {
@@ -118,27 +120,7 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]
 
 def llama_tensors(config: dict[str, Any], dtype: str = "BF16") -> dict[str, tuple[str, tuple[int, ...]]]:
     """Names, types and shapes of a Llama checkpoint of this config."""
-    hidden, wide = config["hidden_size"], config["intermediate_size"]
-    size = config.get("head_dim") or hidden // config["num_attention_heads"]
-    query, key = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
-    for n in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{n}."
-        shapes |= {
-            f"{layer}input_layernorm.weight": (hidden,),
-            f"{layer}self_attn.q_proj.weight": (query, hidden),
-            f"{layer}self_attn.k_proj.weight": (key, hidden),
-            f"{layer}self_attn.v_proj.weight": (key, hidden),
-            f"{layer}self_attn.o_proj.weight": (hidden, query),
-            f"{layer}post_attention_layernorm.weight": (hidden,),
-            f"{layer}mlp.gate_proj.weight": (wide, hidden),
-            f"{layer}mlp.up_proj.weight": (wide, hidden),
-            f"{layer}mlp.down_proj.weight": (hidden, wide),
-        }
-    shapes["model.norm.weight"] = (hidden,)
-    if not config.get("tie_word_embeddings"):
-        shapes["lm_head.weight"] = (config["vocab_size"], hidden)
-    return {name: (dtype, shape) for name, shape in shapes.items()}
+    return {name: (dtype, shape) for name, shape in llama_shapes(config).items()}
 
 
 def make_config_folder(path: Path, family: str = "llama", *, tokenizer: bool = True, **overrides: Any) -> Path:

@@ -33,7 +33,7 @@ JOB_SECONDS = 1.6
 COMMAND = """
 import os, sys
 from pathlib import Path
-from workbench.core.home import home_from
+from workbench.core.home_choice import home_from
 from workbench.core.plan import Plan
 from workbench.jobs import client
 folder = client.start(home_from(os.environ), Plan.model_validate_json(Path(sys.argv[1]).read_bytes()))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workbench.core.home import home_from
+from workbench.core.home_choice import home_from
 from workbench.serve import client
 
 

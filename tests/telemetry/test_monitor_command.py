@@ -245,7 +245,9 @@ def test_the_snapshot_is_plain_data() -> None:
     bench = Bench(FakeGpu(processes=[FakeProcess(4_100_000, GIB)]))
     bench.read()
     again = json.loads(json.dumps(plain(bench.telemetry.snapshot())))
-    assert again["gpus"][0]["processes"] == [{"pid": 4_100_000, "used_bytes": GIB, "name": "process-4100000"}]
+    assert again["gpus"][0]["processes"] == [
+        {"pid": 4_100_000, "used_bytes": GIB, "name": "process-4100000", "user": ""}
+    ]
     parts = again["gpus"][0]["memory_parts"]
     assert _sum(parts) == 80 * GIB
     engine = {"weights", "activations", "kv_used", "kv_free", "unsplit"}

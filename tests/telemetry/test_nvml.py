@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import fields
+import pwd
+import subprocess
+from dataclasses import fields, replace
 
 import pynvml
 import pytest
 
 from tests.fakes.nvml import GIB, FakeGpu, FakeInstance, FakeNvml, FakeProcess
-from workbench.telemetry.nvml import GpuProcess, GpuReading, NvmlSource
+from workbench.telemetry.nvml import GpuProcess, GpuReading, NvmlSource, held_by_others
 
 
 class Time:
@@ -287,3 +289,48 @@ def test_one_answer_that_the_gpu_is_lost_is_enough(error: int) -> None:
     _, nvml, _ = source(FakeGpu("GPU-a"), FakeGpu("GPU-b", errors={"nvmlDeviceGetTemperature": error}))
     assert [reading.uuid for reading in nvml.read()] == ["GPU-a"]
     assert "GPU 1 does not answer" in nvml.problem
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_processes_of_other_users_have_their_names_and_ones_own_none() -> None:
+    other = pwd.getpwnam("nobody")
+    theirs = subprocess.Popen(["sleep", "60"], user=other.pw_uid)
+    mine = subprocess.Popen(["sleep", "60"])
+    try:
+        gpu = FakeGpu(
+            processes=[
+                FakeProcess(theirs.pid, 3 * GIB),
+                FakeProcess(mine.pid, GIB),
+                FakeProcess(4_100_000, GIB),
+            ]
+        )
+        _, nvml, time = source(gpu)
+        (reading,) = nvml.read()
+        assert reading.processes is not None
+        assert {process.pid: process.user for process in reading.processes} == {
+            theirs.pid: "nobody",
+            mine.pid: "",
+            4_100_000: "",
+        }
+        assert held_by_others(reading) == (("nobody", 3 * GIB),)
+        gpu.processes = [FakeProcess(theirs.pid, None)]
+        time.now += 2
+        assert held_by_others(nvml.read()[0]) == (("nobody", None),), "memory that is not reported is not none"
+    finally:
+        for process in (theirs, mine):
+            process.kill()
+            process.wait()
+
+
+def test_who_holds_memory_is_summed_by_user() -> None:
+    processes = (
+        GpuProcess(1, GIB, "python", "anna"),
+        GpuProcess(2, 5 * GIB, "python", "ben"),
+        GpuProcess(3, 2 * GIB, "python", "anna"),
+        GpuProcess(4, None, "python", "anna"),
+        GpuProcess(5, GIB, "python"),
+    )
+    _, nvml, _ = source(FakeGpu())
+    (reading,) = nvml.read()
+    assert held_by_others(replace(reading, processes=processes)) == (("ben", 5 * GIB), ("anna", 3 * GIB))
+    assert held_by_others(replace(reading, processes=None)) == ()

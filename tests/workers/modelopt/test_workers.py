@@ -26,7 +26,7 @@ PLAIN = ("bf16", "fp16", "int8", "int4")
 QUANTIZED = ("fp8", "fp8_rowwise", "int8_sq", "int4_awq", "w4a8_awq", "nvfp4")
 LAYOUTS = {"one": (1, 1), "tp2": (2, 1), "pp2": (1, 2)}
 EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe")
-SAMPLES, BATCH = 16, 4
+SAMPLES, BATCH = 8, 4
 ALGORITHMS = {
     "bf16": None, "fp16": None, "int8": "W8A16", "int4": "W4A16", "fp8": "FP8",
     "fp8_rowwise": "FP8_PER_CHANNEL_PER_TOKEN", "int8_sq": "W8A8_SQ_PER_CHANNEL", "int4_awq": "W4A16_AWQ",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,6 @@ from workbench.workers.models.quality import Comparison
 from workbench.workers.openvino.engine import kv_precision_of
 from workbench.workers.openvino.quantize import choose_group_size
 from workbench.workers.protocol import WorkerError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 WORDS = {"model": "its source model", "nan_hint": "see its dtype", "far_hint": "choose a milder one"}
 LLAMA_7B, SMOLLM = [4096, 11008], [576, 1536]
@@ -158,14 +152,6 @@ def test_torchvision_is_found_behind_a_chain_of_errors() -> None:
     outer.__cause__ = inner
     assert "pip uninstall torchvision" in explain_import(outer).hint
     assert "workbench doctor" in explain_import(ModuleNotFoundError("No module named 'nncf'")).hint
-
-
-def test_requirements_are_those_of_the_project_file() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "workbench/toolchains/openvino/requirements.txt").read_text().splitlines()
-    wanted = {line for line in lines if line and not line.startswith("#")}
-    workers_need = {pin for pin in project["dependencies"] if pin.startswith(("pydantic", "psutil"))}
-    assert wanted == set(project["optional-dependencies"]["openvino"]) | workers_need
 
 
 @pytest.mark.parametrize(

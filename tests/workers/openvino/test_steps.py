@@ -271,6 +271,7 @@ def test_convert_of_a_broken_model_folder(
     assert error.code == code and error.cause and error.hint
 
 
+@pytest.mark.nightly  # each time by the whole chain: tests/ui/test_first_engine.py holds the demo to the same figures
 def test_the_demo_model_in_int8_answers_well_and_is_small(
     run_worker: RunWorker, openvino_here: None, demo_model: Path, tmp_path: Path
 ) -> None:

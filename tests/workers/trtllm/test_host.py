@@ -396,7 +396,8 @@ def test_without_mpis_launcher_several_ranks_are_refused_before_loading(
 
 
 def test_a_gpu_that_disappears_ends_the_host_with_its_reason(engine: Path, tmp_path: Path) -> None:
-    with serving(engine, tmp_path / "log", options={"fail": "gpu-lost-running"}) as client:
+    options = {"fail": "gpu-lost-running", "iteration_ms": 30}  # its other requests are still open at the first failure
+    with serving(engine, tmp_path / "log", options=options) as client:
         sampling = Sampling(max_tokens=400, ignore_eos=True)
         generations = [client.submit(prompt="x", sampling=sampling) for _ in range(6)]
         answers = [generation.result(30) for generation in generations]

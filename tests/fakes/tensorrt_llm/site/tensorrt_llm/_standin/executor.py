@@ -168,11 +168,9 @@ class Executor:
         self._counts["alloc_new"] += work.blocks - work.reused
 
     def _lose_the_gpu(self) -> None:
-        """Told to lose it: all that is open fails, and so does all that comes."""
-        for work in [*self._queued, *self._active]:
-            work.respond([], None, SHOWN["gpu-lost-running"].error)
-        self._queued.clear()
-        self._active.clear()
+        """Told to lose it: what is open fails, one request an iteration, and so does all that comes."""
+        work = self._active.pop(0) if self._active else self._queued.popleft()
+        work.respond([], None, SHOWN["gpu-lost-running"].error)
 
     def _iterate(self, began: float) -> None:
         if self._iteration >= _LOST_AT and option("FAIL", "") == "gpu-lost-running":
