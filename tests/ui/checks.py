@@ -52,9 +52,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self._threads = {id(thread) for thread in threading.enumerate()}
-        self._widgets = {id(widget) for widget in QApplication.topLevelWidgets()}
-        self._timers = {id(timer) for timer in alive(QTimer) if timer.isActive()}  # type: ignore[attr-defined]
+        # The objects themselves and not their ids alone: the id of one that is gone is soon another one's.
+        self._threads = {id(thread): thread for thread in threading.enumerate()}
+        self._widgets = {id(widget): widget for widget in QApplication.topLevelWidgets()}
+        self._timers = {id(timer): timer for timer in alive(QTimer) if timer.isActive()}  # type: ignore[attr-defined]
         self._before = install_message_handler(self._note)
 
     def _note(self, kind: QtMsgType, context: QMessageLogContext, text: str) -> None:
