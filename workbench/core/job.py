@@ -32,6 +32,10 @@ class StepState(BaseModel):
     done: float | None = None
     total: float | None = None
     unit: str = ""
+    share: float | None = None
+    """Of the whole step, 0 to 1, where its worker says it; it never goes back."""
+    ends_at: float | None = None
+    """When the step is over as its worker reckons, in seconds since the epoch; None: it does not say."""
     started_at: float | None = None
     finished_at: float | None = None
     artifact: str = ""
@@ -44,7 +48,11 @@ class StepState(BaseModel):
         """Share done of the whole step from 0 to 1, None when the worker does not say."""
         if self.status in ("done", "reused", "none"):
             return 1.0
-        if self.status != "running" or not self.phase_of:
+        if self.status != "running":
+            return None
+        if self.share is not None:
+            return self.share
+        if not self.phase_of:
             return None
         within = min(self.done / self.total, 1.0) if self.done is not None and self.total else 0.0
         return min((max(self.phase_index - 1, 0) + within) / self.phase_of, 1.0)

@@ -56,12 +56,18 @@ class Phase(Message):
     of: int
 
 
+SHARE_UNIT = "%"
+"""The unit of progress that counts for the whole step; with any other unit it is the current phase's."""
+
+
 class Progress(Message):
     type: Literal["progress"] = "progress"
     done: float
     total: float | None = None
     """None: how much there is to do is not known."""
     unit: str = ""
+    left_s: float | None = None
+    """Seconds that the whole step still takes, as its worker reckons; None: it does not say."""
 
 
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -26,6 +26,7 @@ def quiet_environment() -> None:
         TRANSFORMERS_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
         DO_NOT_TRACK="1",
+        ORT_DISABLE_TELEMETRY="1",
         TOKENIZERS_PARALLELISM="false",
     )
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -78,12 +78,16 @@ class Channel:
         self._last_progress = 0.0
         self.send(Phase(name=name, index=index, of=of))
 
-    def progress(self, done: float, total: float | None, unit: str = "") -> None:
-        """Report progress; at most ten messages a second get through, the last one (done >= total) always."""
+    def progress(self, done: float, total: float | None, unit: str = "", *, left_s: float | None = None) -> None:
+        """Report progress; at most ten messages a second get through, the last one (done >= total) always.
+
+        With the unit "%" it is that of the whole step and not of the phase. `left_s`: seconds that the whole step
+        still takes.
+        """
         now = time.monotonic()
         if (total is not None and done >= total) or now - self._last_progress >= 0.1:
             self._last_progress = now
-            self.send(Progress(done=done, total=total, unit=unit))
+            self.send(Progress(done=done, total=total, unit=unit, left_s=left_s))
 
     def log(self, text: str, level: LogLevel = "info") -> None:
         self.send(Log(level=level, text=text))

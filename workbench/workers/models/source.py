@@ -87,6 +87,21 @@ class SourceModel:
             return list(self._tokenizer(rendered, add_special_tokens=False)["input_ids"])
         return list(self._tokenizer(text)["input_ids"])
 
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text as it is, with the special tokens that the tokenizer puts in front."""
+        return list(self._tokenizer(text)["input_ids"])
+
+    def logits(self, ids: list[int]) -> Any:
+        """Logits after each of `ids`: float32, (len(ids), vocabulary)."""
+        return self._logits([*ids, 0], 1)
+
+    def round_weights(self, dtype: str) -> None:
+        """Round the weights to a type of torch's, by name, and go on computing as before."""
+        kept = getattr(self._torch, dtype)
+        with self._torch.no_grad():
+            for weight in self._model.parameters():
+                weight.copy_(weight.to(kept))
+
     def baselines(
         self, prompts: list[tuple[str, str]], max_new_tokens: int, progress: Callable[[int], None]
     ) -> list[Baseline]:

@@ -1,0 +1,1 @@
+"""Workers that make and judge ONNX model folders, for every toolchain that runs them."""
