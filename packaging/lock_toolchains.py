@@ -1,8 +1,9 @@
-"""Writes the toolchains' requirements.lock files: the versions that pip takes today, for Python 3.10 to 3.12.
+"""Writes the toolchains' requirements.lock files: the versions that pip takes today, for their versions of Python.
 
-`python packaging/lock_toolchains.py --python PATH --python PATH --python PATH [--keep torch==2.13.0 ...]`, with an
-interpreter of each version. Run by hand when versions are to be moved on, with a torch that is not of a CPU build in
-sight: a CPU build wants no CUDA libraries, and their versions would be missing. Then test what was locked.
+`python packaging/lock_toolchains.py --python PATH --python PATH --python PATH [--keep torch==2.13.0 ...] [--only NAME]`,
+with an interpreter of each version from 3.10 to 3.12. Run by hand when versions are to be moved on, with a torch that is
+not of a CPU build in sight: a CPU build wants no CUDA libraries, and their versions would be missing. Then test what was
+locked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from workbench.toolchains.install.recipes import RECIPES  # noqa: E402
 
 HEAD = """\
-# Versions that were tested together, for Python 3.10 to 3.12 on Linux x86-64. Used as pip's constraints: what is not
+# Versions that were tested together, for Python {first} to {last} on Linux x86-64. Used as pip's constraints: what is not
 # wanted by an environment (a CPU build of torch wants no CUDA library) is not installed. A version here is also met by
 # its local builds (2.13.0+cpu). Made by packaging/lock_toolchains.py.
 """
@@ -45,6 +46,12 @@ def resolved(python: str, files: list[Path], keep: list[str]) -> tuple[str, dict
         for row in found["install"]
     }
     return found["environment"]["python_version"], versions
+
+
+def version_of(python: str) -> str:
+    """The interpreter's version, such as 3.12."""
+    program = "import sys; print('{}.{}'.format(*sys.version_info[:2]))"
+    return subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def lines(by_python: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -73,15 +80,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", action="append", required=True)
     parser.add_argument("--keep", action="append", default=[])
+    parser.add_argument("--only", action="append", default=[], help="a recipe's name; left out: all")
     given = parser.parse_args()
-    for recipe in RECIPES.values():
+    pythons = {version_of(python): python for python in given.python}
+    for recipe in (each for each in RECIPES.values() if not given.only or each.name in given.only):
         every = [each for each in (*recipe.lists, *recipe.lists_gpu) if each.lock is not None]
         if every:
             files = [each.file for each in every]
-            by_python = dict(resolved(python, files, given.keep) for python in given.python)
+            fitting = sorted(set(pythons) & set(recipe.pythons))
+            by_python = dict(resolved(pythons[version], files, given.keep) for version in fitting)
             lock = every[0].lock
             assert lock is not None
-            lock.write_text(HEAD + "\n".join(lines(by_python)) + "\n")
+            head = HEAD.format(first=recipe.pythons[-1], last=recipe.pythons[0])
+            lock.write_text(head + "\n".join(lines(by_python)) + "\n")
             print(f"{lock.relative_to(ROOT)}: {', '.join(f'{k} {len(v)}' for k, v in by_python.items())}")
 
 

@@ -18,7 +18,7 @@ modelopt_venv() {
     shift 2
     stamp="$* $(cat "$base/workbench-stamp")"
     if [ "$(cat "$venv/workbench-stamp" 2>/dev/null)" != "$stamp" ]; then
-        say "Making the ModelOpt environment in $venv"
+        say "Making the environment in $venv"
         rm -rf "$venv"
         "$base/bin/python" -m venv "$venv"
         "$base/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -31,6 +31,16 @@ modelopt_venv "$venv-modelopt" "$venv" nvidia-modelopt==0.47.0 'omegaconf>=2.3' 
     'pulp<4' 'torchprofile<0.2'
 modelopt_venv "$venv-modelopt-0.37" "$venv" nvidia-modelopt==0.37.0 transformers==4.57.3 'huggingface_hub<1' \
     'tokenizers>=0.22,<0.23' 'pulp<4' 'torchprofile<0.2'
+# What exports to ONNX, runs it and compiles it for RTX GPUs, as workbench/toolchains/tensorrt_rtx/requirements.lock has
+# it: with a transformers of its own, which is found before the first environment's, since that one's folder comes last.
+# ONNX Runtime has no wheels for Python 3.10; its tests are skipped there.
+if "$venv/bin/python" -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then
+    modelopt_venv "$venv-onnx" "$venv" optimum==2.1.0 optimum-onnx==0.1.0 transformers==4.57.6 'huggingface_hub<1' \
+        'tokenizers>=0.22,<0.23' onnx==1.23.2 onnxruntime==1.31.1 onnxruntime-genai==0.18.0 'ml-dtypes>=0.5,<0.7' \
+        flatbuffers 'protobuf>=4.25.8' nvidia-modelopt==0.47.0 'omegaconf>=2.3' antlr4-python3-runtime==4.9.3 'pulp<4' \
+        tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116 nvidia-cuda-runtime==13.0.96
+    export WORKBENCH_TEST_ONNX="${WORKBENCH_TEST_ONNX:-$venv-onnx/bin/python}"
+fi
 export WORKBENCH_TEST_MODELOPT="${WORKBENCH_TEST_MODELOPT:-$venv-modelopt/bin/python}"
 export WORKBENCH_TEST_MODELOPT_OLD="${WORKBENCH_TEST_MODELOPT_OLD:-$venv-modelopt-0.37/bin/python}"
 # What the tests of other machines start for themselves, on loopback, with ports and keys of their own: an SSH server,

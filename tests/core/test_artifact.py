@@ -88,6 +88,43 @@ def test_a_pytorch_engine_runs_where_its_model_lies_and_its_gpu_is(tmp_path: Pat
     assert not found and "8.0" in remark
 
 
+AMPERE, RTX50 = (8, 6), (12, 0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "gpus", "runs", "words"),
+    [
+        ("fp16", (), True, "ONNX model on the CPU; the compiled engine is for 8.6 and 8.9"),
+        ("int4", (), True, "no GPU here"),
+        ("nvfp4", (), False, "no NVFP4 on a CPU"),
+        ("bf16", (), False, "no BF16"),
+        ("nvfp4", (ADA,), True, ""),
+        ("fp16", (HOPPER, AMPERE), True, ""),
+        ("fp16", (RTX50,), False, "built for compute capability 8.6 and 8.9; here: 12.0"),
+        ("fp16", (RTX50, HOPPER), False, "here: 12.0, 9.0"),
+        ("fp16", (HOPPER,), False, "TensorRT-RTX does not support compute capability 9.0 (Hopper)"),
+    ],
+)
+def test_a_tensorrt_rtx_engine_runs_on_its_targets_and_on_a_cpu_where_no_gpu_is(
+    precision: str, gpus: tuple[tuple[int, int], ...], runs: bool, words: str
+) -> None:
+    made = engine("tensorrt_rtx", step("build", targets=["8.6", "8.9"])).model_copy(update={"precision": precision})
+    found, remark = runs_here(made, "cpu-1", gpus)
+    assert found is runs and (words in remark if words else remark == "")
+
+
+def test_a_tensorrt_rtx_engine_that_reports_no_targets_runs_on_no_gpu() -> None:
+    found, remark = runs_here(engine("tensorrt_rtx", step("build")), "cpu-1", (ADA,))
+    assert not found and "not reported" in remark
+
+
+def test_an_onnxruntime_engine_runs_anywhere_but_one_for_cuda() -> None:
+    assert runs_here(engine("onnxruntime", step("build", device="auto")), "cpu-2") == (True, "")
+    found, remark = runs_here(engine("onnxruntime", step("build", device="cuda")), "cpu-1")
+    assert not found and "NVIDIA GPU" in remark
+    assert runs_here(engine("onnxruntime", step("build", device="cuda")), "cpu-1", (HOPPER,)) == (True, "")
+
+
 def test_quality_is_the_folders_own_record_or_that_of_its_checkpoint(tmp_path: Path) -> None:
     inherited = engine("tensorrt_llm", step("convert"), step("verify", agreement=0.9), step("build"))
     found = verification(tmp_path, inherited)

@@ -83,3 +83,22 @@ def test_an_endpoint_needs_nothing_of_this_machine() -> None:
     need = load_need(made, preset("runtime.kv_cache_gib=100"), 0, on_gpu=False)
     assert need.total.high == 0
     refuse_load("box", need, 0, "host memory", ("other",))
+
+
+@pytest.mark.parametrize("toolchain", ["onnxruntime", "tensorrt_rtx"])
+def test_an_onnx_engine_counts_what_is_loaded_and_caches_that_grow(toolchain: str) -> None:
+    sizes = {"model.onnx": 2**20, "model.onnx.data": 3 * GIB, "engine.trt": 5 * GIB, "model_ctx.onnx": 2**10}
+    result = {"kv_bytes_per_token": 2**20, "limits": {"max_seq_len": 1024}}
+    made = reference("fp16", **result).model_copy(
+        update={
+            "toolchain": toolchain,
+            "files": tuple(FileEntry(path=name, bytes=size, sha256="") for name, size in sizes.items()),
+        }
+    )
+    one = preset("limits.max_batch_size=2")
+    cpu = load_need(made, one, 64 * GIB, on_gpu=False)
+    assert 3 * GIB < cpu.weights.low < 3.1 * GIB, "the ONNX model alone"
+    assert (cpu.kv_pool.low, cpu.kv_pool.high) == (0, 2 * GIB), "2 requests of 1,024 tokens"
+    gpu = load_need(made, one, 64 * GIB, on_gpu=True)
+    assert gpu.weights.low == (5 * GIB if toolchain == "tensorrt_rtx" else cpu.weights.low)
+    assert load_need(made, preset("runtime.kv_cache_gib=1"), 64 * GIB, on_gpu=False).kv_pool.high == GIB

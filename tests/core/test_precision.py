@@ -38,6 +38,28 @@ def test_pytorch_has_the_plain_precisions_and_torchaos_two():
     assert {p for p in P if supported(p, "pytorch", (7, 5)).ok} == plain
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((7, 5), {P.FP16}),
+        ((8, 0), FULL | {P.INT8, P.INT4}),
+        (AMPERE, FULL | {P.INT8, P.INT4}),
+        (ADA, FULL | {P.INT8, P.INT4, P.FP8}),
+        (HOPPER, set()),
+        (B200, set()),
+        (RTX50, FULL | {P.INT8, P.INT4, P.FP8, P.NVFP4}),
+        ((12, 1), FULL | {P.INT8, P.INT4, P.FP8, P.NVFP4}),
+        (None, FULL | {P.INT8, P.INT4, P.FP8, P.NVFP4}),
+    ],
+)
+def test_tensorrt_rtx_by_compute_capability(capability, expected):
+    assert {p for p in P if supported(p, "tensorrt_rtx", capability).ok} == expected
+
+
+def test_onnxruntime_has_what_its_cpu_kernels_have():
+    assert {p for p in P if supported(p, "onnxruntime").ok} == {P.FP32, P.FP16, P.INT8, P.INT4}
+
+
 def test_openvino_has_three_precisions():
     assert {p for p in P if supported(p, "openvino").ok} == {P.FP16, P.INT8, P.INT4}
 
@@ -49,6 +71,15 @@ def test_openvino_has_three_precisions():
         (P.BF16, "openvino", None, P.FP16, "FP16"),
         (P.INT4_AWQ, "openvino", None, P.INT4, 'precision.method = "awq"'),
         (P.INT8_SQ, "openvino", None, P.INT8, "activations"),
+        (P.BF16, "onnxruntime", None, P.FP16, "BF16"),
+        (P.FP8, "onnxruntime", None, P.INT8, "NVIDIA"),
+        (P.INT4_AWQ, "onnxruntime", None, P.INT4, 'precision.method = "awq"'),
+        (P.INT4_GPTQ, "tensorrt_rtx", ADA, P.INT4, "GPTQ"),
+        (P.FP8, "tensorrt_rtx", AMPERE, P.INT8, "8.9"),
+        (P.NVFP4, "tensorrt_rtx", ADA, P.INT4, "12.0"),
+        (P.BF16, "tensorrt_rtx", (7, 5), P.FP16, "8.0"),
+        (P.FP16, "tensorrt_rtx", HOPPER, None, "Hopper"),
+        (P.INT4_AWQ, "tensorrt_rtx", HOPPER, None, "Hopper"),
         (P.FP8, "tensorrt_llm", (8, 0), P.INT8_SQ, "8.9"),
         (P.NVFP4, "tensorrt_llm", HOPPER, P.W4A8_AWQ, "10.0"),
         (P.NVFP4, "tensorrt_llm", (8, 0), P.INT4_AWQ, "10.0"),

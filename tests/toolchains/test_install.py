@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.fakes.wheels import make_wheel, make_wheels
 from workbench.core.environment_record import EnvironmentRecord, read_record, write_record
@@ -20,7 +21,7 @@ from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import GpuSpec, find_gpu
 from workbench.core.home import Home
 from workbench.core.plan import Plan
-from workbench.core.wheels import wheels_in
+from workbench.core.wheels import Interpreter, read_pins, requirement_lines, wheels_in
 from workbench.jobs import client
 from workbench.toolchains.asking import WorkerSaidError, ask_worker
 from workbench.toolchains.base import Environment
@@ -95,6 +96,28 @@ def test_pytorch_gets_torchao_where_a_gpu_is(gpus: tuple[GpuSpec, ...], file: st
     install = plan_install(home, "pytorch", name="mine", gpus=lambda: gpus)
     assert install.lists[0].file.name == file
     assert install_plan(install, home).title == "PyTorch environment 'mine'"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "tensorrt_rtx"])
+def test_onnx_runtime_comes_in_its_build_for_gpus_where_one_is(name: str, home: Home) -> None:
+    plain = plan_install(home, name, name="mine", gpus=tuple)
+    gpu = plan_install(home, name, name="theirs", gpus=lambda: (find_gpu("RTX 4090"),))
+    for install, wanted, other in ((plain, "onnxruntime", "onnxruntime-gpu"), (gpu, "onnxruntime-gpu", "onnxruntime")):
+        asked = {Requirement(line).name for line in requirement_lines(install.lists[0].file)}
+        checked = install_plan(install, home).steps[0].settings["packages"]
+        assert wanted in asked and wanted in checked and other not in asked and other not in checked
+        assert ("tensorrt-rtx-cu13-libs" in asked) is (name == "tensorrt_rtx")
+    assert recipe_of(name).pythons == ("3.12", "3.11"), "onnxruntime 1.31 wants Python 3.11"
+
+
+def test_what_one_environment_of_both_onnx_toolchains_pins_the_other_does_too() -> None:
+    one, other = (recipe_of(name).lists[0] for name in ("onnxruntime", "tensorrt_rtx"))
+    for version in ("3.11", "3.12"):
+        pins = [read_pins(each.lock, Interpreter(version)) for each in (one, other) if each.lock]
+        assert pins[0].items() <= pins[1].items()
+        assert {"tensorrt-rtx-cu13-libs", "onnxruntime-ep-nv-tensorrt-rtx-cu13"} <= pins[1].keys()
+        wanted = {Requirement(line).name for line in requirement_lines(other.file)}
+        assert wanted <= pins[1].keys()
 
 
 def test_a_python_that_does_not_fit_is_refused_with_those_that_do(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 from workbench.core.advice_base import LEVELS, Advice, Level, Rule, Situation
 from workbench.core.advice_gpu import GPU_RULES, host_memory_elsewhere, less_host_memory
+from workbench.core.advice_rtx import RTX_RULES
 from workbench.core.advice_speculative import SPECULATIVE_RULES
 from workbench.core.precision import Precision
+from workbench.core.preset_schema import ONNX_TOOLCHAINS
 from workbench.core.units import format_bytes
 
 __all__ = ["LEVELS", "RULES", "Advice", "Level", "Rule", "Situation", "advise"]
@@ -19,7 +21,7 @@ __all__ = ["LEVELS", "RULES", "Advice", "Level", "Rule", "Situation", "advise"]
 
 def advise(situation: Situation) -> tuple[Advice, ...]:
     """All that the rules have to say, blocks first."""
-    found = [advice for rule in RULES for advice in rule(situation)]
+    found = [advice for rule in _rules_of(situation.preset.toolchain) for advice in rule(situation)]
     return tuple(sorted(found, key=lambda advice: LEVELS.index(advice.level)))
 
 
@@ -155,7 +157,8 @@ def _parallel_on_cpu(s: Situation) -> Iterator[Advice]:
 
 
 def _small_model_int4(s: Situation) -> Iterator[Advice]:
-    rounded = s.preset.toolchain == "openvino" and s.preset.precision.method == "rtn"
+    rounded = s.preset.toolchain in ("openvino", *ONNX_TOOLCHAINS) and s.preset.precision.method == "rtn"
+    awq_needs_data = s.preset.toolchain == "openvino"
     if rounded and Precision.INT4 in s.precisions and s.model.parameters < 1e9:
         yield Advice(
             code="small-model-int4",
@@ -163,14 +166,16 @@ def _small_model_int4(s: Situation) -> Iterator[Advice]:
             text="Small models lose noticeably at INT4 with round-to-nearest.",
             arithmetic=f"{s.model.parameters / 1e6:.0f} M parameters",
             fix="Use AWQ with calibration text, or INT8.",
-            overrides=("precision.method=awq", "precision.data_aware=true"),
+            overrides=("precision.method=awq", *(("precision.data_aware=true",) if awq_needs_data else ())),
         )
 
 
 def _little_calibration(s: Situation) -> Iterator[Advice]:
     calibration, chosen = s.preset.calibration, s.preset.precision
     needs = (chosen.data_aware or chosen.method in ("awq", "gptq")) and any(p.is_quantized for p in s.precisions)
-    if s.preset.toolchain == "tensorrt_llm":
+    if s.preset.toolchain in ONNX_TOOLCHAINS:
+        needs = s.preset.needs_calibration
+    elif s.preset.toolchain == "tensorrt_llm":
         needs = any(p.needs_calibration for p in s.precisions) or chosen.kv_cache.bits == 8
     batches = -(-calibration.samples // calibration.batch_size)
     if needs and batches < 32:
@@ -195,6 +200,12 @@ def _no_chat_template(s: Situation) -> Iterator[Advice]:
         )
 
 
+def _rules_of(toolchain: str) -> tuple[Rule, ...]:
+    """Those that are meant for the toolchain: what holds for one kind of GPU engine does not for another."""
+    others = GPU_RULES if toolchain == "tensorrt_rtx" else RTX_RULES
+    return tuple(rule for rule in RULES if rule not in others)
+
+
 RULES: tuple[Rule, ...] = (
     _host_memory,
     _engine_memory,
@@ -207,4 +218,5 @@ RULES: tuple[Rule, ...] = (
     _no_chat_template,
     *SPECULATIVE_RULES,
     *GPU_RULES,
+    *RTX_RULES,
 )

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.core.errors import BadInputError
 from workbench.core.home import Home
 from workbench.core.plan import ArtifactKind, PlanModel
+from workbench.core.tensorrt_rtx import targets as rtx_targets
 
 PROVENANCE_FILE = "provenance.json"
 PROVENANCE_SCHEMA = 1
@@ -245,6 +246,11 @@ def runs_here(
         return _runs_on(provenance, capabilities)
     if provenance.toolchain == "pytorch":
         return _loads_here(provenance, capabilities)
+    if provenance.toolchain == "tensorrt_rtx":
+        return _fits_rtx(provenance, capabilities)
+    if provenance.toolchain == "onnxruntime":
+        wants_gpu = provenance.result.get("device") == "cuda" and not capabilities
+        return (False, "made for an NVIDIA GPU, and there is none here") if wants_gpu else (True, "")
     if provenance.toolchain == "endpoint":
         return True, ""
     return False, f"no toolchain here runs {provenance.toolchain} engines"
@@ -263,6 +269,31 @@ def _loads_here(provenance: Provenance, capabilities: tuple[tuple[int, int], ...
     wanted = f"needs a GPU of compute capability {least[0]}.{least[1]} or newer"
     here = ", ".join(sorted({f"{major}.{minor}" for major, minor in capabilities}))
     return False, f"{wanted}; here: {here}" if here else f"{wanted}, and there is none here"
+
+
+_NOT_ON_CPU = {
+    "bf16": "ONNX Runtime's CPU kernels have no BF16",
+    "nvfp4": "ONNX Runtime has no NVFP4 on a CPU",
+}
+
+
+def _fits_rtx(provenance: Provenance, capabilities: tuple[tuple[int, int], ...]) -> tuple[bool, str]:
+    """A TensorRT-RTX engine runs on the compute capabilities that it was built for; its ONNX model on any CPU."""
+    told = provenance.result.get("targets")
+    targets = [str(each) for each in told] if isinstance(told, list | tuple) else []
+    words = " and ".join(targets) or "GPUs that are not reported"
+    if not capabilities and provenance.precision in _NOT_ON_CPU:
+        reason = _NOT_ON_CPU[provenance.precision]
+        return False, f"no GPU here, and {reason}; the compiled engine is for {words}"
+    if not capabilities:
+        return True, f"no GPU here: ONNX Runtime runs its ONNX model on the CPU; the compiled engine is for {words}"
+    if any(f"{major}.{minor}" in targets for major, minor in capabilities):
+        return True, ""
+    unsupported = [reason for each in capabilities if (reason := rtx_targets.refused(each))]
+    if len(unsupported) == len(capabilities):
+        return False, unsupported[0].split(";")[0].rstrip(".")
+    here = ", ".join(sorted({f"{major}.{minor}" for major, minor in capabilities}))
+    return False, f"built for compute capability {words}; here: {here}"
 
 
 def _runs_on(provenance: Provenance, capabilities: tuple[tuple[int, int], ...]) -> tuple[bool, str]:

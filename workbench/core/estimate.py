@@ -217,8 +217,10 @@ def host_memory_bytes(spec: ModelSpec, step: str, precision: str = "fp16") -> Ra
     )
 
 
-def disk_bytes(spec: ModelSpec, step: str, precision: str = "fp16", *, group_size: int | None = None) -> Range | None:
-    """What a step's output takes on disk; None for steps that write none."""
+def disk_bytes(
+    spec: ModelSpec, step: str, precision: str = "fp16", *, group_size: int | None = None, untied: bool = False
+) -> Range | None:
+    """What a step's output takes on disk; None for steps that write none. `untied` as in `weight_bytes`."""
     name = _step(step)
     tokenizer = sum(size for file, size in spec.files if file in spec.tokenizer_files)
     extra = Range.bytes(
@@ -233,11 +235,11 @@ def disk_bytes(spec: ModelSpec, step: str, precision: str = "fp16", *, group_siz
         return Range.bytes(sum(size for _, size in spec.files), formula="the model's files", source=_ARITHMETIC)
     if name == "convert":
         full = precision if precision in PLAIN_BYTES else "fp16"
-        return weight_bytes(spec, full) + extra
+        return weight_bytes(spec, full, untied=untied) + extra
     if name == "quantize":
-        return weight_bytes(spec, precision, group_size=group_size) + extra
+        return weight_bytes(spec, precision, group_size=group_size, untied=untied) + extra
     if name == "build":
-        weights = weight_bytes(spec, precision, group_size=group_size)
+        weights = weight_bytes(spec, precision, group_size=group_size, untied=untied)
         return Range.bytes(
             0.9 * weights.low + extra.low,
             2.2 * weights.high + extra.high,
@@ -279,13 +281,13 @@ def step_seconds(spec: ModelSpec, step: str, precision: str = "fp16") -> Range:
 
 
 def step_estimate(
-    spec: ModelSpec, step: str, precision: str = "fp16", *, group_size: int | None = None
+    spec: ModelSpec, step: str, precision: str = "fp16", *, group_size: int | None = None, untied: bool = False
 ) -> StepEstimate:
     """Time, host memory and disk of one step, for a plan."""
     return StepEstimate(
         seconds=step_seconds(spec, step, precision),
         host_memory_bytes=host_memory_bytes(spec, step, precision),
-        disk_bytes=disk_bytes(spec, step, precision, group_size=group_size),
+        disk_bytes=disk_bytes(spec, step, precision, group_size=group_size, untied=untied),
     )
 
 

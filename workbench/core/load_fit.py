@@ -8,9 +8,12 @@ from workbench.core.artifact import Provenance
 from workbench.core.errors import BlockedError
 from workbench.core.estimate import PLAIN_BYTES, runtime_bytes
 from workbench.core.preset import Preset
+from workbench.core.preset_schema import ONNX_TOOLCHAINS
 from workbench.core.units import Range, format_bytes
 
-_WEIGHT_FILES = (".bin", ".engine", ".safetensors", ".onnx", ".onnx_data")
+_WEIGHT_FILES = (".bin", ".engine", ".safetensors", ".onnx", ".onnx_data", ".onnx.data")
+_COMPILED = (".trt",)
+"""A TensorRT-RTX engine, in whose folder the ONNX model stands too: one of both is loaded."""
 _DEFAULT_KV_SHARE, _DEFAULT_KV_BYTES = 4, 2**30
 """What the CPU host takes for its KV pool when nothing is said: 1 GiB, or a quarter of what is free if that is less."""
 
@@ -59,12 +62,15 @@ def load_need(
         return LoadNeed(weights=none, kv_pool=none, runtime=none)
     weights, weights_read = _referred(provenance) if provenance.toolchain == "pytorch" else (None, None)
     if weights is None:
-        files = [entry.bytes for entry in provenance.files if entry.path.endswith(_WEIGHT_FILES)]
+        endings = _COMPILED if provenance.toolchain == "tensorrt_rtx" and on_gpu else _WEIGHT_FILES
+        files = [entry.bytes for entry in provenance.files if entry.path.endswith(endings)]
         ranks = preset.gpus if on_gpu else 1
         held = sum(files or [provenance.size_bytes]) / max(1, ranks)
         weights = Range.bytes(held, formula=f"{len(files)} weight files, {ranks} ranks", source="the engine's folder")
-    runtime = preset.runtime
+    runtime, device = preset.runtime, "gpu" if on_gpu else "cpu"
     per_block = _reported(provenance, "kv_block_bytes")
+    if provenance.toolchain in ONNX_TOOLCHAINS:
+        return LoadNeed(weights=weights, kv_pool=_own_caches(provenance, preset), runtime=runtime_bytes(device))
     if runtime.kv_cache_gib is not None:
         pool, how = int(runtime.kv_cache_gib * 2**30), f"runtime.kv_cache_gib = {runtime.kv_cache_gib:g}"
     elif runtime.kv_blocks is not None and per_block:
@@ -77,10 +83,22 @@ def load_need(
     return LoadNeed(
         weights=weights,
         kv_pool=Range.bytes(pool, formula=how, source="preset"),
-        runtime=runtime_bytes("gpu" if on_gpu else "cpu"),
+        runtime=runtime_bytes(device),
         weights_read=weights_read,
         draft=None if draft is None else _draft_need(draft, pool, per_block),
     )
+
+
+def _own_caches(provenance: Provenance, preset: Preset) -> Range:
+    """KV caches of an engine that gives each request its own: none at first, all at their longest at the most."""
+    if preset.runtime.kv_cache_gib is not None:
+        formula = f"up to runtime.kv_cache_gib = {preset.runtime.kv_cache_gib:g}"
+        return Range.bytes(0, int(preset.runtime.kv_cache_gib * 2**30), formula=formula, source="preset")
+    limits, told = preset.limits, provenance.result.get("limits")
+    built = told.get("max_seq_len") if isinstance(told, dict) else None
+    tokens, each = limits.max_seq_len or built or 0, _reported(provenance, "kv_bytes_per_token") or 0
+    formula = f"up to {limits.max_batch_size} requests of {tokens:,} tokens, {format_bytes(each)} a token"
+    return Range.bytes(0, limits.max_batch_size * tokens * each, formula=formula, source="the engine's folder")
 
 
 def _draft_need(draft: Provenance, pool_bytes: int, block_bytes: int | None) -> Range:

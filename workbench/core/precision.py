@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, get_args
 
-ToolchainName = Literal["openvino", "tensorrt_llm", "pytorch"]
+from workbench.core.tensorrt_rtx import targets as rtx_targets
+
+ToolchainName = Literal["openvino", "tensorrt_llm", "tensorrt_rtx", "onnxruntime", "pytorch"]
 TOOLCHAINS: tuple[ToolchainName, ...] = get_args(ToolchainName)
 
 ComputeCapability = tuple[int, int]
@@ -269,6 +271,13 @@ def kv_supported(
         if kv in (KvPrecision.INT8, KvPrecision.FP8):
             return KvSupport(False, "The PyTorch baseline keeps its KV cache in the model's dtype.", KvPrecision.AUTO)
         return KvSupport(ok=True)
+    if toolchain in ("tensorrt_rtx", "onnxruntime"):
+        if kv in (KvPrecision.INT8, KvPrecision.FP8):
+            reason = "ONNX models here keep their KV cache in what they compute in."
+            return KvSupport(False, reason, KvPrecision.AUTO)
+        if kv is KvPrecision.BF16 and toolchain == "onnxruntime":
+            return KvSupport(False, "ONNX Runtime on a CPU does not compute in BF16.", KvPrecision.AUTO)
+        return KvSupport(ok=True)
     if compute_capability is not None:
         shown = show_capability(compute_capability)
         if kv is KvPrecision.FP8 and compute_capability < (8, 9):
@@ -302,6 +311,10 @@ def _judge(
         return _judge_openvino(precision), ""
     if toolchain == "pytorch":
         return _judge_pytorch(precision, capability), ""
+    if toolchain == "onnxruntime":
+        return _judge_onnxruntime(precision), ""
+    if toolchain == "tensorrt_rtx":
+        return _judge_rtx(precision, capability), ""
     reason, caution = _judge_gpu(precision, capability) if capability is not None else ("", "")
     if reason or architecture is None:
         return reason, caution
@@ -350,6 +363,38 @@ def _judge_pytorch(precision: Precision, capability: ComputeCapability | None) -
             f"this GPU has {shown}."
         )
     return ""
+
+
+def _judge_onnxruntime(precision: Precision) -> str:
+    """What its CPU kernels run as it is stored; with Q/DQ, FP8 runs too and gains nothing."""
+    if precision in (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4):
+        return ""
+    if precision in (Precision.INT4_AWQ, Precision.INT4_GPTQ):
+        return _by_method(precision, "ONNX Runtime")
+    if precision is Precision.BF16:
+        return "ONNX Runtime's CPU kernels have no BF16."
+    if precision is Precision.INT8_SQ:
+        return "ONNX Runtime engines here quantize weights alone; INT8 SmoothQuant quantizes activations too."
+    return f"{precision.title} needs an NVIDIA GPU; ONNX Runtime engines here are for a CPU first."
+
+
+def _judge_rtx(precision: Precision, capability: ComputeCapability | None) -> str:
+    """NVIDIA's support matrix of TensorRT for RTX; without a target, what its newest one has."""
+    target = max(rtx_targets.CAPABILITIES) if capability is None else capability
+    if precision in (Precision.INT4_AWQ, Precision.INT4_GPTQ):
+        return rtx_targets.refused(target) or _by_method(precision, "TensorRT-RTX")
+    return rtx_targets.why_not(precision.value, target)
+
+
+def _by_method(precision: Precision, title: str) -> str:
+    """A precision that a preset names by its method."""
+    method = precision.value.removeprefix("int4_")
+    if method == "gptq":
+        return f"{title} builds here do not make INT4 by GPTQ."
+    return (
+        f"With {title}, {method.upper()} is a way to make int4: "
+        f'set precision.weights = "int4" and precision.method = "{method}".'
+    )
 
 
 def _judge_gpu(precision: Precision, capability: ComputeCapability) -> tuple[str, str]:

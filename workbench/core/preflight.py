@@ -20,6 +20,7 @@ from workbench.core.model import ModelSpec
 from workbench.core.plan import Step
 from workbench.core.precision import Precision
 from workbench.core.preflight_gpu import gpu_engine
+from workbench.core.preflight_rtx import onnx_cpu_engine, rtx_engine
 from workbench.core.preset import Preset
 from workbench.core.speculative import draft_precision
 from workbench.core.units import Range
@@ -106,6 +107,10 @@ def engine_estimates(
     preset: Preset, model: ModelSpec, precisions: tuple[Precision, ...], host: HostSpec, gpus: tuple[GpuSpec, ...]
 ) -> tuple[EngineEstimate, ...]:
     """Each precision's running engine, where the preset's toolchain runs it."""
+    if preset.toolchain == "tensorrt_rtx":
+        return tuple(rtx_engine(preset, model, precision, gpus) for precision in precisions) if gpus else ()
+    if preset.toolchain == "onnxruntime":
+        return tuple(onnx_cpu_engine(preset, model, precision, host) for precision in precisions)
     if preset.toolchain == "tensorrt_llm":
         return tuple(gpu_engine(preset, model, precision, gpus) for precision in precisions) if gpus else ()
     return tuple(cpu_engine(preset, model, precision, host) for precision in precisions)

@@ -39,6 +39,13 @@ _SPOKEN = {
     "tensorrt": "tensorrt_llm",
     "trtllm": "tensorrt_llm",
     "trt-llm": "tensorrt_llm",
+    "tensorrt-rtx": "tensorrt_rtx",
+    "trt-rtx": "tensorrt_rtx",
+    "trtrtx": "tensorrt_rtx",
+    "rtx": "tensorrt_rtx",
+    "onnx": "onnxruntime",
+    "onnxruntime-genai": "onnxruntime",
+    "ort": "onnxruntime",
     "torch": "pytorch",
 }
 """Other names that people use for a choice."""

@@ -145,6 +145,9 @@ _CHOICE_WORDS: dict[KeyPath, Mapping[Any, str]] = {
     ("precision", "kv_cache"): {p.value: p.title for p in KvPrecision},
     ("precision", "group_size"): {-1: "A whole channel"},
     ("precision", "method"): {"rtn": "Round to nearest", "awq": "AWQ", "gptq": "GPTQ"},
+    ("build", "flags", "profiles"): {"prefill+decode": "Prefill and decode", "one": "One for both"},
+    ("build", "flags", "device"): {"cpu": "CPU", "cuda": "CUDA"},
+    ("build", "flags", "attention"): {"sdpa": "SDPA"},
     ("model", "converter"): {"modelopt": "ModelOpt", "tensorrt_llm": "TensorRT-LLM"},
 }
 

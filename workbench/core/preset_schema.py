@@ -23,6 +23,8 @@ from workbench.core.preset_speculative import SpeculativeMode as SpeculativeMode
 from workbench.core.preset_speculative import SpeculativeTable as SpeculativeTable
 
 SCHEMA_VERSION = 1
+ONNX_TOOLCHAINS = ("tensorrt_rtx", "onnxruntime")
+"""Those that build from one form of ONNX folder, by the same steps."""
 
 Goal = Literal["try-it", "latency", "throughput", "memory", "multi-gpu"]
 GroupSize = Literal["auto", -1, 16, 32, 64, 128, 256]
@@ -374,6 +376,10 @@ class Preset(PresetTable):
             return effective.data_aware or effective.method == "gptq"
         if self.toolchain == "tensorrt_llm":
             return self.precision.weights.needs_calibration or self.precision.kv_cache.bits == 8
+        if self.toolchain in ONNX_TOOLCHAINS:
+            return (
+                self.precision.weights in (Precision.FP8, Precision.NVFP4) or self.effective_precision.method == "awq"
+            )
         return False
 
     @property
@@ -416,7 +422,9 @@ class Preset(PresetTable):
                 reset.append("group_size")
         if self.toolchain != "tensorrt_llm":
             reset.append("effective_bits")
-        return tuple(reset)
+        if self.toolchain in ONNX_TOOLCHAINS:
+            reset += ["symmetric", "ratio", "data_aware"]
+        return tuple(dict.fromkeys(reset))
 
     @property
     def unused_settings(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 SETTINGS_SCHEMA = 1
-TOOLCHAIN_NAMES = ("openvino", "pytorch", "tensorrt_llm", "modelopt")
+TOOLCHAIN_NAMES = ("openvino", "onnxruntime", "pytorch", "tensorrt_rtx", "tensorrt_llm", "modelopt")
 """Whose environments can be named: those of workbench.toolchains, and ModelOpt's beside them."""
 
 SettingKind = Literal["switch", "choice", "text", "folder", "file", "folders", "lines"]

@@ -28,6 +28,8 @@ TREE_TOKENS = 63
 MODES: Mapping[str, tuple[SpeculativeMode, ...]] = {
     "openvino": ("draft_target", "prompt_lookup"),
     "tensorrt_llm": ("draft_target", "lookahead", "medusa", "eagle"),
+    "tensorrt_rtx": (),
+    "onnxruntime": (),
     "pytorch": (),
     "endpoint": (),
 }
@@ -53,6 +55,8 @@ def why_not(toolchain: str, mode: SpeculativeMode) -> str:
 _TITLES = {
     "openvino": "OpenVINO GenAI",
     "tensorrt_llm": "TensorRT-LLM",
+    "tensorrt_rtx": "TensorRT-RTX",
+    "onnxruntime": "ONNX Runtime",
     "pytorch": "PyTorch",
     "endpoint": "An endpoint",
 }

@@ -171,7 +171,7 @@ class _Run:
                 kind=ready.kind,
                 text=self.material.text.source,
                 tasks=self._tasks(scores),
-                warnings=ready.warnings,
+                warnings=(*ready.warnings, *filter(None, (scores.settings.get("remark"),))),
             )
             if self.options.lm_eval is not None:
                 record = self._with_harness(record, ready)

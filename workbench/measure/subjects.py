@@ -77,7 +77,7 @@ def describe(home: Home, asked: Asked, subject_id: str) -> tuple[Subject, Engine
     model = provenance.model
     subject = Subject(
         id=subject_id,
-        name=asked.name or shown_name(provenance),
+        name=asked.name or shown_name(provenance, compiled=start.on_gpu),
         toolchain=provenance.toolchain,
         toolchain_title=start.toolchain_title,
         precision=provenance.precision,
@@ -88,17 +88,19 @@ def describe(home: Home, asked: Asked, subject_id: str) -> tuple[Subject, Engine
         tokenizer=tokenizer_digest(_tokenizer_folder(asked.path, provenance)),
         url=_endpoint_url(asked.path) if is_endpoint else "",
         overrides=asked.overrides,
-        **_gpus_of(asked.path, provenance),
+        **_gpus_of(asked.path, provenance, on_gpu=start.on_gpu),
         size_bytes=_model_bytes(provenance) if refers else provenance.size_bytes,
         build_s=None if refers else provenance.build_seconds,
     )
     return subject, start
 
 
-def _gpus_of(path: Path, provenance: Provenance) -> dict[str, Any]:
+def _gpus_of(path: Path, provenance: Provenance, *, on_gpu: bool) -> dict[str, Any]:
     """GPUs and how they share the engine, as far as its folder says."""
     if provenance.toolchain == "endpoint":
         return {}
+    if provenance.toolchain in ("onnxruntime", "tensorrt_rtx"):
+        return {"gpus": int(on_gpu)}  # where their host goes, and not what they were made for
     try:
         facts = read_engine_facts(path, allow_missing=True)
     except WorkbenchError:
@@ -111,16 +113,28 @@ def start_of(home: Home, subject: Subject) -> EngineStart:
     return engine_start(home, Path(subject.path), list(subject.overrides), os.environ)
 
 
-def shown_name(provenance: Provenance) -> str:
-    """`INT8 OpenVINO`: what tells variants of one model apart; the engine's own name where there is no precision."""
+_TITLES = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "pytorch": "PyTorch",
+    "tensorrt_llm": "TensorRT-LLM",
+    "tensorrt_rtx": "TensorRT-RTX",
+}
+
+
+def shown_name(provenance: Provenance, *, compiled: bool = True) -> str:
+    """`INT8 OpenVINO`: what tells variants of one model apart; the engine's own name where there is no precision.
+
+    `compiled`: whether the compiled engine of TensorRT-RTX is what runs, and not the ONNX model beside it.
+    """
     if not provenance.precision or provenance.toolchain == "endpoint":
         return provenance.name
-    titles = {"openvino": "OpenVINO", "pytorch": "PyTorch", "tensorrt_llm": "TensorRT-LLM"}
-    toolchain = titles.get(provenance.toolchain, provenance.toolchain)
+    toolchain = _TITLES.get(provenance.toolchain, provenance.toolchain)
     parallel = provenance.preset.get("parallel")
     sizes = parallel if isinstance(parallel, dict) and provenance.toolchain == "tensorrt_llm" else {}
     cut = [f"{name} {sizes[name]}" for name in ("tp", "pp") if isinstance(sizes.get(name), int) and sizes[name] > 1]
-    return " ".join([provenance.precision.upper().replace("_", " "), toolchain, *cut])
+    stands_in = ["(ONNX model)"] if provenance.toolchain == "tensorrt_rtx" and not compiled else []
+    return " ".join([provenance.precision.upper().replace("_", " "), toolchain, *cut, *stands_in])
 
 
 def unique_names(subjects: Sequence[Subject]) -> tuple[Subject, ...]:

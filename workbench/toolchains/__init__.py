@@ -8,7 +8,7 @@ from workbench.toolchains.base import Toolchain
 
 def names() -> tuple[str, ...]:
     """Toolchains that this version can plan for."""
-    return ("openvino", "tensorrt_llm", "pytorch")
+    return ("openvino", "tensorrt_llm", "tensorrt_rtx", "onnxruntime", "pytorch")
 
 
 def all_names() -> tuple[str, ...]:
@@ -26,6 +26,14 @@ def get(name: str) -> Toolchain:
         from workbench.toolchains.tensorrt_llm.toolchain import TensorRtLlm
 
         return TensorRtLlm()
+    if name == "tensorrt_rtx":
+        from workbench.toolchains.tensorrt_rtx.toolchain import TensorRtRtx
+
+        return TensorRtRtx()
+    if name == "onnxruntime":
+        from workbench.toolchains.onnxruntime.toolchain import OnnxRuntime
+
+        return OnnxRuntime()
     if name == "pytorch":
         from workbench.toolchains.pytorch.toolchain import PyTorch
 

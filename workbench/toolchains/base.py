@@ -38,6 +38,9 @@ class Package:
     oldest: tuple[int, ...] = ()
     too_new: str = ""
     """Why newer versions are refused."""
+    instead: tuple[str, ...] = ()
+    """Other distributions of the same modules, such as one for CUDA: any of them does as well. They are packages of
+    the toolchain too, that need not be there."""
 
 
 @dataclass(frozen=True)

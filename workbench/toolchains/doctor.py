@@ -17,6 +17,7 @@ from workbench.core.home import Home
 from workbench.core.host import HostSpec
 from workbench.core.preset_check import shown_argv
 from workbench.core.settings import load_settings
+from workbench.core.tensorrt_rtx.targets import capability_of, refused
 from workbench.core.units import format_bytes
 from workbench.toolchains import all_names, get, names
 from workbench.toolchains.asking import probe_worker
@@ -28,9 +29,16 @@ from workbench.toolchains.pytorch.toolchain import is_cpu_build
 from workbench.toolchains.sources import index_env
 from workbench.toolchains.surroundings import cuda_toolkit, cuda_version, mpi_report, network_report, offline_words
 from workbench.toolchains.targets import list_targets
+from workbench.toolchains.tensorrt_rtx.toolchain import RUNS_ON_RTX
 
 _LOW_DISK_BYTES = 5 * 2**30
-_PACKAGES = {"tensorrt_llm": "tensorrt-llm", "modelopt": "nvidia-modelopt", "openvino": "openvino-genai"}
+_PACKAGES = {
+    "tensorrt_llm": "tensorrt-llm",
+    "modelopt": "nvidia-modelopt",
+    "openvino": "openvino-genai",
+    "onnxruntime": "onnxruntime-genai",
+    "tensorrt_rtx": "tensorrt-rtx-cu13-bindings",
+}
 """The package whose presence shows that somebody meant an interpreter for a toolchain. None shows it for PyTorch:
 torch comes with OpenVINO's tools too, beside a transformers of their choice."""
 
@@ -157,6 +165,21 @@ def remark(toolchain: Mapping[str, Any], row: Mapping[str, Any], gpus: Mapping[s
     """What a person should know of an interpreter that is no problem; empty: nothing. `gpus` are the report's."""
     if toolchain["name"] == "pytorch" and gpus["found"] and is_cpu_build(row["versions"]):
         return "This PyTorch was built for CPUs alone: its engines do not use the GPU."
+    if toolchain["name"] == "tensorrt_rtx" and row["versions"].get(_PACKAGES["tensorrt_rtx"]):
+        return _rtx_remark(row["versions"], gpus)
+    return ""
+
+
+def _rtx_remark(versions: Mapping[str, str], gpus: Mapping[str, Any]) -> str:
+    """Whether this machine can run what it builds."""
+    found = [capability_of(gpu["compute_capability"]) for gpu in gpus["found"]]
+    fitting = [each for each in found if not refused(each)]
+    if not fitting:
+        why = refused(found[0]) if found else "There is no GPU here."
+        return f"{why} Engines are built for other machines, and their ONNX models run on the CPU."
+    lacking = [name for name in RUNS_ON_RTX if name not in versions]
+    if lacking:
+        return f"Engines are built, and run by their ONNX models: {' and '.join(lacking)} not installed."
     return ""
 
 
@@ -211,7 +234,7 @@ def surroundings_words(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-GPU_FREE = "OpenVINO, PyTorch and endpoints need none"
+GPU_FREE = "OpenVINO, ONNX Runtime, PyTorch and endpoints need none, and TensorRT-RTX needs none to build"
 MPI_LACKS = "TensorRT-LLM loads MPI's library even for one GPU."
 MPI_FIX = "Install Open MPI: on Debian and Ubuntu `apt-get install openmpi-bin libopenmpi-dev`."
 OFFLINE_FIX = (

@@ -308,7 +308,9 @@ def _anew(toolchain: str, folder: Path) -> str:
 
 def judged(toolchain: Wanted, environment: Environment, versions: Mapping[str, str]) -> Environment:
     """The environment with these versions, and what is missing or wrong among them."""
-    missing = tuple(p.name for p in toolchain.packages if p.required and p.name not in versions)
+    missing = tuple(
+        p.name for p in toolchain.packages if p.required and not any(name in versions for name in (p.name, *p.instead))
+    )
     problems = [_version_problem(p, versions[p.name]) for p in toolchain.packages if p.name in versions]
     problem = "; ".join(text for text in problems if text)
     return replace(environment, versions=versions, missing=missing, problem=problem)

@@ -26,6 +26,7 @@ from workbench.toolchains.base import BuildRequest, Environment, Toolchain
 from workbench.toolchains.build_place import BuildPlace
 from workbench.toolchains.elsewhere import room_there, steps_at
 from workbench.toolchains.gpus import PlannedGpus, detected_gpus, plan_gpus
+from workbench.toolchains.tensorrt_rtx import targets as rtx_targets
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Report(BaseModel):
     numbers: Preflight
     advice: tuple[Advice, ...]
     gpus: tuple[GpuSpec, ...] = ()
-    """Those that the engine is planned for; empty: it runs on the CPU."""
+    """Those that the engine is planned for; empty: it runs on the CPU, or targets are named without a GPU."""
     planned_for: str = ""
     """The GPUs in words: "planned for 8 x H200 (not present here)"."""
     target: str = ""
@@ -112,9 +113,9 @@ def make_request(
     if place is not None:
         host, detected = place.host, place.gpus
     planned = PlannedGpus((), False, "")
-    if preset.toolchain == "tensorrt_llm":
+    if plans := {"tensorrt_llm": plan_gpus, "tensorrt_rtx": rtx_targets.planned}.get(preset.toolchain):
         where = place.words if place is not None else "this machine"
-        planned = plan_gpus(preset, detected_gpus() if detected is None else detected, where)
+        planned = plans(preset, detected_gpus() if detected is None else detected, where)
     return BuildRequest(
         preset=preset,
         model=model,
@@ -201,7 +202,10 @@ def _no_weights(model: ModelSpec) -> Advice:
 
 
 def _is_elsewhere(request: BuildRequest) -> bool:
-    """Whether steps of the build need GPUs that this machine lacks. Checkpoints are made without any."""
+    """Whether steps of the build need GPUs that this machine lacks. Checkpoints are made without any, and so are
+    TensorRT-RTX's engines."""
+    if request.preset.toolchain == "tensorrt_rtx":
+        return False
     return bool(request.gpus) and not request.gpus_present and request.until not in ("convert", "quantize")
 
 

@@ -43,3 +43,18 @@ def refuse_unsupported(
             fix=nearest,
             code="not-supported",
         )
+
+
+def refuse_group_size(channels: tuple[int, ...], size: int | str, sizes: tuple[int, ...] = (128, 64, 32, 16)) -> None:
+    """Raises BlockedError for a group size that does not divide the model's input channels; `sizes` can be offered."""
+    if not isinstance(size, int) or size <= 0:
+        return
+    bad = [channel for channel in channels if channel % size]
+    if bad:
+        fits = next((other for other in sizes if not any(c % other for c in channels)), -1)
+        raise BlockedError(
+            f"A group size of {size} does not divide the model's channels.",
+            evidence=f"input channels {', '.join(map(str, bad[:4]))} are no multiples of {size}",
+            fix=f"Nearest: --set precision.group_size={fits}, or auto.",
+            code="bad-group-size",
+        )

@@ -21,6 +21,7 @@ from typing import Any
 from workbench.core.trtllm.log import explain_failure, split_lines
 from workbench.workers.common import explain_import, first_line, quiet_environment
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, die_with_me, run_worker, versions_of
+from workbench.workers.tensorrt_rtx.libraries import load_tensorrt
 from workbench.workers.trtllm.common import mpi_launcher, refuse_newer, visible_gpus, without_source_lines
 
 DEFAULT_PACKAGES = (
@@ -38,10 +39,16 @@ MODULES = {
     "optimum-intel": ("optimum.intel.openvino",),
     "transformers": ("transformers", "transformers.models.llama.modeling_llama"),
     "nvidia-modelopt": ("modelopt",),
+    "optimum-onnx": ("optimum.exporters.onnx",),
+    "onnxruntime-gpu": ("onnxruntime",),
+    "onnxruntime-genai-cuda": ("onnxruntime_genai",),
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13": ("onnxruntime_ep_nv_tensorrt_rtx",),
 }
 """Modules to import for a distribution whose name does not give its module; the second for transformers is where a
 wrong torchvision shows."""
 
+OF_TENSORRT_RTX = ("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings", "nvidia-cuda-runtime")
+"""Libraries of one program, that are loaded in their order and not imported each by itself."""
 APART = ("tensorrt-llm",)
 """Imported by a process of its own."""
 IMPORT_SECONDS = 240.0
@@ -79,6 +86,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         result["imports"][name] = ""
         if name in APART:
             _import_apart(name, float(spec.settings.get("import_seconds", IMPORT_SECONDS)), result)
+        elif name in OF_TENSORRT_RTX:
+            _load_tensorrt_rtx(name, result)
         elif (error := _import_error(name)) is not None:
             result["imports"][name] = f"{type(error).__name__}: {first_line(error)}"
             _note(name, [result["imports"][name]], "", explain_import(error).hint, result)
@@ -119,6 +128,16 @@ def _import_apart(name: str, seconds: float, result: dict[str, Any]) -> None:
         errors = [line for line in lines if _ERROR.match(line)] or lines[-1:]
         result["imports"][name] = errors[-1] if errors and "no output" not in outcome else outcome
         _note(name, [*lines, "import tensorrt_llm"], outcome, "Run the import by hand to see all of it.", result)
+
+
+def _load_tensorrt_rtx(name: str, result: dict[str, Any]) -> None:
+    """Load TensorRT-RTX, which needs no GPU; every one of its distributions answers for all."""
+    try:
+        load_tensorrt()
+    except WorkerError as error:
+        result["imports"][name] = error.cause or error.message
+        result["causes"][name] = {"code": error.code, "what": error.message}
+        result["fixes"][name] = "`workbench toolchain install tensorrt_rtx` makes an environment that has all three."
 
 
 def _note(name: str, lines: list[str], outcome: str, otherwise: str, result: dict[str, Any]) -> None:

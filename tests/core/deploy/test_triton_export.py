@@ -225,9 +225,13 @@ def test_another_container_is_held_against_the_version(facts: EngineFacts) -> No
     assert yaml.safe_load(text(own, "compose.yaml"))["services"]["triton"]["image"] == "registry.lab/triton:1"
 
 
-def test_an_engine_of_another_toolchain_is_refused(facts: EngineFacts) -> None:
-    with pytest.raises(BadInputError, match="runs no openvino engine"):
-        triton_export(replace(facts, toolchain="openvino"))
+@pytest.mark.parametrize(
+    ("toolchain", "title"),
+    [("openvino", "OpenVINO"), ("onnxruntime", "ONNX Runtime"), ("tensorrt_rtx", "TensorRT-RTX")],
+)
+def test_an_engine_of_another_toolchain_is_refused(facts: EngineFacts, toolchain: str, title: str) -> None:
+    with pytest.raises(BadInputError, match=f"runs no {title} engine"):
+        triton_export(replace(facts, toolchain=toolchain))
 
 
 def changed(models: tuple[Model, ...], name: str, **fields: Any) -> list[str]:

@@ -25,7 +25,7 @@ class EngineFile:
 
 @dataclass(frozen=True)
 class BuiltFor:
-    """The GPU that a TensorRT engine was built on; it runs on no other compute capability."""
+    """The GPU that a TensorRT-LLM engine was built on; it runs on no other compute capability."""
 
     name: str
     compute_capability: str
@@ -51,7 +51,7 @@ class EngineFacts:
     """For people: `SmolLM2-135M-Instruct fp8`."""
     toolchain: str
     toolchain_version: str
-    """Of tensorrt_llm, openvino or torch, whichever runs it."""
+    """Of tensorrt_llm, openvino, torch, onnxruntime or TensorRT-RTX, whichever runs it."""
     precision: str
     kv_cache: str
     """Precision of the KV cache: `fp8`, `int8`, or the dtype's name; empty: not reported."""
@@ -87,6 +87,8 @@ class EngineFacts:
     """Folder of its tokenizer: the engine's own, else the model's."""
     tokenizer_files: tuple[EngineFile, ...] = ()
     gpu_built_for: BuiltFor | None = None
+    targets: tuple[str, ...] = ()
+    """Compute capabilities that a TensorRT-RTX engine was compiled for, such as 8.9; it runs on no other GPU."""
     on_gpu: bool = False
     """Whether it runs on GPUs, `world_size` of them."""
     gathers_context_logits: bool = False

@@ -48,6 +48,13 @@ _PRECISIONS = {
     "W4A16_GPTQ": "int4_gptq",
 }
 _DTYPES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
+_RUNS_IT = {
+    "openvino": ("openvino-genai",),
+    "pytorch": ("torch",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt-rtx-cu13-libs", "tensorrt-rtx"),
+}
+"""Toolchain -> what runs its engines, by the names that a build may report its version under."""
 _TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """With one of these a folder has a tokenizer."""
 _TOKENIZER_FILE = re.compile(
@@ -183,7 +190,7 @@ def _tensorrt(engine: Path, provenance: Provenance | None, allow_missing: bool) 
 
 
 def _other(engine: Path, provenance: Provenance) -> EngineFacts:
-    """An OpenVINO or PyTorch engine, or an endpoint: one process; the limits stand in its notes."""
+    """An engine of another toolchain, or an endpoint: one process; the limits stand in its notes."""
     listed = {entry.path: entry.bytes for entry in provenance.files}
     lacking = [path for path, size in listed.items() if _size(engine / path) != size]
     if lacking:
@@ -198,15 +205,17 @@ def _other(engine: Path, provenance: Provenance) -> EngineFacts:
     model, trusts = provenance.model, bool(_table(preset, "model").get("trust_remote_code"))
     tokenizer = _tokenizer(engine, provenance)
     versions = {**_texts(provenance.steps[-1].versions if provenance.steps else {}), **_texts(notes.get("versions"))}
-    package = {"openvino": "openvino-genai", "pytorch": "torch"}.get(provenance.toolchain, "")
-    on_gpu = str(result.get("device") or notes.get("device") or "").lower().startswith("cuda")
+    packages = _RUNS_IT.get(provenance.toolchain, ())
+    is_rtx = provenance.toolchain == "tensorrt_rtx"
+    on_gpu = is_rtx or str(result.get("device") or notes.get("device") or "").lower().startswith("cuda")
+    computes_in = str(notes.get("dtype") or notes.get("compute") or "")
     return EngineFacts(
         path=engine,
         name=provenance.name or engine.name,
         toolchain=provenance.toolchain,
-        toolchain_version=versions.get(package, ""),
+        toolchain_version=next((versions[name] for name in packages if versions.get(name)), ""),
         precision=provenance.precision,
-        kv_cache=str(notes.get("kv_cache_precision") or ""),
+        kv_cache=str(notes.get("kv_cache_precision") or notes.get("compute") or ""),
         tp=1,
         pp=1,
         cp=1,
@@ -221,7 +230,7 @@ def _other(engine: Path, provenance: Provenance) -> EngineFacts:
         max_beam_width=1,
         tokens_per_block=_number(notes, "kv_block_tokens"),
         vocab_size=_number(notes, "vocabulary"),
-        dtype=str(notes.get("dtype") or ""),
+        dtype=computes_in,
         architecture=model.architecture if model else "",
         model_name=model.name if model else "",
         model_path=model.path if model else "",
@@ -229,6 +238,7 @@ def _other(engine: Path, provenance: Provenance) -> EngineFacts:
         tokenizer=tokenizer,
         tokenizer_files=tokenizer_files(tokenizer, remote_code=trusts) if tokenizer else (),
         gpu_built_for=_built_for(_table(result, "gpu")),
+        targets=_targets(notes) or _targets(result),
         on_gpu=on_gpu,
         trust_remote_code=trusts,
         provenance=provenance,
@@ -269,6 +279,11 @@ def _tokenizer(engine: Path, provenance: Provenance | None) -> Path | None:
 def _built_for(gpu: Mapping[str, Any]) -> BuiltFor | None:
     name, capability = str(gpu.get("name") or ""), str(gpu.get("compute_capability") or "")
     return BuiltFor(name, capability) if name or capability else None
+
+
+def _targets(data: Mapping[str, Any]) -> tuple[str, ...]:
+    found = data.get("targets")
+    return tuple(str(each) for each in found) if isinstance(found, list | tuple) else ()
 
 
 def _files(engine: Path) -> tuple[EngineFile, ...]:

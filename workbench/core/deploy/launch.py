@@ -15,7 +15,9 @@ from pathlib import Path
 from workbench.core.deploy.checks import gpu_checks, layout_checks, ranks_check, spread, tokenizer_check
 from workbench.core.deploy.export import Check, CopiedFile, Export, TextFile
 from workbench.core.deploy.facts import EngineFacts, EngineFile, tokenizer_files
-from workbench.core.deploy.launch_readme import readme
+from workbench.core.deploy.launch_readme import TITLES, oldest_python, readme
+from workbench.core.deploy.rtx import DRIVER_FROM as RTX_DRIVER_FROM
+from workbench.core.deploy.rtx import rtx_checks, runs_on_cpu, targets_words
 from workbench.core.deploy.slurm import SlurmOptions, batch_script, hostfile, script
 from workbench.core.errors import BadInputError
 from workbench.core.gpu import find_gpu
@@ -62,7 +64,7 @@ class Server:
     """Of the others: the environment variable that names the interpreter for their engines."""
     requirements: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Package -> the version the engine was made with."""
+    """Package -> the version the engine was made with. `name|other`: either of them, of the same modules."""
     notes: tuple[str, ...] = ()
     """What was left behind, in words."""
     program: tuple[CopiedFile, ...] = ()
@@ -151,6 +153,8 @@ def _program(facts: EngineFacts, server: Server) -> tuple[list[TextFile], list[C
         TextFile("run.sh", script("run-workbench.sh"), executable=True),
         TextFile("requirements.txt", "".join(f"{line}\n" for line in server.requirements)),
     ]
+    if facts.targets:
+        texts.append(TextFile("check-rtx.sh", script("check-rtx.sh"), executable=True))
     texts += [TextFile(f"engine/{path}", text) for path, text in server.rewritten.items()]
     kept = (file for file in facts.files if file.path not in server.rewritten)
     copies = [CopiedFile(f"engine/{file.path}", file.source, file.bytes) for file in kept]
@@ -182,7 +186,14 @@ def _settings(facts: EngineFacts, server: Server, name: str, image: str, port: i
     else:
         values |= {
             "PYTHON_VARIABLE": server.python_variable,
+            "PYTHON_FROM": oldest_python(facts),
             "VERSIONS": [f"{package}={version}" for package, version in server.versions.items() if version],
+        }
+    if facts.targets:
+        values |= {
+            "TARGETS": facts.targets,
+            "DRIVER_FROM": RTX_DRIVER_FROM,
+            "ON_CPU_TOO": int(runs_on_cpu(facts)),
         }
     lines = [
         "# shellcheck shell=bash disable=SC2034",
@@ -244,8 +255,8 @@ def _checks(facts: EngineFacts, options: LaunchOptions, server: Server) -> list[
         checks = [ranks_check(facts), tokenizer_check(facts, options.tokenizer)]
         found = f"TensorRT-LLM {facts.toolchain_version}"
         checks.append(Check("the engine says which version it needs", bool(facts.toolchain_version), found))
-    elif facts.toolchain not in ("openvino", "pytorch"):
-        fix = "Choose an engine of OpenVINO, PyTorch or TensorRT-LLM."
+    elif facts.toolchain not in TITLES:
+        fix = f"Choose an engine of {', '.join(TITLES.values())}."
         checks = [Check("the engine is a folder", False, f"a {facts.toolchain} is a server elsewhere", fix)]
     else:
         lacks = [package for package, version in server.versions.items() if not version]
@@ -253,7 +264,9 @@ def _checks(facts: EngineFacts, options: LaunchOptions, server: Server) -> list[
             Check(
                 "the versions that it was made with are known",
                 not lacks,
-                ", ".join(f"{name} {version or 'not reported'}" for name, version in server.versions.items()),
+                ", ".join(
+                    f"{name.partition('|')[0]} {version or 'not reported'}" for name, version in server.versions.items()
+                ),
                 "Build it again; the earlier steps are reused.",
                 blocks=False,
             )
@@ -263,6 +276,8 @@ def _checks(facts: EngineFacts, options: LaunchOptions, server: Server) -> list[
             there = f"{facts.model_path}: {len(server.model)} files"
             checks.append(Check("the model that it refers to is there", bool(server.model), there, fix))
     gpu = find_gpu(options.gpu) if options.gpu else None
+    if facts.toolchain == "tensorrt_rtx":
+        checks += rtx_checks(facts, gpu)
     nodes, each = spread(facts.world_size, options.gpus_per_node, options.nodes)
     given = None
     if options.gpus_per_node is not None or options.nodes is not None:
@@ -284,6 +299,12 @@ def _notes(facts: EngineFacts, image: str, nodes: int) -> tuple[str, ...]:
         notes.append("The first start installs requirements.txt into .venv; WHEELS=FOLDER does so without a network.")
         if facts.toolchain == "openvino":
             notes.append("On another CPU the engine is compiled again as it loads.")
+        if facts.toolchain == "tensorrt_rtx":
+            notes.append(
+                f"The compiled engine is for GPUs of compute capability {targets_words(facts)}; ./check-rtx.sh says "
+                "whether a machine has one. Where there is no NVIDIA GPU, "
+                + ("its ONNX model runs on the CPU." if runs_on_cpu(facts) else "it does not run.")
+            )
     if nodes > 1:
         notes.append("All nodes must see the folder under the same name.")
     return tuple(notes)
@@ -294,7 +315,7 @@ def _unused(facts: EngineFacts, options: LaunchOptions) -> tuple[str, ...]:
     ours, one, cpu = facts.toolchain != "tensorrt_llm", facts.world_size == 1, not facts.on_gpu
     given = (
         ("--tokenizer", ours and options.tokenizer is not None),
-        ("--gpu", ours and bool(options.gpu)),
+        ("--gpu", ours and not facts.targets and bool(options.gpu)),
         ("--gpus-per-node", cpu and options.gpus_per_node is not None),
         ("--nodes", cpu and options.nodes is not None),
         ("--hosts", one and bool(options.hosts)),

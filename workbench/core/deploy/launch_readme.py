@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from workbench.core.deploy.facts import EngineFacts
+from workbench.core.deploy.rtx import DRIVER_FROM, PROVIDER, cards, provider_version, runs_on_cpu, targets_words
 from workbench.core.units import format_bytes
+
+TITLES = {
+    "tensorrt_llm": "TensorRT-LLM",
+    "openvino": "OpenVINO",
+    "pytorch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt_rtx": "TensorRT-RTX",
+}
+"""Toolchains whose engines a launch folder can hold."""
+
+
+def oldest_python(facts: EngineFacts) -> int:
+    """Minor version of the oldest Python 3 that its packages are there for: ONNX Runtime 1.31 wants 3.11."""
+    return 11 if facts.toolchain in ("onnxruntime", "tensorrt_rtx") else 10
 
 
 def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gpus_per_node: int) -> str:
@@ -20,6 +35,11 @@ def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gp
         parts.append(
             f"In a container ({image}), whose user must be able to read this folder:\n\n```sh\ndocker compose up\n```\n"
         )
+    if not trtllm and facts.toolchain != "pytorch":
+        parts.append(
+            "Into another Engine Workbench: `workbench engines add .` in this folder looks at the engine's checksums, "
+            "copies it among the others there, and says whether it runs.\n"
+        )
     parts.append("## Ask it\n")
     parts.append(_asked(model, port))
     parts.append("## What it wants\n")
@@ -32,11 +52,11 @@ def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gp
 
 
 def _what(facts: EngineFacts) -> str:
-    titles = {"tensorrt_llm": "TensorRT-LLM", "openvino": "OpenVINO", "pytorch": "PyTorch"}
     rows = [
-        ("toolchain", f"{titles.get(facts.toolchain, facts.toolchain)} {facts.toolchain_version}".strip()),
+        ("toolchain", f"{TITLES.get(facts.toolchain, facts.toolchain)} {facts.toolchain_version}".strip()),
         ("model", " ".join(part for part in (facts.model_name, facts.architecture) if part)),
         ("precision", facts.precision + (f", KV cache {facts.kv_cache}" if facts.kv_cache else "")),
+        ("compiled for", f"compute capability {targets_words(facts)}" if facts.targets else ""),
         ("parallel", f"{facts.shape}: {facts.world_size} GPUs" if facts.world_size > 1 else ""),
         ("longest sequence", f"{facts.max_seq_len:,} tokens" if facts.max_seq_len else ""),
         ("requests at once", f"{facts.max_batch_size:,}" if facts.max_batch_size else ""),
@@ -89,12 +109,33 @@ def _wants(facts: EngineFacts, image: str, nodes: int, each: int) -> str:
             "- bash, coreutils; curl for the smoke test\n"
         )
     gpu = "- an NVIDIA GPU and its driver\n" if facts.on_gpu else ""
+    if facts.targets:
+        gpu = _wants_rtx(facts)
     return (
-        "- Linux on x86_64, Python 3.10 to 3.12 with venv\n"
+        f"- Linux on x86_64, Python 3.{oldest_python(facts)} to 3.12 with venv\n"
         f"{gpu}"
         "- the packages of requirements.txt: installed into .venv at the first start, from a folder of wheels with "
         "`WHEELS=FOLDER`, or there already with `READY_PYTHON=/its/bin/python`\n"
         "- bash, coreutils, setsid (util-linux); curl for the smoke test\n"
+    )
+
+
+def _wants_rtx(facts: EngineFacts) -> str:
+    known = cards(facts)
+    if runs_on_cpu(facts):
+        without = (
+            "without any NVIDIA GPU: ONNX Runtime answers with `engine/model.onnx` on the CPU. That is the same "
+            "model, and not the compiled engine"
+        )
+    else:
+        without = f"ONNX Runtime cannot run {facts.precision.upper()} on a CPU, so it wants the GPU"
+    return (
+        f"- an NVIDIA GPU of compute capability {targets_words(facts)}{f' ({known})' if known else ''}, with a driver "
+        f"of {DRIVER_FROM} or newer; `./check-rtx.sh` says whether it is there. TensorRT-RTX does not support Hopper "
+        "(9.0) and data-centre Blackwell (10.x)\n"
+        f"- TensorRT-RTX {facts.toolchain_version}, no other release: it comes with {PROVIDER} "
+        f"{provider_version(facts)}, which requirements.txt names\n"
+        f"- {without}\n"
     )
 
 
@@ -132,6 +173,13 @@ def _files(facts: EngineFacts, nodes: int) -> str:
         ]
         if facts.toolchain == "pytorch":
             rows.append(("model/", "the model's folder, which the engine refers to"))
+        if facts.targets:
+            rows += [
+                ("check-rtx.sh", "whether this machine's GPUs and driver can run it"),
+                ("engine/engine.trt", "what TensorRT-RTX compiled"),
+                ("engine/model_ctx.onnx", "the same for ONNX Runtime's execution provider"),
+                ("engine/model.onnx", "the ONNX model that it was compiled from"),
+            ]
     rows += [
         *([("compose.yaml", "for docker compose")] if nodes == 1 else []),
         ("smoke-test.sh", "asks the running server"),

@@ -57,6 +57,9 @@ def not_applied(preset: Preset, ready: Ready) -> dict[str, str]:
         said = ready.settings.get(name)
         if said in ("on", "off") and said != ("on" if asked_bool else "off"):
             found[name] = f"asked for {'on' if asked_bool else 'off'}, runs with it {said}"
+    if remark := ready.settings.get("remark"):  # another thing runs than the engine that was built
+        device, file = ready.settings.get("device", ""), ready.settings.get("model_file", "")
+        found["engine"] = remark + (f"; all figures are of {file} on {device}" if file and device else "")
     return found
 
 

@@ -201,7 +201,7 @@ def install_plan(install: Install, home: Home, checks: Sequence[Check] = ()) -> 
             "index": where.index,
             "extra_indexes": list(where.extra_indexes),
             "python": install.python.path,
-            "packages": list(recipe.packages),
+            "packages": list(recipe.packages_for(install.lists)),
             "imports": not gpu,
             "code": str(staged_root(home)),
         },

@@ -51,12 +51,18 @@ class Recipe:
     """Bytes of its wheels, which are on the disk beside it while it is made."""
     lists_gpu: tuple[RequirementList, ...] = ()
     """On a machine with a GPU, where they differ."""
+    packages_gpu: tuple[str, ...] = ()
+    """With `lists_gpu`, where they differ."""
     bundled: tuple[str, ...] = ()
     """What a bundle of wheels has besides."""
     needs_gpu: bool = False
     """Without a GPU it can be installed and not used."""
     own_index: str = ""
     """What must come from another package index than the usual one; empty: nothing."""
+
+    def packages_for(self, lists: tuple[RequirementList, ...]) -> tuple[str, ...]:
+        """Distributions that must be there once these lists are installed."""
+        return self.packages_gpu if self.packages_gpu and lists == self.lists_gpu else self.packages
 
     def lists_for(self, gpus: Sequence[GpuSpec]) -> tuple[RequirementList, ...]:
         return self.lists_gpu if self.lists_gpu and gpus else self.lists
@@ -68,6 +74,14 @@ def _sizes(low_gb: float, high_gb: float, what: str, source: str) -> Range:
 
 _CPU_TO_CUDA = "from torch's CPU build to its CUDA build with NVIDIA's libraries"
 _MEASURED = "sums of the pinned versions' files for Python 3.12, the higher one with a tenth more"
+
+_ONNX = ("onnx", "optimum-onnx", "nvidia-modelopt", "torch", "transformers")
+_ONNX_CPU = ("onnxruntime", "onnxruntime-genai")
+_ONNX_GPU = ("onnxruntime-gpu", "onnxruntime-genai-cuda")
+_RTX = ("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings", "nvidia-cuda-runtime")
+_ONNX_MEASURED = (
+    "an environment for Python 3.11 without a GPU; the higher one by what torch's and ONNX Runtime's CUDA builds add"
+)
 
 RECIPES = {
     recipe.name: recipe
@@ -91,6 +105,28 @@ RECIPES = {
             packages=("torch", "transformers", "tokenizers", "safetensors"),
             installed=_sizes(1.1, 5.7, _CPU_TO_CUDA, _MEASURED),
             wheels=_sizes(0.3, 3.1, _CPU_TO_CUDA, _MEASURED),
+        ),
+        Recipe(
+            name="onnxruntime",
+            title="ONNX Runtime",
+            lists=(_pinned("onnxruntime", "requirements"),),
+            lists_gpu=(_pinned("onnxruntime", "requirements-gpu", lock="requirements"),),
+            pythons=("3.12", "3.11"),
+            packages=(*_ONNX, *_ONNX_CPU),
+            packages_gpu=(*_ONNX, *_ONNX_GPU),
+            installed=_sizes(1.5, 7.0, _CPU_TO_CUDA, _ONNX_MEASURED),
+            wheels=_sizes(0.35, 3.8, _CPU_TO_CUDA, _ONNX_MEASURED),
+        ),
+        Recipe(
+            name="tensorrt_rtx",
+            title="TensorRT-RTX",
+            lists=(_pinned("tensorrt_rtx", "requirements"),),
+            lists_gpu=(_pinned("tensorrt_rtx", "requirements-gpu", lock="requirements"),),
+            pythons=("3.12", "3.11"),
+            packages=(*_RTX, *_ONNX, *_ONNX_CPU),
+            packages_gpu=(*_RTX, *_ONNX, *_ONNX_GPU),
+            installed=_sizes(2.1, 7.6, _CPU_TO_CUDA, _ONNX_MEASURED),
+            wheels=_sizes(0.6, 4.0, _CPU_TO_CUDA, _ONNX_MEASURED),
         ),
         Recipe(
             name="modelopt",

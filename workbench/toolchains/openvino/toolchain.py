@@ -17,7 +17,7 @@ from workbench.core.precision import Precision
 from workbench.core.preset import Preset
 from workbench.core.speculative import DRAFT_TOKENS, NGRAM_SIZE
 from workbench.toolchains.base import BuildRequest, EngineRequest, Environment, HostStart, Package, Part
-from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
+from workbench.toolchains.refusals import known_precision, refuse_group_size, refuse_quantized, refuse_unsupported
 from workbench.toolchains.speculation import draft_advice
 
 REVISION = 1
@@ -225,7 +225,7 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
                 fix="Nearest: --set precision.method=awq.",
                 code="not-supported",
             )
-        _refuse_group_size(request.model.input_channels, chosen.group_size)
+        refuse_group_size(request.model.input_channels, chosen.group_size)
         settings |= {
             "group_size": chosen.group_size,
             "ratio": chosen.ratio,
@@ -246,21 +246,6 @@ def _quantize(request: BuildRequest, convert: Step, precision: Precision, out: P
             facts["calibration"] = file_sha256(path)
     fields = _step(request, "quantize", "quantize", precision.value, settings, inputs, facts, _QUANTIZE)
     return Step(**fields, output=_output(request, "checkpoint", "checkpoints", precision.value, fields["key"], out))
-
-
-def _refuse_group_size(channels: tuple[int, ...], size: int | str) -> None:
-    """Raises BlockedError for a group size that does not divide the model's input channels."""
-    if not isinstance(size, int) or size <= 0:
-        return
-    bad = [channel for channel in channels if channel % size]
-    if bad:
-        fits = next((other for other in (128, 64, 32, 16) if not any(c % other for c in channels)), -1)
-        raise BlockedError(
-            f"A group size of {size} does not divide the model's channels.",
-            evidence=f"input channels {', '.join(map(str, bad[:4]))} are no multiples of {size}",
-            fix=f"Nearest: --set precision.group_size={fits}, or auto.",
-            code="bad-group-size",
-        )
 
 
 def _calibration_path(preset: Preset) -> Path:

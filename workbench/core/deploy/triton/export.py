@@ -9,6 +9,7 @@ from typing import Any
 from workbench.core.data import resource
 from workbench.core.deploy.export import Check, CopiedFile, Export, TextFile
 from workbench.core.deploy.facts import EngineFacts, EngineFile, tokenizer_files
+from workbench.core.deploy.launch_readme import TITLES
 from workbench.core.deploy.triton.checks import chosen_container, engine_checks, repository_checks
 from workbench.core.deploy.triton.launching import launch_files
 from workbench.core.deploy.triton.models import BACKEND, BLS, ENGINE, TOKENIZER, repository
@@ -32,7 +33,7 @@ def triton_export(facts: EngineFacts, options: TritonOptions | None = None) -> E
     for engine in (facts, options.draft):
         if engine is not None and engine.toolchain != "tensorrt_llm":
             raise BadInputError(
-                f"Triton's TensorRT-LLM backend runs no {engine.toolchain} engine.",
+                f"Triton's TensorRT-LLM backend runs no {TITLES.get(engine.toolchain, engine.toolchain)} engine.",
                 evidence=f"{engine.name}: toolchain {engine.toolchain}",
                 fix="Serve it with `workbench serve`, or export a launch folder.",
                 code="wrong-toolchain",
