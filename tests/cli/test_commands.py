@@ -38,6 +38,7 @@ COMMANDS = [
     ["engines"],
     ["engines", "list"],
     ["engines", "show"],
+    ["engines", "layers"],
     ["engines", "rm"],
     ["jobs"],
     ["jobs", "list"],

@@ -56,4 +56,4 @@ def test_a_target_is_of_one_kind(kinds: dict[str, Any], why: str) -> None:
 def test_an_interpreter_is_for_a_part_that_there_is() -> None:
     with pytest.raises(BadInputError) as raised:
         given_fields(python=["tensorrtllm=/x"])
-    assert "tensorrt_llm, modelopt, pytorch, default" in raised.value.evidence
+    assert "tensorrt_llm, modelopt, tensorrt_rtx, onnxruntime, pytorch, default" in raised.value.evidence

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
@@ -68,18 +68,24 @@ def answer_ids() -> list[int]:
     return [known[piece] for piece in [*PIECES, END]]
 
 
-def write_tokenizer(folder: Path) -> None:
-    """A byte-level tokenizer with the chat template, as Hugging Face's files."""
+def tokenizer() -> Any:
+    """A byte-level tokenizer of the tokenizers library."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     # No other merges than the answer's: elsewhere text becomes single bytes, so `"x" * 90` is 90 tokens.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary(), merges=merges()))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    made = Tokenizer(models.BPE(vocab=vocabulary(), merges=merges()))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    return made
+
+
+def write_tokenizer(folder: Path) -> None:
+    """The tokenizer with the chat template, as Hugging Face's files."""
+    from transformers import PreTrainedTokenizerFast
+
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=tokenizer(),
         bos_token=START,
         eos_token=END,
         unk_token=FIRST,

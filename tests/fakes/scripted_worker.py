@@ -29,7 +29,8 @@ def act(action: list[Any], spec: StepSpec, channel: Channel, stream: int) -> Non
         case "phase":
             channel.send(Phase(name=args[0], index=args[1], of=args[2]))
         case "progress":
-            channel.progress(args[0], args[1], "files")
+            unit, left_s = (*args[2:], *("files", None)[len(args) - 2 :])
+            channel.progress(args[0], args[1], unit, left_s=left_s)
         case "log":
             channel.log(args[0])
         case "flood":

@@ -53,13 +53,18 @@ def phases_of(messages: list[Message]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def run_worker() -> RunWorker:
-    """`run_worker(name, spec, timeout_s=300, env={})` -> all messages of `python -m workbench.workers.<name>`.
+    """`run_worker(name, spec, timeout_s=300, env={}, python=...)` -> all messages of the worker as a program.
 
-    In its own process group with stdin kept open, as the supervisor does it; the group is killed at the end.
+    `python -m workbench.workers.<name>`, in its own process group with stdin kept open, as the supervisor does it; the
+    group is killed at the end.
     """
 
     def run(
-        name: str, spec: Mapping[str, Any], timeout_s: float = 300.0, env: Mapping[str, str] | None = None
+        name: str,
+        spec: Mapping[str, Any],
+        timeout_s: float = 300.0,
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> list[Message]:
         full = StepSpec.model_validate({"worker": name, **spec})
         if full.output:
@@ -67,7 +72,7 @@ def run_worker() -> RunWorker:
         with (
             tempfile.TemporaryFile() as raw,
             subprocess.Popen(
-                [sys.executable, "-m", f"workbench.workers.{name}"],
+                [python, "-m", f"workbench.workers.{name}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=raw,

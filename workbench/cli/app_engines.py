@@ -14,12 +14,13 @@ app = App(invoke_without_command=True)
 
 @app.callback()
 def engines(context: typer.Context, as_json: JsonFlag = False) -> None:
-    """What was built: list, show, remove.
+    """What was built: list, show, look into, add, remove.
 
     \b
     Examples:
       workbench engines
       workbench engines show last
+      workbench engines layers last
       workbench engines rm demo-int8
     """
     if context.invoked_subcommand is None:
@@ -59,6 +60,45 @@ def engines_show(
 
     with running(as_json) as context:
         run_show(context, engine)
+
+
+@app.command("layers")
+def engines_layers(
+    engine: Annotated[str, typer.Argument(help="Folder, name, key, or `last`.")],
+    only: Annotated[str, typer.Option("--type", help="Only layers of this type, such as gemm.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the layers of a TensorRT-RTX engine, with its optimisation profiles and the GPUs that it is built for.
+
+    \b
+    Examples:
+      workbench engines layers last
+      workbench engines layers last --type gemm --json
+    """
+    from workbench.cli.context import running
+    from workbench.cli.engine_layers import run_layers
+
+    with running(as_json) as context:
+        run_layers(context, engine, only)
+
+
+@app.command("add")
+def engines_add(
+    folder: Annotated[str, typer.Argument(help="An engine's folder, or a launch folder with one.")],
+    link: Annotated[bool, typer.Option("--link", help="Hard links of large files, on the same disk.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take an engine that was built elsewhere among your own: its checksums are looked at, then it is copied.
+
+    \b
+    Example:
+      workbench engines add /media/stick/smol-launch
+    """
+    from workbench.cli.context import running
+    from workbench.cli.engines_add import run_add
+
+    with running(as_json) as context:
+        run_add(context, folder, link=link)
 
 
 @app.command("rm")

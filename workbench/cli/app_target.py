@@ -15,7 +15,8 @@ PythonOption = Annotated[
     list[str] | None,
     typer.Option(
         "--python",
-        help="Interpreter there: a path for all, or PART=PATH for openvino, tensorrt_llm, modelopt, pytorch, default.",
+        help="Interpreter there: a path for all, or PART=PATH for openvino, tensorrt_llm, modelopt, tensorrt_rtx, "
+        "onnxruntime, pytorch, default.",
     ),
 ]
 FolderOption = Annotated[

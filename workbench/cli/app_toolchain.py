@@ -11,7 +11,9 @@ from workbench.cli.help import App
 from workbench.cli.options import JsonFlag
 
 app = App(invoke_without_command=True)
-NameArgument = Annotated[str, typer.Argument(help="openvino, pytorch, modelopt or tensorrt_llm.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="openvino, onnxruntime, pytorch, tensorrt_rtx, modelopt or tensorrt_llm.")
+]
 WheelsOption = Annotated[
     Path | None, typer.Option("--wheels", help="Folder of wheels to install from, without a network.")
 ]

@@ -91,7 +91,7 @@ def _is_of(engine: StoredArtifact, precision: str) -> bool:
 def summary(stored: StoredArtifact, cpu_identity: str, home: Home | None = None) -> dict[str, Any]:
     """One engine for lists and machines."""
     p = stored.provenance
-    gpus = detected_gpus() if p.toolchain in ("tensorrt_llm", "pytorch") else ()
+    gpus = detected_gpus() if p.toolchain in ("tensorrt_llm", "tensorrt_rtx", "onnxruntime", "pytorch") else ()
     runs, remark = runs_here(p, cpu_identity, tuple(gpu.compute_capability for gpu in gpus))
     verified = verification(stored.path, p, home)
     return {

@@ -82,11 +82,21 @@ def step_words(step: StepState) -> str:
         words = step.phase or "running"
         if step.phase_of:
             words += f" ({step.phase_index} of {step.phase_of})"
-        if step.done is not None and step.total:
+        if step.share is not None:
+            words += f" {int(step.share * 100)} %" + _left(step)
+        elif step.done is not None and step.total:
             words += f" {_amount(step.done, step.unit)}/{_amount(step.total, step.unit)}"
     if step.status in ("waiting",) and step.note:
         words = step.note
     return f"{_MARKS.get(step.status, ' ')} {name:<16} {words}"
+
+
+def _left(step: StepState) -> str:
+    """What its worker says of the time that is left; empty where it says nothing."""
+    if step.ends_at is None:
+        return ""
+    seconds = max(round(step.ends_at - time.time()), 1)
+    return f", about {f'{seconds} s' if seconds < 60 else format_duration(seconds)} left"
 
 
 def _amount(value: float, unit: str) -> str:

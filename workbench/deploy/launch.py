@@ -13,20 +13,33 @@ from workbench.core.data import data_folder, resource
 from workbench.core.deploy.export import CopiedFile, Export
 from workbench.core.deploy.facts import EngineFacts, EngineFile
 from workbench.core.deploy.launch import LaunchOptions, Server, launch_export, model_name
+from workbench.core.deploy.rtx import PROVIDER, provider_version
 from workbench.core.preset import Preset, preset_from_data
 from workbench.toolchains.environments import variable_of
 from workbench.toolchains.running import runtime_preset
 from workbench.toolchains.speculation import settled
 from workbench.toolchains.tensorrt_llm.serve import serve_program
 
+_ONNX = ("onnxruntime", "onnxruntime-genai")
 _PACKAGES = {
     "openvino": ("openvino", "openvino-genai", "openvino-tokenizers"),
     "pytorch": ("torch", "transformers", "tokenizers", "accelerate", "torchao"),
+    "onnxruntime": (*_ONNX, "tokenizers"),
+    "tensorrt_rtx": (*_ONNX, "tokenizers"),
 }
 """What an engine depends on, by version; those that its build did not report are left to what they need."""
-_NEEDED = {"openvino": ("openvino", "openvino-genai", "openvino-tokenizers"), "pytorch": ("torch", "transformers")}
-_UNPINNED = {"pytorch": ("tokenizers", "accelerate")}
+_NEEDED = {
+    "openvino": ("openvino", "openvino-genai", "openvino-tokenizers"),
+    "pytorch": ("torch", "transformers"),
+    "onnxruntime": _ONNX,
+    "tensorrt_rtx": _ONNX,
+}
+_UNPINNED = {"pytorch": ("tokenizers", "accelerate"), "onnxruntime": ("tokenizers",), "tensorrt_rtx": ("tokenizers",)}
 """Needed too, in the version that fits where the build reported none."""
+_FOR_CUDA = {"onnxruntime": "onnxruntime-gpu", "onnxruntime-genai": "onnxruntime-genai-cuda"}
+"""The same modules for NVIDIA's GPUs; the second one's library for them serves TensorRT-RTX too."""
+_WITH_CUDA = {"onnxruntime-gpu": "onnxruntime-gpu[cuda,cudnn]"}
+"""Its extras bring CUDA's libraries, which are no part of a driver."""
 _NOT_COPIED = ("__pycache__", "ui", "_data")
 _FROM_THE_SCRIPTS = ("--tokenizer", "--host", "--port", "--extra_llm_api_options")
 """Flags of trtllm-serve that the scripts give themselves."""
@@ -81,15 +94,7 @@ def _trtllm(facts: EngineFacts, preset: Preset, name: str) -> Server:
 
 
 def _workbench(facts: EngineFacts, overrides: Sequence[str]) -> Server:
-    found: dict[str, str] = {}
-    if facts.provenance is not None and facts.provenance.steps:
-        reported = facts.provenance.steps[-1].versions
-        found = {
-            name: reported[name].partition("+")[0] for name in _PACKAGES.get(facts.toolchain, ()) if name in reported
-        }
-    versions = {name: "" for name in _NEEDED.get(facts.toolchain, ())} | found
-    pins = [f"{name}=={version}" if version else name for name, version in versions.items()]
-    pins += [name for name in _UNPINNED.get(facts.toolchain, ()) if name not in versions]
+    pins, versions = _packages(facts)
     ours = resource("deploy/launch/requirements-serve.txt").read_text(encoding="utf-8").split("\n")
     arguments = [part for override in overrides for part in ("--set", override)]
     model, rewritten = _model(facts)
@@ -102,6 +107,36 @@ def _workbench(facts: EngineFacts, overrides: Sequence[str]) -> Server:
         model=model,
         rewritten=rewritten,
     )
+
+
+def _packages(facts: EngineFacts) -> tuple[list[str], dict[str, str]]:
+    """Requirements of the engine itself, and the versions that the run script looks for."""
+    steps = facts.provenance.steps if facts.provenance is not None else ()
+    # The last step that names a package: TensorRT-RTX's builder does not load ONNX Runtime, the steps before it do.
+    reported = {name: version.partition("+")[0] for step in steps for name, version in step.versions.items()}
+    names = _PACKAGES.get(facts.toolchain, ())
+    found = {name: reported[name] for name in names if name in reported}
+    found |= {name: reported[other] for name, other in _FOR_CUDA.items() if name in names and other in reported}
+    versions = {name: "" for name in _NEEDED.get(facts.toolchain, ())} | found
+    if facts.toolchain in ("onnxruntime", "tensorrt_rtx") and facts.on_gpu:
+        return _for_cuda(facts, versions)
+    pins = [f"{name}=={version}" if version else name for name, version in versions.items()]
+    pins += [name for name in _UNPINNED.get(facts.toolchain, ()) if name not in versions]
+    return pins, versions
+
+
+def _for_cuda(facts: EngineFacts, versions: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """ONNX Runtime for an NVIDIA GPU. The lines have a condition, as an interpreter that is given may hold the CPU's
+    distributions of the same versions: the run script looks for either."""
+    lines = []
+    for name, version in versions.items():
+        other = _FOR_CUDA.get(name, name)
+        lines.append(_WITH_CUDA.get(other, other) + (f"=={version}" if version else ""))
+    if facts.targets and (provider := provider_version(facts)):
+        lines.append(f"{PROVIDER}=={provider}")
+    lines += [name for name in _UNPINNED[facts.toolchain] if name not in versions]
+    either = {f"{name}|{_FOR_CUDA[name]}" if name in _FOR_CUDA else name: each for name, each in versions.items()}
+    return [f"{line}; sys_platform == 'linux'" for line in lines], either
 
 
 def _model(facts: EngineFacts) -> tuple[tuple[EngineFile, ...], dict[str, str]]:

@@ -25,6 +25,7 @@ from workbench.core.home import Home
 from workbench.core.host import read_host
 from workbench.core.job import JobState, StepState
 from workbench.core.messages import (
+    SHARE_UNIT,
     ArtifactMade,
     Error,
     Hello,
@@ -277,8 +278,7 @@ class StepRunner:
             case Phase():
                 self._phase(message.name, message.index, message.of)
             case Progress():
-                self.state.done, self.state.total, self.state.unit = message.done, message.total, message.unit
-                self.job.changed()
+                self._progress(message)
             case Log():
                 self.job.log(f"[{self.step.id}] {message.level}: {message.text}")
             case Result():
@@ -295,6 +295,15 @@ class StepRunner:
         self.job.log(f"[{self.step.id}] {name} ({index} of {of})")
         self.state.done = self.state.total = None
         self.job.changed(now=True)
+
+    def _progress(self, message: Progress) -> None:
+        state = self.state
+        state.done, state.total, state.unit = message.done, message.total, message.unit
+        if message.unit == SHARE_UNIT and message.total:
+            state.share = max(state.share or 0.0, min(message.done / message.total, 1.0))
+        if message.left_s is not None:
+            state.ends_at = time.time() + max(message.left_s, 0.0)
+        self.job.changed()
 
     def _tick(self, done: int, total: int) -> None:
         self.state.done, self.state.total, self.state.unit = float(done), float(total), "B"

@@ -4,7 +4,7 @@
 #
 #   LISTEN=127.0.0.1 PORT=8000  where it listens. On another address than loopback it wants a key:
 #   API_KEY=...                 clients must send this key (it is read from the environment and kept nowhere)
-#   PYTHON=python3              makes the environment: Python 3.10 to 3.12
+#   PYTHON=python3              makes the environment: Python 3.12 or a little older, as README.md says
 #   VENV=.venv                  where the environment is made; with READY_PYTHON=/x/bin/python that interpreter is used
 #   WHEELS=FOLDER               install from this folder of wheels, without a network
 #   SKIP_SUMS=1 ANYWAY=1        do not compute checksums; go on although something is wrong
@@ -13,6 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/settings.sh"
 venv=${VENV:-$here/.venv}
+oldest=${PYTHON_FROM:-10}
 wrong=0
 
 bad() {
@@ -39,7 +40,9 @@ fi
 if [ "$(uname -s)" != Linux ] || [ "$(uname -m)" != x86_64 ]; then
     bad "this is $(uname -s) on $(uname -m); the server is for Linux on x86_64"
 fi
-if [ "$GPUS_PER_NODE" -gt 0 ]; then
+if [ -n "${TARGETS[*]:-}" ]; then
+    "$here/check-rtx.sh" || wrong=1
+elif [ "$GPUS_PER_NODE" -gt 0 ]; then
     if ! command -v nvidia-smi >/dev/null || ! rows=$(nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader,nounits); then
         bad "this engine runs on an NVIDIA GPU, and there is none here, or no driver"
     else
@@ -54,11 +57,11 @@ if [ -z "${READY_PYTHON:-}" ] && [ -f "$venv/.ready" ] && ! "$python" -c '' 2>/d
 fi
 if [ -z "${READY_PYTHON:-}" ] && [ ! -f "$venv/.ready" ]; then
     base=$(command -v "${PYTHON:-python3}") || {
-        echo "${PYTHON:-python3} is not here: Python 3.10 to 3.12 is needed" >&2
+        echo "${PYTHON:-python3} is not here: Python 3.$oldest to 3.12 is needed" >&2
         exit 3
     }
-    if ! "$base" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; then
-        echo "$base is $("$base" -V); Python 3.10 to 3.12 is needed: name one with PYTHON=" >&2
+    if ! "$base" -c 'import sys; sys.exit(not (3, int(sys.argv[1])) <= sys.version_info[:2] <= (3, 12))' "$oldest"; then
+        echo "$base is $("$base" -V); Python 3.$oldest to 3.12 is needed: name one with PYTHON=" >&2
         exit 3
     fi
     echo "making the environment in $venv (once)"
@@ -74,12 +77,22 @@ if [ -z "${READY_PYTHON:-}" ] && [ ! -f "$venv/.ready" ]; then
         exit 3
     fi
 fi
+version_of() { "$python" -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "$1" 2>/dev/null || true; }
 for pin in "${VERSIONS[@]}"; do
-    found=$("$python" -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "${pin%%=*}" 2>/dev/null || true)
+    # NAME|OTHER=VERSION: either of the two holds the same modules.
+    names=${pin%%=*}
+    name=${names%%|*}
+    found=$(version_of "$name")
+    if [ -z "$found" ] && [ "$name" != "$names" ]; then
+        other=$(version_of "${names##*|}")
+        if [ -n "$other" ]; then
+            name=${names##*|} found=$other
+        fi
+    fi
     if [ "${found%%+*}" != "${pin##*=}" ]; then
-        bad "${pin%%=*} ${found:-is not installed} for $python; the engine was made with ${pin##*=}"
+        bad "$name ${found:-is not installed} for $python; the engine was made with ${pin##*=}"
     else
-        echo "ok    ${pin%%=*} $found"
+        echo "ok    $name $found"
     fi
 done
 # What the server itself needs; a line with a condition is not looked at.

@@ -42,7 +42,8 @@ def wait_for_stats(client: EngineClient, wanted: Callable[[Stats], bool], timeou
 
 
 def is_idle(stats: Stats) -> bool:
-    return stats.kv_blocks_used == 0 and stats.requests_active == 0 and stats.requests_queued == 0
+    # Where there are no blocks, None.
+    return not stats.kv_blocks_used and stats.requests_active == 0 and stats.requests_queued == 0
 
 
 def idle_processor_s(client: EngineClient, over_s: float) -> float:

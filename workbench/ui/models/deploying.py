@@ -54,6 +54,7 @@ class DeployEngine:
             parts.append(f"{facts.world_size} GPUs ({facts.shape})")
         if facts.gpu_built_for is not None and facts.gpu_built_for.name:
             parts.append(facts.gpu_built_for.name.removeprefix("NVIDIA "))
+        parts += [f"for compute capability {' and '.join(facts.targets)}"] if facts.targets else []
         parts += [format_bytes(facts.size_bytes)] if facts.size_bytes else []
         return ", ".join(parts)
 

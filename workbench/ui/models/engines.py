@@ -22,9 +22,11 @@ from workbench.core.artifact import (
     verification,
 )
 from workbench.core.errors import BadInputError, WorkbenchError
+from workbench.core.gpu import CATALOGUE
 from workbench.core.home import Home
 from workbench.core.provenance_diff import Difference, differences
 from workbench.core.sharing import refuse_shared, root_of, shared_roots, silent_folders
+from workbench.core.tensorrt_rtx.layer_words import target_words, targets_of_result
 from workbench.jobs.folder import JobFolder, job_ids
 from workbench.jobs.holding import held_artifact
 from workbench.serve.using import refuse_served
@@ -38,8 +40,24 @@ _CONFIG_BYTES = 1 << 20
 _NEWEST_JOBS = 20
 FIRST_ROWS = 64
 """How many engines, newest first, are shown from the index while the folders are looked at."""
-_TITLES = {"openvino": "OpenVINO", "tensorrt_llm": "TRT-LLM", "pytorch": "PyTorch"}
-_MAIN_PACKAGES = ("tensorrt_llm", "tensorrt-llm", "openvino-genai", "openvino", "torch")
+_TITLES = {
+    "openvino": "OpenVINO",
+    "tensorrt_llm": "TRT-LLM",
+    "pytorch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt_rtx": "TensorRT-RTX",
+}
+_MAIN_PACKAGES = {
+    "openvino": ("openvino-genai", "openvino"),
+    "tensorrt_llm": ("tensorrt_llm", "tensorrt-llm"),
+    "pytorch": ("torch",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-genai"),
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx"),
+}
+"""By toolchain, whose version stands beside its title: the first that is known."""
+ASKS_GPUS = frozenset(("tensorrt_llm", "pytorch", "onnxruntime", "tensorrt_rtx"))
+"""Toolchains of engines that this machine's GPUs decide about."""
+_DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU", "auto": "CPU or GPU"}
 _NO_NOTE = Note()
 _LIMITS = ("max_batch_size", "max_num_tokens", "max_seq_len")
 
@@ -74,6 +92,8 @@ class EngineRow:
     tags: tuple[str, ...] = ()
     shared: str = ""
     """The engine folder of the settings that it stands in, where it is not changed; empty: it is one's own."""
+    built_for_more: str = ""
+    """What `built_for` says in short, where there is more to say."""
     looked: bool = True
     """False: it is as the index remembers it, and its folder is still to be looked at."""
 
@@ -131,7 +151,7 @@ def read_rows(home: Home, cpu_identity: str) -> EngineRows:
     except BadInputError as error:
         problem = str(error)
     here: tuple[tuple[int, int], ...] = ()
-    if any(each.provenance.toolchain in ("tensorrt_llm", "pytorch") for each in found):
+    if any(each.provenance.toolchain in ASKS_GPUS for each in found):
         here = tuple(gpu.compute_capability for gpu in detected_gpus())
     rows = tuple(
         make_row(each, cpu_identity, here, notes.get(each.provenance.key, _NO_NOTE).tags)
@@ -164,8 +184,9 @@ def make_row(
         weights=precision_words(p.precision),
         kv=_kv(p),
         toolchain=_TITLES.get(p.toolchain, p.toolchain),
-        toolchain_version=next((str(versions[name]) for name in _MAIN_PACKAGES if versions.get(name)), ""),
+        toolchain_version=_version(p.toolchain, versions),
         built_for=_built_for(p),
+        built_for_more="\n".join(target_words(_targets(p))),
         max_batch_size=limits[0],
         max_num_tokens=limits[1],
         max_seq_len=limits[2],
@@ -185,6 +206,10 @@ def make_row(
 def precision_words(precision: str) -> str:
     """`int4_awq` -> `INT4 AWQ`: short, for a column."""
     return precision.upper().replace("_", " ")
+
+
+def _version(toolchain: str, versions: dict[str, Any]) -> str:
+    return next((str(versions[name]) for name in _MAIN_PACKAGES.get(toolchain, ()) if versions.get(name)), "")
 
 
 def _limit(p: Provenance, name: str) -> int | None:
@@ -207,7 +232,18 @@ def _built_for(p: Provenance) -> str:
     if isinstance(gpu, dict) and gpu.get("name"):
         name = str(gpu["name"]).removeprefix("NVIDIA ")
         return f"{ranks} \N{MULTIPLICATION SIGN} {name}" if isinstance(ranks, int) and ranks > 1 else name
+    if targets := _targets(p):
+        meant = CATALOGUE.get(str(p.preset.get("gpu") or ""))
+        one = meant is not None and targets == [meant.capability]
+        return f"{meant.name} ({targets[0]})" if one and meant is not None else ", ".join(targets)
+    if p.toolchain == "onnxruntime":
+        return _DEVICES.get(str(p.result.get("device")), "")
     return p.machine.cpu if p.toolchain == "openvino" else ""
+
+
+def _targets(p: Provenance) -> list[str]:
+    """Compute capabilities that a TensorRT-RTX engine was built for."""
+    return list(targets_of_result(p.result)) if p.toolchain == "tensorrt_rtx" else []
 
 
 def fingerprint(home: Home, known: tuple[Path, ...]) -> tuple[object, ...]:

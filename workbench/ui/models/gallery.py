@@ -29,6 +29,7 @@ from workbench.core.units import format_bytes
 from workbench.toolchains import get, names
 from workbench.toolchains.environments import best_environment
 from workbench.toolchains.gpus import detected_gpus, plan_gpus
+from workbench.ui.models.gallery_rtx import gpus_of_targets, rtx_words
 
 GOALS: tuple[tuple[Goal, str], ...] = (
     ("try-it", "Try it"),
@@ -42,6 +43,8 @@ TOOLCHAIN_TITLES: dict[str, str] = {
     "openvino": "OpenVINO",
     "tensorrt_llm": "TensorRT-LLM",
     "pytorch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt_rtx": "TensorRT-RTX",
 }
 RUNS_HERE = "runs here"
 """Value of the GPU filter that keeps what runs on this machine; "" keeps all, else it is a GPU's name."""
@@ -75,6 +78,10 @@ class Card:
     pp: int = 1
     group_size: int | None = None
     """Weights that share a scale, where the preset says it."""
+    built_here: bool = False
+    """Its engine is built on this machine for others, and `why_not` says for which."""
+    for_gpus: tuple[str, ...] = ()
+    """GPUs of the catalogue that its engine is built for, where it is for several kinds."""
 
     @property
     def search_text(self) -> str:
@@ -173,11 +180,12 @@ def lacking_words(toolchain: str, home: Home) -> str:
 def make_gallery(found: PresetList, gpus: Sequence[GpuSpec], lacking: Mapping[str, str], own: Path) -> Gallery:
     """Cards of presets. `gpus` are this machine's, `lacking` says by toolchain why its engines do not run here, `own`
     is the folder of the person's presets."""
-    cards = [_card(preset, why_not(preset, gpus, lacking.get(preset.toolchain, "")), own) for preset in found.presets]
+    cards = [_card(preset, judged(preset, gpus, lacking.get(preset.toolchain, "")), own) for preset in found.presets]
     able = [card for card in cards if card.runs_here]
     here = {gpu.name for gpu in gpus}
     cards = [card if card.runs_here else _with_nearest(card, able, here) for card in cards]
-    cards.sort(key=lambda card: not card.runs_here)  # what can be taken at once stands first in its group
+    # What can be taken at once stands first in its group.
+    cards.sort(key=lambda card: (not card.runs_here, not card.built_here))
     groups = (Group(goal, title, tuple(c for c in cards if c.goal == goal)) for goal, title in GOALS)
     return Gallery(
         tuple(group for group in groups if group.cards),
@@ -186,7 +194,8 @@ def make_gallery(found: PresetList, gpus: Sequence[GpuSpec], lacking: Mapping[st
     )
 
 
-def _card(preset: Preset, why: str, own: Path) -> Card:
+def _card(preset: Preset, judgement: tuple[str, bool], own: Path) -> Card:
+    why, built_here = judgement
     group = preset.precision.group_size
     return Card(
         id=preset.id,
@@ -203,6 +212,8 @@ def _card(preset: Preset, why: str, own: Path) -> Card:
         tp=preset.parallel.tp,
         pp=preset.parallel.pp,
         group_size=group if isinstance(group, int) and group > 0 else None,
+        built_here=built_here,
+        for_gpus=gpus_of_targets(preset),
     )
 
 
@@ -216,6 +227,13 @@ def _in_words(gpus: Sequence[GpuSpec]) -> str:
 # --- why not ---
 
 
+def judged(preset: Preset, gpus: Sequence[GpuSpec], lacking: str = "") -> tuple[str, bool]:
+    """As `why_not`, and whether the engine can be built here all the same, for other machines."""
+    if preset.toolchain == "tensorrt_rtx":
+        return rtx_words(preset, gpus, lacking)
+    return why_not(preset, gpus, lacking), False
+
+
 def why_not(preset: Preset, gpus: Sequence[GpuSpec], lacking: str = "") -> str:
     """Why an engine of this preset does not run on this machine; empty: it does.
 
@@ -223,6 +241,8 @@ def why_not(preset: Preset, gpus: Sequence[GpuSpec], lacking: str = "") -> str:
     `lacking`, what the toolchain's environment has to say.
     """
     weights, kv = preset.precision.weights, preset.precision.kv_cache
+    if preset.toolchain == "tensorrt_rtx":
+        return rtx_words(preset, gpus, lacking)[0]
     if preset.toolchain == "pytorch" and weights.is_quantized:  # by torchao, whose kernels gain on a GPU alone
         if not gpus:
             return NO_GPU
@@ -314,7 +334,7 @@ def filtered(gallery: Gallery, text: str = "", gpu: str = "", precision: str = "
     def fits(card: Card) -> bool:
         if (precision and card.precision.value != precision) or (toolchain and card.toolchain != toolchain):
             return False
-        if gpu and not (card.runs_here if gpu == RUNS_HERE else card.gpu == gpu):
+        if gpu and not (card.runs_here if gpu == RUNS_HERE else gpu in (card.gpu, *card.for_gpus)):
             return False
         return all(word in card.search_text for word in words)
 

@@ -21,6 +21,10 @@ FIRST_JOBS = 200
 """How many jobs, newest first, the first look reads; each later one reads as many more until all are there."""
 _MORE_JOBS = 500
 _THIN = "\u202f"
+_LEAST_SHARE, _LEAST_SECONDS = 0.05, 3.0
+"""A rate is told from so much of a step on."""
+_RATE_SPREAD = 0.25
+"""How far off what a rate foretells may be, as a share of it: phases of a build run at different speeds."""
 
 Mark = tuple[int, int, int]
 
@@ -44,11 +48,18 @@ class StepRow:
     started_at: float | None = None
     seconds: tuple[float, float] | None = None
     """The plan's estimate of the whole step; None where it has none."""
+    measured: bool = False
+    """Whether `fraction` is the worker's own share of the whole step, and not a count of phases."""
+    ends_at: float | None = None
+    """When it is over as its worker reckons, in seconds since the epoch."""
 
     def left(self, now: float) -> tuple[float, float] | None:
-        """Seconds that it still takes, from its estimate; None when it has none."""
+        """Seconds that it still takes: as its worker says, from the share that it measures, else from the plan's
+        estimate; None when there is none of these."""
         if self.status in ("done", "reused", "none") or self.kind == "check":
             return (0.0, 0.0)
+        if (told := self._told(now)) is not None:
+            return told
         if self.seconds is None:
             return None
         low, high = self.seconds
@@ -58,6 +69,21 @@ class StepRow:
             return low * (1 - self.fraction), high * (1 - self.fraction)
         gone = max(now - self.started_at, 0.0)
         return max(low - gone, 0.0), max(high - gone, 0.0)
+
+    def _told(self, now: float) -> tuple[float, float] | None:
+        """What the running step itself tells of its end; None while it tells too little."""
+        if self.status != "running":
+            return None
+        if self.ends_at is not None:
+            left = max(self.ends_at - now, 0.0)
+            return left, left
+        if not self.measured or not self.fraction or self.started_at is None:
+            return None
+        gone = now - self.started_at
+        if self.fraction < _LEAST_SHARE or gone < _LEAST_SECONDS:
+            return None
+        left = gone * (1 - self.fraction) / self.fraction
+        return left * (1 - _RATE_SPREAD), left * (1 + _RATE_SPREAD)
 
 
 @dataclass(frozen=True)
@@ -126,7 +152,8 @@ class JobRow:
         return max((self.finished_at or now) - self.started_at, 0.0)
 
     def remaining_s(self, now: float) -> tuple[float, float] | None:
-        """Seconds from and to, by the plan's estimates; None when the job is over or a step has no estimate."""
+        """Seconds from and to, by what the running step says and the plan's estimates of the others; None when the job
+        is over or a step has neither."""
         if self.finished:
             return None
         parts = [step.left(now) for step in self.steps]
@@ -307,7 +334,9 @@ def make_row(state: JobState, folder: JobFolder, seconds: dict[str, tuple[float,
 
 def _step_row(step: StepState, seconds: tuple[float, float] | None) -> StepRow:
     amount = ""
-    if step.status == "running" and step.done is not None and step.unit not in ("B", "bytes"):
+    if step.status == "running" and step.share is not None:
+        amount = percent(step.share)
+    elif step.status == "running" and step.done is not None and step.unit not in ("B", "bytes"):
         of = f" of {grouped(step.total)}" if step.total else ""
         amount = f"{grouped(step.done)}{of} {step.unit}".strip()
     return StepRow(
@@ -324,6 +353,8 @@ def _step_row(step: StepState, seconds: tuple[float, float] | None) -> StepRow:
         amount=amount,
         started_at=step.started_at,
         seconds=seconds,
+        measured=step.share is not None,
+        ends_at=step.ends_at,
     )
 
 
@@ -377,4 +408,4 @@ def span_text(seconds: Sequence[float] | None) -> str:
     low, high = seconds
     size, unit = (1, "s") if high < 100 else (60, "min") if high < 100 * 60 else (3600, "h")
     first, last = int(low / size), max(round(high / size), 1)
-    return f"{last} {unit}" if first >= last else f"{first}–{last} {unit}"  # noqa: RUF001
+    return f"{last} {unit}" if first >= last or low == high else f"{first}–{last} {unit}"  # noqa: RUF001

@@ -32,7 +32,9 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("serving", "Serving"),
     ("window", "Window"),
     ("toolchains.openvino", "OpenVINO"),
+    ("toolchains.onnxruntime", "ONNX Runtime"),
     ("toolchains.pytorch", "PyTorch"),
+    ("toolchains.tensorrt_rtx", "TensorRT-RTX"),
     ("toolchains.tensorrt_llm", "TensorRT-LLM"),
     ("toolchains.modelopt", "ModelOpt"),
 )

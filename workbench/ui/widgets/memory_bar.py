@@ -15,6 +15,7 @@ from workbench.ui.theme import theme
 PART_COLOURS = {
     "weights": "s_weights",
     "KV pool": "s_kvfree",
+    "KV cache": "s_kvfree",
     "activations": "s_act",
     "runtime": "s_unsplit",
     "draft": "s_pre",
@@ -82,7 +83,7 @@ class MemoryBar(QWidget):
             painter.fillRect(sure, colour)
             painter.fillRect(more, colours.colour("sunken"))
             painter.fillRect(more, QBrush(colour, Qt.BrushStyle.BDiagPattern))
-            if one.name == "KV pool":
+            if one.name in ("KV pool", "KV cache"):
                 painter.setPen(QPen(colours.colour("s_kv"), 1))
                 painter.drawRect(sure.united(more).adjusted(0.5, 0.5, -0.5, -0.5))
         if engine.total.high > engine.memory_bytes:
@@ -104,6 +105,6 @@ class Swatch(QWidget):
         token = PART_COLOURS.get(self._part)
         if token:
             painter.fillRect(self.rect(), theme().colour(token))
-        if self._part == "KV pool" or not token:
+        if self._part in ("KV pool", "KV cache") or not token:
             painter.setPen(theme().colour("s_kv" if token else "line2"))
             painter.drawRect(0, 0, 9, 9)

@@ -23,6 +23,7 @@ _OTHER_FIXES = {
     "no-environment": ("Open Doctor", "doctor"),
     "disk": ("Open Engines", "engines"),
     "no-gpu": ("Make the checkpoint only", "checkpoint"),
+    **dict.fromkeys(("no-target", "bad-gpu-target"), ("Choose the GPUs", "targets")),
     "no-weights": ("Choose another model", "model"),
     "no-chat-template": ("Choose another model", "model"),
     "already-quantized": ("Choose another model", "model"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from workbench.core.precision import KvPrecision, Precision, kv_supported, supported
@@ -14,15 +13,17 @@ from workbench.core.preset_check import KeyPath
 from workbench.core.preset_fields import (
     FieldGroup,
     PresetField,
-    choice_words,
     fields_by_path,
     preset_groups,
     value_at,
     with_values,
 )
+from workbench.ui.models.gallery import TOOLCHAIN_TITLES
 from workbench.ui.models.preflight import Answer
-from workbench.ui.widgets.basics import GAP, MARGIN, label, restyle
-from workbench.ui.widgets.editors import ChoiceEditor, Editor, TextEditor, make_editor, number_words
+from workbench.ui.models.unused_fields import IN_ONE_PIECE, unused_words
+from workbench.ui.pages.builder.form_row import FormRow
+from workbench.ui.widgets.basics import GAP, MARGIN
+from workbench.ui.widgets.editors import ChoiceEditor, number_words
 from workbench.ui.widgets.fold import Fold
 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -35,70 +36,6 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 MORE = "More"
 HIDDEN: frozenset[KeyPath] = frozenset({("title",), ("goal",), ("description",), ("toolchain",), ("build", "flags")})
 """What has a place of its own: the gallery, "Save as preset" and the table of flags."""
-_LABEL_WIDTH, _DOT_WIDTH = 132, 10
-
-
-class _Row:
-    """A field's label, mark, editor, unit and what the chosen preset says."""
-
-    def __init__(self, field: PresetField, grid: QGridLayout, at: int, edited: Callable[[KeyPath], None]) -> None:
-        self.field = field
-        self.name = label(field.title, "text2")
-        self.name.setMinimumWidth(_LABEL_WIDTH)
-        self.name.setToolTip(f"{field.help}\n{'.'.join(field.path)}")
-        self.mark = label("●", "mark")
-        self.mark.setFixedWidth(_DOT_WIDTH)
-        self.editor: Editor = make_editor(field)
-        self.editor.setToolTip(field.help)
-        self.name.setBuddy(self.editor)
-        self.unit = label(field.unit if field.kind in ("whole", "number") else "", "hint")
-        self.base = label("", "hint")
-        self.base.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.problem = label("", "error", wrap=True)
-        self.problem.hide()
-        grid.addWidget(self.name, at, 0)
-        grid.addWidget(self.mark, at, 1)
-        wide = isinstance(self.editor, TextEditor) or (isinstance(self.editor, ChoiceEditor) and self.editor.combo)
-        if wide or field.kind == "lines":
-            grid.addWidget(self.editor, at, 2, 1, 2)
-        else:
-            grid.addWidget(self.editor, at, 2, Qt.AlignmentFlag.AlignLeft)
-            if field.unit:
-                grid.addWidget(self.unit, at, 3)
-        grid.addWidget(self.base, at, 4)
-        grid.addWidget(self.problem, at + 1, 2, 1, 3)
-        self.editor.changed.connect(lambda: edited(field.path))
-
-    def show_value(self, value: Any) -> None:
-        self.editor.set_value(value)
-
-    def show_state(self, value: Any, base: Any, words: str) -> None:
-        """Mark it when it differs from the preset; `words` are what is wrong."""
-        differs = value != base
-        self.mark.setText("●" if differs else "")
-        self.mark.setToolTip("Differs from the preset" if differs else "")
-        self.base.setText(f"preset: {self._words(base)}" if differs else "")
-        self.editor.show_problem(words)
-        self.problem.setText(words)
-        self.problem.setVisible(bool(words))
-
-    def _words(self, value: Any) -> str:
-        if value is None:
-            return self.field.empty_words or "not set"
-        if self.field.kind == "choice":
-            return choice_words(self.field, value)
-        if isinstance(value, bool):
-            return "on" if value else "off"
-        if isinstance(value, int | float):
-            return number_words(value)
-        return f"{len(value)} lines" if isinstance(value, list) else str(value)[:24]
-
-    def set_used(self, used: bool, why_not: str) -> None:
-        """Grey out a setting that does nothing here."""
-        self.editor.setEnabled(used)
-        whole = f"{self.field.help}\n{'.'.join(self.field.path)}"
-        self.name.setToolTip(f"{why_not}\n{whole}" if why_not else whole)
-        restyle(self.name, "role", "text2" if used else "off")
 
 
 class Form(QWidget):
@@ -114,7 +51,7 @@ class Form(QWidget):
         self._words: dict[KeyPath, str] = {}
         self.problem = ""
         """What is wrong among several values, in words; "" when it is said beside a field."""
-        self.rows: dict[KeyPath, _Row] = {}
+        self.rows: dict[KeyPath, FormRow] = {}
         self.folds: dict[str, Fold] = {}
         self._flags: dict[str, Any] = {}
         layout = QVBoxLayout(self)
@@ -135,8 +72,12 @@ class Form(QWidget):
         grid.setVerticalSpacing(6)
         grid.setColumnStretch(3, 1)
         for number, field in enumerate(fields):
-            self.rows[field.path] = _Row(field, grid, 2 * number, self._edited)
+            self.rows[field.path] = FormRow(field, grid, 2 * number, self._edited)
         return body
+
+    def add_options(self, options: QWidget) -> None:
+        """Put what is the toolchain's own below the engine's limits."""
+        self.layout_.insertWidget(self.layout_.indexOf(self.folds["Engine limits"]) + 1, options)
 
     # -- the preset
 
@@ -255,8 +196,12 @@ class Form(QWidget):
             if path[0] == "calibration":
                 row.set_used(needs, "" if needs else "This precision is made without calibration text.")
             if path[0] == "parallel":
-                whole = preset.toolchain == "openvino" and getattr(preset.parallel, path[1]) == 1
-                row.set_used(not whole, "OpenVINO engines run in one piece." if whole else "")
+                whole = preset.toolchain in IN_ONE_PIECE and getattr(preset.parallel, path[1]) == 1
+                title = TOOLCHAIN_TITLES.get(preset.toolchain, preset.toolchain)
+                row.set_used(not whole, f"{title} engines run in one piece." if whole else "")
+            if path[0] in ("limits", "runtime"):
+                why_not = unused_words(preset, path)
+                row.set_used(not why_not or self._value_of(path) != row.field.default, why_not)
 
     def set_facts(self, answer: Answer) -> None:
         """Grey out precisions that this toolchain, GPU or architecture cannot have."""

@@ -140,7 +140,7 @@ def full_text(entry: Card | BrokenCard, weights: str = "") -> list[str]:
     lines = [entry.title, entry.description] if entry.description else [entry.title]
     if not entry.runs_here:
         lines.append(entry.why_not)
-    if entry.nearest_title:
+    if entry.nearest_title and not entry.built_here:
         lines.append(f"Nearest: {entry.nearest_title}")
     if weights:
         lines.append(
@@ -159,6 +159,8 @@ def card_lines(entry: Card | BrokenCard) -> list[tuple[str, str, int]]:
         return [(entry.failure.what, "err", 6)]
     if entry.runs_here:
         return [(entry.description, "text2", _MOST_LINES)] if entry.description else []
+    if entry.built_here:
+        return [(entry.why_not, "text2", 4)]
     nearest = [(f"Nearest: {entry.nearest_title}", "text3", _MOST_LINES)] if entry.nearest_title else []
     return [(entry.why_not, "text3", 4), *nearest]
 
@@ -234,7 +236,7 @@ class CardDelegate(QStyledItemDelegate):
         look = theme()
         entry: Card | BrokenCard = index.data(ENTRY_ROLE)
         chosen = bool(index.data(CHOSEN_ROLE))
-        able = isinstance(entry, Card) and entry.runs_here
+        able = isinstance(entry, Card) and (entry.runs_here or entry.built_here)
         frame = "accent" if chosen or focused else "line2" if able else "line"
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         path = QPainterPath()

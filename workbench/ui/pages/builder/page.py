@@ -23,6 +23,7 @@ from workbench.ui.pages.builder.form import Form
 from workbench.ui.pages.builder.frame import Frame
 from workbench.ui.pages.builder.gallery import GalleryPane
 from workbench.ui.pages.builder.model_bar import ModelBar
+from workbench.ui.pages.builder.options import BuildOptions
 from workbench.ui.pages.builder.preflight_card import PreflightCard
 from workbench.ui.pages.builder.remembered import Remembered
 from workbench.ui.pages.builder.runner import Runner
@@ -49,6 +50,7 @@ class BuildPage(Page):
         self.fetched = Fetched(session, self.runner, self.model, self.chosen, self)
         self.card = PreflightCard(self._lead)
         self.flags = FlagsRow(self._open_flags)
+        self.options = BuildOptions()
         self.bottom = BottomBar(
             self.build, partial(self.build, anyway=True), self.build_several, self.verbs.save_preset, self.verbs.copy,
             self.verbs.save_script, self.runner.stop, self._edited,
@@ -65,7 +67,7 @@ class BuildPage(Page):
     # -- parts
 
     def _connect(self) -> None:
-        self.chosen.made.connect(self.frame.place_form)
+        self.chosen.made.connect(self._place_form)
         self.chosen.shown.connect(self._shown)
         self.chosen.edited.connect(self._edited)
         self.chosen.opened.connect(self._say_opened)
@@ -106,6 +108,11 @@ class BuildPage(Page):
         """None until the first preset is read."""
         return self.chosen.form
 
+    def _place_form(self, form: Form) -> None:
+        self.options.changed.connect(form.set_flags)
+        form.add_options(self.options)
+        self.frame.place_form(form)
+
     def _shown(self, preset: Preset) -> None:
         self.say_subtitle(preset.title)
         if not self.frame.wide:
@@ -135,6 +142,8 @@ class BuildPage(Page):
         if self.form is None:
             return
         self.flags.show_preset(self.form.preset or self.form.base)
+        self.options.targets.here = self.chosen.gallery.here
+        self.options.show_preset(self.form.last, self.form.base)
         question = self.question
         if question is None:
             self.card.show_words("not complete", "A setting is wrong.", self.form.wrong, "err")
@@ -196,6 +205,10 @@ class BuildPage(Page):
         elif where == "model":
             self.model.field.setFocus()
             self.model.edit.selectAll()
+        elif where == "targets":
+            self.options.set_open(True)
+            self.frame.scroll.ensureWidgetVisible(self.options.targets)
+            self.options.targets.setFocus()
         elif where == "presets":
             self.frame.show_gallery(True)
             self.gallery.search.setFocus()

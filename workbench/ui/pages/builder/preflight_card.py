@@ -22,6 +22,7 @@ WIDTH = 344
 _PART_TITLES = {
     "weights": "Weights",
     "KV pool": "KV pool",
+    "KV cache": "KV cache",
     "activations": "Activations",
     "runtime": "Runtime",
     "draft": "Draft",

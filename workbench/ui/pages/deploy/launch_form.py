@@ -86,7 +86,8 @@ class LaunchForm(QWidget):
         self.gpus_card.setVisible(facts is None or facts.on_gpu)
         self.cluster.setVisible(facts is None or facts.world_size > 1)
         self.tokenizer.set_shown(facts is None or facts.toolchain == "tensorrt_llm")
-        usual = "of the engine's version" if facts is None or facts.on_gpu else PYTHON_IMAGE.rpartition("/")[2]
+        of_version = facts is None or facts.toolchain == "tensorrt_llm"
+        usual = "of the engine's version" if of_version else PYTHON_IMAGE.rpartition("/")[2]
         self.image.edit.setPlaceholderText(usual)
         self.model.edit.setToolTip(f"Empty: {facts.slug}" if facts is not None else "")
         self.runtime.show_engine(

@@ -43,7 +43,7 @@ AFTER_PAINT_MS = 80
 """The folders are looked at so long after the engines that the index remembers are shown."""
 
 
-_WORDS_FROM, _WORDS_OF_OTHERS, _WORDS_OF_FIRST = 960, 780, 560
+_WORDS_FROM, _WORDS_OF_OTHERS, _WORDS_OF_FIRST = 1060, 900, 620
 """px of the page from which Rebuild and Reveal of the detail pane have words, those before them, and the first."""
 
 
@@ -68,7 +68,8 @@ class EnginesPage(Page):
         self.table = EnginesTable(self.filter)
         self.bar = EnginesBar()
         self._add_actions()
-        self.pane = DetailPane(self._buttons(), self._copy_button(), self._save_note)
+        self.pane = DetailPane(self._buttons(), self._copy_button(), self._save_note, session.tasks)
+        self.pane.layers.copied.connect(self._say_copied)
         self.empty = EmptyState(
             "Nothing was built yet.",
             "The demo engine needs no GPU; its small model is fetched once.",
@@ -206,6 +207,7 @@ class EnginesPage(Page):
             "split": self.split.sizes(),
             "search": self.bar.search.text(),
             "only_here": self.bar.only_here.isChecked(),
+            "layers": self.pane.wants_layers,
             "chosen": str(chosen[0].path) if chosen else "",
         }
 
@@ -215,6 +217,7 @@ class EnginesPage(Page):
             self.split.setSizes(sizes)
         self.bar.search.setText(str(state.get("search", "")))
         self.bar.only_here.setChecked(bool(state.get("only_here", False)))
+        self.pane.want_layers(bool(state.get("layers", False)))
         self._wanted = str(state.get("chosen", ""))
 
     def show_engine(self, folder: str) -> None:
@@ -408,6 +411,9 @@ class EnginesPage(Page):
             data = {"path": str(self.detail.row.path), **self.detail.provenance.model_dump(mode="json")}
             QGuiApplication.clipboard().setText(json.dumps(data, indent=2, ensure_ascii=False))
             self.session.notices.say("ok", f"The provenance of {self.detail.row.name} is on the clipboard.")
+
+    def _say_copied(self, count: int) -> None:
+        self.session.notices.say("ok", f"{count:,} layer{'' if count == 1 else 's'} are on the clipboard.")
 
     def ask_delete(self) -> None:
         """Ask, then move the engine to the trash."""

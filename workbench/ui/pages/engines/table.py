@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QHeaderView, QStyledItemDelegate, QStyleOptionView
 from workbench.core.units import format_duration
 from workbench.ui.icons import pixmap
 from workbench.ui.models.engines import EngineRow
+from workbench.ui.models.gallery import TOOLCHAIN_TITLES
 from workbench.ui.theme import SMALL, mono_font, text_font, theme
 from workbench.ui.widgets.list_table import ROW_HEIGHT, ROW_ROLE, SORT_ROLE
 from workbench.ui.widgets.table_parts import NONE, NOT_REPORTED, Index, RowsModel, paint_ground, side, whole_rows
@@ -29,7 +30,7 @@ _COLUMNS = (
     ("Weights", False, "Precision of the weights"),
     ("KV", False, "Precision of the KV cache"),
     ("Toolchain", False, ""),
-    ("Built for", False, "GPU or CPU that it was compiled on"),
+    ("Built for", False, "GPU or CPU that it was compiled on, or compute capabilities that it was compiled for"),
     ("Batch", True, "Largest batch, in sequences"),
     ("Pass", True, "Most tokens in one forward pass"),
     ("Sequence", True, "Longest sequence, in tokens"),
@@ -39,9 +40,12 @@ _COLUMNS = (
     ("Runs here", True, ""),
 )
 NAME, MODEL, WEIGHTS, KV, TOOLCHAIN, BUILT_FOR, BATCH, PASS, SEQUENCE, SIZE, BUILD, DATE, RUNS = range(len(_COLUMNS))
-_SPARED = (PASS, KV, BUILD, BUILT_FOR, BATCH, SEQUENCE, TOOLCHAIN, MODEL, SIZE, DATE)
+_SPARED = (PASS, KV, BUILD, BATCH, SEQUENCE, BUILT_FOR, TOOLCHAIN, MODEL, SIZE, DATE)
 """Columns that give way where the window is narrow, the first first; the details below have them all."""
-_PAD = 8
+RTX = TOOLCHAIN_TITLES["tensorrt_rtx"]
+"""Where no GPU is, ONNX Runtime runs the ONNX model that its engines are made of."""
+_PAD, _LEAST = 8, 120
+"""px around a cell's text, and of the narrowest column of names."""
 _LEFT, _RIGHT = (int(side(right).value) for right in (False, True))
 
 
@@ -70,6 +74,8 @@ def badge_words(row: EngineRow) -> tuple[str, str, str]:
     if not row.runs:
         short = row.remark.split(";")[0]
         return (short if len(short) <= 24 else "does not run"), "warn", row.remark
+    if row.remark and row.toolchain == RTX:
+        return "runs as ONNX", "ok", row.remark
     return "runs here", "ok", row.remark
 
 
@@ -121,7 +127,7 @@ class EnginesModel(RowsModel):
         if column == NAME:
             return f"{row.path}\nshared: used from here, and never changed" if row.shared else str(row.path)
         if column == BUILT_FOR:
-            return row.built_for
+            return row.built_for_more or row.built_for
         return None
 
 
@@ -289,7 +295,7 @@ class EnginesTable(QTableView):
             head = metrics.horizontalAdvance(_COLUMNS[column][0]) + 34
             cells = [delegate.width(row, column) for row in rows]
             most = {NAME: 280, MODEL: 220, BUILT_FOR: 130, TOOLCHAIN: 190}.get(column, 400)
-            self._widths.append(min(max([head, *cells]), most))
+            self._widths.append(max(min(max([head, *cells]), most), _LEAST if column in (NAME, MODEL) else 0))
         self._share()
 
     def resizeEvent(self, event: Any) -> None:
@@ -311,7 +317,7 @@ class EnginesTable(QTableView):
         rest = room - sum(w for c, w in enumerate(self._widths) if c not in hidden)
         shown = [column for column in (NAME, MODEL) if column not in hidden]
         for column in shown:
-            self.setColumnWidth(column, max(120, self._widths[column] + rest // len(shown)))
+            self.setColumnWidth(column, max(_LEAST, self._widths[column] + rest // len(shown)))
 
     def current_rows(self) -> list[EngineRow]:
         """The rows that are chosen, in the order of the table."""

@@ -12,6 +12,7 @@ from workbench.core.units import format_bytes
 from workbench.ui.models.engines import EngineRow, EngineRows
 from workbench.ui.widgets.basics import GAP, MARGIN, label
 
+_HINT = "Name, model or tag"
 _ROOMY = 660
 """px from which all of it has room."""
 
@@ -24,7 +25,7 @@ class EnginesBar(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.search = QLineEdit()
-        self.search.setPlaceholderText("Name, model or tag")
+        self.search.setPlaceholderText(_HINT)
         self.search.setAccessibleName("Search engines by name, model or tag")
         self.search.setClearButtonEnabled(True)
         self.search.setMinimumWidth(150)
@@ -50,9 +51,11 @@ class EnginesBar(QFrame):
         """With little room the choices are narrower, and the count, which the table shows too, gives way."""
         super().resizeEvent(event)
         roomy = event.size().width() >= _ROOMY
-        self.search.setMinimumWidth(150 if roomy else 100)
-        for box in (self.model, self.weights, self.toolchain):
-            box.setMinimumWidth(104 if roomy else 84)
+        self.search.setMinimumWidth(150 if roomy else 84)
+        self.search.setPlaceholderText(_HINT if roomy else "Search")
+        self.only_here.setText("Runs here" if roomy else "Here")
+        for box, narrow in ((self.model, 84), (self.weights, 100), (self.toolchain, 104)):
+            box.setMinimumWidth(104 if roomy else narrow)
         self.count.setVisible(roomy)
 
     def _choice(self, name: str) -> QComboBox:

@@ -141,11 +141,23 @@ def tip(row: JobRow, column: int, now: float) -> str:
         if not row.finished and row.remaining_s(now) is None:
             lacking = [f"{s.title} {s.variant}".strip() for s in row.steps if s.left(now) is None]
             return f"Remaining is not known: no estimate for {', '.join(lacking)}."
-        return "" if row.finished else "Remaining is the plan's estimate of what is still to do."
+        return "" if row.finished else remaining_source(row)
     if column == JOB:
         attempt = f"\nattempt {row.attempt}" if row.attempt > 1 else ""
         return f"{row.title}\n{row.id}{attempt}\n{row.folder}"
     return ", ".join(text for _, text in verbs(row))
+
+
+def remaining_source(row: JobRow) -> str:
+    """Where the remaining time is from."""
+    step = row.current
+    if step is not None and step.status == "running":
+        of = f"{step.title} {step.variant}".strip()
+        if step.ends_at is not None:
+            return f"Remaining: what {of} reckons itself, and the plan's estimate of what comes after it."
+        if step.measured:
+            return f"Remaining: from the speed of {of} so far, and the plan's estimate of what comes after it."
+    return "Remaining is the plan's estimate of what is still to do."
 
 
 class JobDelegate(QStyledItemDelegate):

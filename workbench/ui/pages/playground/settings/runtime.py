@@ -14,9 +14,10 @@ from workbench.core.preset import Preset
 from workbench.core.preset_check import KeyPath
 from workbench.core.preset_fields import PresetField, fields_by_path, overrides_between, value_at, with_values
 from workbench.core.units import format_duration
+from workbench.ui.models.jobs import sentence
 from workbench.ui.models.loading import EngineFacts, LoadedEngine
 from workbench.ui.pages.playground.settings.sampling import LABEL_WIDTH
-from workbench.ui.widgets.basics import GAP, MARGIN, button, chip, column, label, row, segments, set_chip
+from workbench.ui.widgets.basics import GAP, MARGIN, button, chip, column, label, restyle, row, segments, set_chip
 from workbench.ui.widgets.editors import ChoiceEditor, Editor, NumberEditor, SwitchEditor, make_editor
 from workbench.ui.widgets.fold import Fold
 
@@ -85,8 +86,11 @@ class PoolSize(QWidget):
 
     def offer(self, names: frozenset[str]) -> None:
         """Only the ways that the engine's host knows."""
-        for name, made in self.buttons.items():
-            made.setVisible(not name or name in names)
+        offered = [made for name, made in self.buttons.items() if not name or name in names]
+        for made in self.buttons.values():
+            made.setVisible(made in offered)
+        for place, made in enumerate(offered):  # the last that is seen closes the frame
+            restyle(made, "joined", "last" if place == len(offered) - 1 else "inner" if place else "first")
 
     def show_problem(self, words: str) -> None:
         for editor in self.editors.values():
@@ -241,6 +245,10 @@ class FactsPanel(Fold):
             shown.setAccessibleName(name)
             self._grid.addWidget(label(name, "text2"), at, 0)
             self._grid.addWidget(shown, at, 1)
+        if engine is not None and (remark := engine.ready.settings.get("remark")):
+            words = label(sentence(remark), "small", wrap=True, selectable=True)
+            words.setAccessibleName("Remark")
+            self._grid.addWidget(words, len(self.values), 0, 1, 2)
 
 
 def facts_of(engine: LoadedEngine) -> dict[str, str]:
@@ -254,6 +262,7 @@ def facts_of(engine: LoadedEngine) -> dict[str, str]:
     return {
         "Toolchain": facts.toolchain_title,
         "Precision": facts.precision_words,
+        **_device(ready.settings),
         "Max. batch size": count(ready.limits.get("max_batch_size")),
         "Tokens per pass": count(ready.limits.get("max_num_batched_tokens")),
         "Max. sequence": count(ready.limits.get("max_seq_len"), "tokens"),
@@ -264,6 +273,22 @@ def facts_of(engine: LoadedEngine) -> dict[str, str]:
         "Chat template": {True: "yes", False: "none", None: "not reported"}[ready.chat_template],
         "Loaded in": "not reported" if ready.load_seconds is None else format_duration(ready.load_seconds),
     }
+
+
+_PROVIDERS = {
+    "CPUExecutionProvider": "CPU",
+    "CUDAExecutionProvider": "CUDA",
+    "NvTensorRTRTXExecutionProvider": "TensorRT-RTX",
+}
+
+
+def _device(settings: Mapping[str, str]) -> dict[str, str]:
+    """Where it runs and by what, of engines that say it."""
+    found = {"Device": settings["device"].replace("NVIDIA ", "")} if settings.get("device") else {}
+    provider = settings.get("execution_provider", "")
+    if provider and (words := _PROVIDERS.get(provider, provider)) != found.get("Device"):
+        found["Computed by"] = words
+    return found
 
 
 def _guesses(settings: Mapping[str, str]) -> dict[str, str]:
