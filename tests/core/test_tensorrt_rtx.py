@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from workbench.core.errors import BadInputError
 from workbench.core.tensorrt_rtx.failures import explain_build
-from workbench.core.tensorrt_rtx.layers import LayerReader, LayerTable, Profile, ShapeRange, read_layers
+from workbench.core.tensorrt_rtx.layers import LayerReader, LayerTable, Profile, ShapeRange, parse_layer, read_layers
 from workbench.core.tensorrt_rtx.log import BuilderLog, format_lines
 from workbench.core.tensorrt_rtx.progress import BuildProgress
-from workbench.core.tensorrt_rtx.targets import CAPABILITIES, precisions_of, targets_of, why_not
+from workbench.core.tensorrt_rtx.targets import CAPABILITIES, precisions_of, provider_refuses, targets_of, why_not
 from workbench.core.trtllm.log_lines import parse_line
 
 # --- targets ---
@@ -34,6 +34,11 @@ def test_why_not_names_the_gpu_and_what_it_has() -> None:
     assert "8.9 (Ada Lovelace) has FP32, FP16, BF16, INT8 weights, INT4 weights and FP8." in why_not("nvfp4", (8, 9))
     assert "9.0 (Hopper)" in why_not("fp16", (9, 0)) and "Blackwell of data centres" in why_not("fp16", (10, 0))
     assert "weights" in why_not("int8_sq", (8, 9))
+
+
+def test_the_provider_runs_on_fewer_gpus_than_the_engine() -> None:
+    assert provider_refuses((8, 9)) == provider_refuses((12, 1)) == ""
+    assert "8.0 (Ampere)" in provider_refuses((8, 0)) and "Hopper" in provider_refuses((9, 0))
 
 
 def test_targets_are_read_once_each_and_in_order() -> None:
@@ -252,6 +257,13 @@ def test_layers_are_read_from_the_log() -> None:
     assert table.profiles == (
         Profile(name="prefill", shapes={"input_ids": ShapeRange(min=(1, 1), opt=(1, 8), max=(1, 16))}),
     )
+
+
+def test_four_bit_floats_are_told_from_their_scales() -> None:
+    line = GEMM.replace("Int4", "FP4E2M1").replace("Dimensions: [1], ", "Dimensions: [1,9,4], ").replace("Float", "FP8")
+    layer = parse_layer(line)
+    assert layer is not None and [one.dtype for one in layer.constants] == ["fp4", "fp8"]
+    assert layer.precision == "fp4"
 
 
 def test_the_table_is_kept_and_read_again(tmp_path: Path) -> None:

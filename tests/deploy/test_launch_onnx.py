@@ -51,7 +51,7 @@ def test_an_rtx_engine_says_what_runs_it(folder: Path) -> None:
     assert (facts.dtype, facts.kv_cache, facts.max_seq_len, facts.vocab_size) == ("fp16", "fp16", 128, 96)
     readme = (folder / "README.md").read_text()
     for said in (
-        "compute capability 8.9 and 12.0 (",
+        "compute capability 8.9 or 12.0 (",
         "RTX 4090, ",
         "RTX 5090",
         "580",

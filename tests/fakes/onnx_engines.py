@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.core.artifact import FileEntry, Machine, PlanModel, Provenance, StepRecord
+from workbench.core.artifact import PROVENANCE_FILE, FileEntry, Machine, PlanModel, Provenance, StepRecord
 from workbench.core.digest import file_sha256
 
 ONNX = {"precision": "fp16", "compute": "fp16", "vocabulary": 96, "limits": {"max_seq_len": 128, "max_batch_size": 1}}
@@ -43,6 +43,20 @@ def _make(
     texts = {"model.onnx": "onnx", "model.onnx.data": "weights", "tokenizer.json": "{}", "config.json": "{}"}
     for name, text in {**texts, "engine.json": json.dumps(facts)}.items():
         (folder / name).write_text(text)
+    write_provenance(folder, toolchain, precision, facts, steps)
+    return folder
+
+
+def write_provenance(
+    folder: Path,
+    toolchain: str,
+    precision: str,
+    facts: dict[str, Any],
+    steps: dict[str, dict[str, str]],
+    model: Path | None = None,
+) -> None:
+    """Make an engine of a folder with files. `facts`: what its build reported; `steps`: versions by step."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != PROVENANCE_FILE]
     weights = {"weights": precision}
     made = Provenance(
         kind="engine",
@@ -54,19 +68,27 @@ def _make(
         precision=precision,
         preset={"schema": 1, "title": "T", "goal": "try-it", "toolchain": toolchain, "precision": weights},
         model=PlanModel(
-            name="tiny", path=str(folder.with_name("gone")), architecture="LlamaForCausalLM", digest="d", parameters=1,
+            name="tiny",
+            path=str(model or folder.with_name("gone")),
+            architecture="LlamaForCausalLM",
+            digest="d",
+            parameters=1,
             weight_bytes=1,
         ),
         machine=Machine(cpu="c", cpu_identity="c", memory_bytes=1, os="o"),
         steps=tuple(
-            StepRecord(id=name, kind=name, worker="w", argv=(), versions=versions, seconds=1.0, key="k",
-                       result=facts if name == "build" else {})
+            StepRecord(
+                id=name,
+                kind=name,
+                worker="w",
+                argv=(),
+                versions=versions,
+                seconds=1.0,
+                key="k",
+                result=facts if name == "build" else {},
+            )
             for name, versions in steps.items()
         ),
-        files=tuple(
-            FileEntry(path=path.name, bytes=path.stat().st_size, sha256=file_sha256(path))
-            for path in sorted(folder.iterdir())
-        ),
-    )  # fmt: skip
-    (folder / "provenance.json").write_text(made.model_dump_json(), "utf-8")
-    return folder
+        files=tuple(FileEntry(path=path.name, bytes=path.stat().st_size, sha256=file_sha256(path)) for path in files),
+    )
+    (folder / PROVENANCE_FILE).write_text(made.model_dump_json(), "utf-8")

@@ -13,11 +13,10 @@ import pytest
 
 from tests.cli.command import workbench
 from tests.fakes import markov
-from tests.fakes.onnx_engines import make_ort_engine, make_rtx_engine
-from tests.measure.test_quality import write_provenance
+from tests.fakes.onnx_engines import make_ort_engine, make_rtx_engine, write_provenance
 from tests.workers.conftest import RunWorker, openvino_here, run_worker  # noqa: F401
 from tests.workers.onnxruntime.conftest import engine, known, onnx_python, run_onnx  # noqa: F401
-from workbench.core.artifact import PROVENANCE_FILE, FileEntry, read_provenance, write_json
+from workbench.core.artifact import read_provenance
 from workbench.measure.subjects import shown_name
 
 
@@ -51,10 +50,8 @@ def engines(
     (folders[3] / "model_ctx.onnx").write_bytes(b"of a card that is not here")
     kinds = (("openvino", "fp16"), ("pytorch", "fp32"), ("onnxruntime", "fp32"), ("tensorrt_rtx", "fp32"))
     for folder, (toolchain, precision) in zip(folders, kinds, strict=True):
-        write_provenance(folder, toolchain, precision, model)
-        files = [path for path in sorted(folder.iterdir()) if path.name != PROVENANCE_FILE and path.is_file()]
-        listed = tuple(FileEntry(path=path.name, bytes=path.stat().st_size, sha256="") for path in files)
-        write_json(folder / PROVENANCE_FILE, read_provenance(folder).model_copy(update={"files": listed}))
+        facts = notes if toolchain == "tensorrt_rtx" else {}
+        write_provenance(folder, toolchain, precision, facts, {"build": {}}, model)
     return folders
 
 

@@ -285,7 +285,8 @@ def test_advice_on_flags(home: Home, tiny: ModelSpec) -> None:
     with_gpu = advice_of(report_of(home, tiny, "build.flags.strip_weights=true", gpus=(RTX_4090,)))
     assert "strip-without-gpu" not in with_gpu
     longer = advice_of(report_of(home, tiny, "gpu=RTX 4090", f"limits.max_seq_len={positions + 1}"))
-    assert longer["sequence-over-model"].overrides == (f"limits.max_seq_len={positions}",)
+    assert longer["profile-too-long"].level == "block" and "sequence-over-model" not in longer
+    assert longer["profile-too-long"].overrides == (f"limits.max_seq_len={positions}",)
 
 
 def test_planned_targets_say_whether_they_are_here() -> None:

@@ -70,7 +70,7 @@ def settle(window: Window, least_s: float = _LEAST_S) -> None:
 def _build(window: Window) -> Iterator[str]:
     """The form with its preflight, for a CPU and for eight GPUs, folded and open, and the gallery shown or hidden."""
     for model in (window.session.home.root / "models").glob("*"):
-        for preset in ("cpu-int4-awq", "llama-3.3-70b-fp8-8xh200"):
+        for preset in ("cpu-int4-awq", "llama-3.3-70b-fp8-8xh200", "trtrtx-fp16-lab"):
             window.session.events.build_with.emit(preset, str(model))
             settle(window, 0.5)
             yield f"build {preset}"

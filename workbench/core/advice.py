@@ -133,6 +133,8 @@ def _batch_over_pool(s: Situation) -> Iterator[Advice]:
 
 def _sequence_over_model(s: Situation) -> Iterator[Advice]:
     asked, trained = s.preset.limits.max_seq_len, s.model.max_positions
+    if s.preset.toolchain == "tensorrt_rtx":  # which refuses it
+        return
     if asked and trained and asked > trained:
         yield Advice(
             code="sequence-over-model",

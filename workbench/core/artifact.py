@@ -281,7 +281,7 @@ def _fits_rtx(provenance: Provenance, capabilities: tuple[tuple[int, int], ...])
     """A TensorRT-RTX engine runs on the compute capabilities that it was built for; its ONNX model on any CPU."""
     told = provenance.result.get("targets")
     targets = [str(each) for each in told] if isinstance(told, list | tuple) else []
-    words = " and ".join(targets) or "GPUs that are not reported"
+    words = " and ".join(filter(None, (", ".join(targets[:-1]), *targets[-1:]))) or "GPUs that are not reported"
     if not capabilities and provenance.precision in _NOT_ON_CPU:
         reason = _NOT_ON_CPU[provenance.precision]
         return False, f"no GPU here, and {reason}; the compiled engine is for {words}"

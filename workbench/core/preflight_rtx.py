@@ -27,7 +27,7 @@ from workbench.core.model import ModelSpec
 from workbench.core.plan import StepEstimate
 from workbench.core.precision import Precision
 from workbench.core.preset import Preset
-from workbench.core.units import Range
+from workbench.core.units import Range, format_bytes
 
 DEFAULT_LENGTH = DEFAULT_SEQUENCE_TOKENS
 """Longest sequence of a TensorRT-RTX engine where the preset names none and the model takes more: activations are
@@ -67,7 +67,8 @@ def rtx_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: Seq
         raise BadInputError("A GPU engine cannot be estimated without a GPU.", fix="Set gpu in the preset.")
     gpu = min(gpus, key=lambda each: each.memory_bytes)
     length, batch = built_length(preset, model), preset.limits.max_batch_size
-    stored = _weights(preset, model, precision)
+    kv = computes_in(precision, on_cpu=False)
+    stored = onnx_weight_bytes(model, precision, kv, preset.precision.group_size)
     weights = stored
     if has_two_profiles(preset):
         weights = Range.bytes(
@@ -76,7 +77,6 @@ def rtx_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: Seq
             formula=f"{stored.formula}; up to {TWO_PROFILES:g} times that with two profiles",
             source=stored.source,
         )
-    kv = computes_in(precision, on_cpu=False)
     activations = activation_bytes(model, batch_tokens=length, batch_size=batch, width_bytes=PLAIN_BYTES[kv])
     return _estimate(
         model,
@@ -96,13 +96,14 @@ def rtx_engine(preset: Preset, model: ModelSpec, precision: Precision, gpus: Seq
 def onnx_cpu_engine(preset: Preset, model: ModelSpec, precision: Precision, host: HostSpec) -> EngineEstimate:
     """The running engine in host memory."""
     kv = computes_in(precision, on_cpu=True)
+    weights = onnx_weight_bytes(model, precision, kv, preset.precision.group_size)
     tokens = preset.runtime.max_num_batched_tokens or _PREFILL_TOKENS
     activations = activation_bytes(model, batch_tokens=tokens, batch_size=1, width_bytes=4)
     return _estimate(
         model,
         precision,
         kv,
-        (_weights(preset, model, precision), activations, runtime_bytes("cpu")),
+        (weights, activations, runtime_bytes("cpu")),
         (sequence_tokens(preset, model), preset.limits.max_batch_size),
         host.memory_total_bytes,
         0,
@@ -113,7 +114,9 @@ def onnx_cpu_engine(preset: Preset, model: ModelSpec, precision: Precision, host
 
 def build_estimate(preset: Preset, model: ModelSpec, precision: Precision) -> StepEstimate:
     """Time, host memory and disk of a TensorRT-RTX build."""
-    billions, weights = model.parameters / 1e9, _weights(preset, model, precision)
+    billions = model.parameters / 1e9
+    kv = computes_in(precision, on_cpu=False)
+    weights = onnx_weight_bytes(model, precision, kv, preset.precision.group_size)
     profiles = 2 if has_two_profiles(preset) else 1
     seconds = Range.seconds(
         4 + 30 * billions * profiles,
@@ -127,18 +130,34 @@ def build_estimate(preset: Preset, model: ModelSpec, precision: Precision) -> St
         formula=f"0.5 to 1.2 GiB of libraries and graph + 2 to {2 * profiles} x the weights",
         source=_MEASURED,
     )
-    return StepEstimate(
-        seconds=seconds,
-        host_memory_bytes=memory,
-        disk_bytes=disk_bytes(model, "build", precision.value, untied=model.tied_embeddings),
+    most = TWO_PROFILES + 0.3 if profiles == 2 else 1.3
+    tokenizer = disk_bytes(model, "quantize", precision.value)
+    copied = tokenizer.high if tokenizer is not None else 0
+    disk = Range.bytes(
+        weights.low,
+        weights.high * most + copied,
+        formula=f"{weights} of weights, up to {most:g} times that; the ONNX model is linked or copied",
+        source=_MEASURED,
     )
+    return StepEstimate(seconds=seconds, host_memory_bytes=memory, disk_bytes=disk)
 
 
-def _weights(preset: Preset, model: ModelSpec, precision: Precision) -> Range:
-    group = preset.precision.group_size
-    size = group if isinstance(group, int) and group > 0 else None
-    # An ONNX graph holds a tied output layer as a matrix of its own, and so does what is made of it.
-    return weight_bytes(model, precision.value, group_size=size, untied=model.tied_embeddings)
+def onnx_weight_bytes(model: ModelSpec, precision: Precision, kv: str, group_size: int | str = "auto") -> Range:
+    """Weights of an ONNX model, and of what is compiled from it. `kv`: what it computes in.
+
+    A tied output layer is a matrix of its own there; it and the embedding stay in what is computed in.
+    """
+    if precision.value in PLAIN_BYTES:
+        return weight_bytes(model, precision.value, untied=model.tied_embeddings)
+    vocabulary = model.vocab_size * model.hidden_size
+    linear = max(model.parameters - vocabulary * (1 if model.tied_embeddings else 2), 0)
+    inner = model.model_copy(update={"vocab_size": 0, "parameters": linear, "tied_embeddings": False})
+    size = group_size if isinstance(group_size, int) and group_size > 0 else None
+    layers, outer = weight_bytes(inner, precision.value, group_size=size), 2 * vocabulary * PLAIN_BYTES[kv]
+    whole = Range.bytes(
+        outer, formula=f"{format_bytes(outer)} of embedding and output layer in {kv.upper()}", source=layers.source
+    )
+    return layers + whole
 
 
 def _estimate(

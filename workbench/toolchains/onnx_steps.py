@@ -13,9 +13,20 @@ from workbench.core.data import resource
 from workbench.core.digest import file_sha256
 from workbench.core.errors import BlockedError
 from workbench.core.estimate import step_estimate
-from workbench.core.plan import ArtifactKind, Output, Step, StepInput, StepKind, cache_key, folder_name
+from workbench.core.plan import (
+    ArtifactKind,
+    Output,
+    Step,
+    StepEstimate,
+    StepInput,
+    StepKind,
+    cache_key,
+    folder_name,
+)
 from workbench.core.precision import Precision
+from workbench.core.preflight_rtx import onnx_weight_bytes
 from workbench.core.preset import Preset
+from workbench.core.units import Range
 from workbench.toolchains.base import BuildRequest, Package
 from workbench.toolchains.refusals import refuse_group_size
 from workbench.toolchains.tensorrt_llm.calibration import calibration_path
@@ -164,6 +175,11 @@ def quantize(request: BuildRequest, source: Step, precision: Precision, dtype: D
         facts |= {"model": request.model_digest, "calibration": file_sha256(path)}
     packages = (*QUANTIZE, *(FROM_SOURCE if needs_text else ()))
     fields = make_step(request, "quantize", "onnx.quantize", precision.value, settings, inputs, facts, packages)
+    estimate: StepEstimate = fields["estimate"]
+    disk = onnx_weight_bytes(request.model, precision, dtype, preset.precision.group_size) + Range.bytes(
+        0, 64 * 2**20, formula="tokenizer and graph", source="rule of thumb"
+    )
+    fields["estimate"] = estimate.model_copy(update={"disk_bytes": disk})
     words = f"onnx-{precision.value}" + ("" if dtype == "fp16" else f"-{dtype}")
     made = output(request, "checkpoint", "checkpoints", words, precision.value, fields["key"], out)
     return Step(**fields, output=made)

@@ -58,3 +58,10 @@ def test_all_that_the_engine_says_of_itself() -> None:
 )
 def test_one_word_for_one_precision(said: str, word: str) -> None:
     assert one_word(said) == word
+
+
+def test_what_runs_in_the_engines_place_is_told() -> None:
+    told = {"remark": "the compiled engine is not run: no NVIDIA GPU", "device": "CPU", "model_file": "model.onnx"}
+    found = not_applied(_preset(), Ready(settings=told))
+    assert found == {"engine": f"{told['remark']}; all figures are of model.onnx on CPU"}
+    assert not_applied(_preset(), Ready(settings={**told, "remark": ""})) == {}

@@ -134,7 +134,8 @@ def _genai(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         generator.generate_next_token()
         answer.append(int(generator.get_next_tokens()[0]))
     onnx = OnnxLogits(folder)
-    last, ours = onnx.feed(ids)[-1], []
+    ours: list[int] = []
+    last = onnx.feed(ids)[-1]
     while len(ours) < len(answer):
         ours.append(int(last.argmax()))
         last = onnx.feed([ours[-1]])[-1]

@@ -71,7 +71,7 @@ HARMS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "not JSON": (lambda folder: (folder / "config.json").write_text("{ no"), "fp32", "export-failed", "JSON"),
     "int8": (lambda folder: None, "int8", "bad-setting", "int8"),
     "overflow": (
-        lambda folder: _scaled(folder, 3e5, "k_proj"),
+        lambda folder: _scaled(folder, 1e5, "k_proj"),
         "fp16",
         "convert-differs",
         "not a number",
@@ -125,7 +125,8 @@ def test_its_logits_are_those_of_the_source(tiny_onnx: dict[str, Run], name: str
 def test_phases_and_progress_are_told_as_they_come(tiny_onnx: dict[str, Run]) -> None:
     messages = tiny_onnx["llama-fp32"].found["messages"]
     assert [message["name"] for message in messages if message["type"] == "phase"] == list(onnx_convert.PHASES)
-    phase, told = "", {}
+    phase = ""
+    told: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for message in messages:
         if message["type"] == "phase":
             phase = message["name"]

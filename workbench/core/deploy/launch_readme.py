@@ -129,13 +129,15 @@ def _wants_rtx(facts: EngineFacts) -> str:
         )
     else:
         without = f"ONNX Runtime cannot run {facts.precision.upper()} on a CPU, so it wants the GPU"
+    kind = targets_words(facts, "or") + (f" ({known})" if known else "")
     return (
-        f"- an NVIDIA GPU of compute capability {targets_words(facts)}{f' ({known})' if known else ''}, with a driver "
-        f"of {DRIVER_FROM} or newer; `./check-rtx.sh` says whether it is there. TensorRT-RTX does not support Hopper "
-        "(9.0) and data-centre Blackwell (10.x)\n"
+        f"- an NVIDIA GPU of compute capability {kind}, with a driver of {DRIVER_FROM} or newer; `./check-rtx.sh` "
+        "says whether it is there. TensorRT-RTX does not support Hopper (9.0) and data-centre Blackwell (10.x)\n"
         f"- TensorRT-RTX {facts.toolchain_version}, no other release: it comes with {PROVIDER} "
         f"{provider_version(facts)}, which requirements.txt names\n"
         f"- {without}\n"
+        "- to be tried: those who made Engine Workbench had no such card, and have not seen a compiled engine answer "
+        "there\n"
     )
 
 

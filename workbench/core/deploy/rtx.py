@@ -35,10 +35,10 @@ def provider_version(facts: EngineFacts) -> str:
     return PROVIDERS.get((release[0], release[1]), "") if len(release) == 2 else ""
 
 
-def targets_words(facts: EngineFacts) -> str:
+def targets_words(facts: EngineFacts, word: str = "and") -> str:
     """`8.9 and 12.0`."""
     *first, last = facts.targets or ("not reported",)
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def cards(facts: EngineFacts) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from workbench.core.advice import Advice
 from workbench.core.gpu import GpuSpec
 from workbench.core.messages import StepSpec
-from workbench.core.plan import Step, StepInput
+from workbench.core.plan import Step, StepEstimate, StepInput
 from workbench.core.precision import Precision
+from workbench.core.units import Range
 from workbench.toolchains.base import BuildRequest, Device, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.onnx_advice import onnx_advice
@@ -31,6 +32,7 @@ from workbench.toolchains.onnxruntime.flags import read_flags
 from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 
 _BUILD = (*RUN, "onnx")
+_ENGINE_BYTES = 64 * 2**10
 _CUDA = ("onnxruntime-gpu", "onnxruntime-genai-cuda")
 
 
@@ -162,5 +164,9 @@ def _build(request: BuildRequest, source: Step, precision: Precision, flags: dic
     fields = make_step(
         request, "build", "onnxruntime.build", precision.value, settings, inputs, {"checkpoint": source.key}, _BUILD
     )
+    estimate: StepEstimate = fields["estimate"]
+    if (disk := estimate.disk_bytes) is not None:
+        linked = Range.bytes(_ENGINE_BYTES, disk.high, formula="files are linked, or copied", source=disk.source)
+        fields["estimate"] = estimate.model_copy(update={"disk_bytes": linked})
     words = f"onnxruntime-{precision.value}" + ("" if flags["device"] == "auto" else f"-{flags['device']}")
     return Step(**fields, output=output(request, "engine", "engines", words, precision.value, fields["key"], out))

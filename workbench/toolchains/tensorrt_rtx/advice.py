@@ -34,6 +34,16 @@ def rtx_advice(request: BuildRequest, targets: Targets | None, detected: Sequenc
             fix="Leave strip_weights out, or build on a machine that has a GPU.",
             overrides=("build.flags.strip_weights=false",),
         )
+    positions = request.model.max_positions
+    if positions and length > positions:
+        yield Advice(
+            code="profile-too-long",
+            level="block",
+            text="The engine is to take longer sequences than the model has positions for.",
+            arithmetic=f"limits.max_seq_len {length:,}, the model's positions {positions:,}",
+            fix=f"Set it to {positions:,}.",
+            overrides=(f"limits.max_seq_len={positions}",),
+        )
     if "opt_prompt" in request.preset.build.flags and flags["opt_prompt"] > length:
         yield Advice(
             code="prompt-over-limit",

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.precision import Precision
+from workbench.core.units import format_bytes
 from workbench.workers.models.quality import Comparison
-from workbench.workers.models.source import SourceModel
+from workbench.workers.models.source import ROOM, SourceModel, free_bytes
+from workbench.workers.onnx.loading import expected_bytes
 from workbench.workers.onnx.logits import OnnxLogits
 from workbench.workers.protocol import Channel, WorkerError
 
@@ -44,6 +46,19 @@ class _Found:
     settings: dict[str, str]
 
 
+def check_if_it_fits(folder: Path, model: Path, dtype: str, trust: bool, channel: Channel) -> dict[str, Any] | None:
+    """`check_against_source` where the source in float32 fits into free memory; None, with a warning, where not."""
+    need, free = int(expected_bytes(model, "fp32") * ROOM), _free_bytes()
+    if free is not None and need > free:
+        channel.log(
+            f"the export was not compared with its source: that takes {format_bytes(need)} of memory, and "
+            f"{format_bytes(free)} are free; verify compares in less",
+            "warning",
+        )
+        return None
+    return check_against_source(folder, model, dtype, trust, channel)
+
+
 def check_against_source(folder: Path, model: Path, dtype: str, trust: bool, channel: Channel) -> dict[str, Any]:
     """Compare an ONNX folder with its source model, which computes in float32; the facts for onnx.json's `check`.
 
@@ -51,6 +66,7 @@ def check_against_source(folder: Path, model: Path, dtype: str, trust: bool, cha
     for 16-bit types there is a second look that shows the export alone: both sides compute in float32 with the same
     rounded weights, and then the bar holds. BF16 is looked at so only, for ONNX Runtime has no BF16 kernels on a CPU;
     FP16 when it misses the bar as it is, and then agreement and KL must be within the floors of FP16 besides.
+    ONNX Runtime's CPU kernels compute most of an FP16 layer in FP32, so an overflow within one may show on a GPU alone.
     Raises WorkerError `convert-differs`, `source-failed`, `engine-load-failed`.
     """
     texts = _source_texts(model, dtype if dtype == "bf16" else None, trust, channel)
@@ -79,6 +95,14 @@ def check_against_source(folder: Path, model: Path, dtype: str, trust: bool, cha
     )
     channel.log(facts["remark"], "warning")
     return facts
+
+
+def _free_bytes() -> int | None:
+    """Free memory of the host; None: not reported."""
+    try:
+        return free_bytes("cpu")
+    except ImportError:  # psutil, which an environment may lack
+        return None
 
 
 def _source_texts(model: Path, rounded: str | None, trust: bool, channel: Channel) -> list[_Text]:

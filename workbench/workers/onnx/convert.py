@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import announce, input_folder, quiet_environment, read_json, write_json
-from workbench.workers.onnx.checking import check_against_source
+from workbench.workers.models.tokenizer_files import check_tokenizer_files
+from workbench.workers.onnx.checking import check_if_it_fits
 from workbench.workers.onnx.common import (
     FACTS_FILE,
     FACTS_SCHEMA,
@@ -30,7 +31,7 @@ from workbench.workers.onnx.common import (
 from workbench.workers.onnx.export import lift_opset, release, trace, turn_weights
 from workbench.workers.onnx.genai_config import write_genai_config
 from workbench.workers.onnx.loading import TORCH_DTYPES, load_model
-from workbench.workers.onnx.tokenizer import check_tokenizer_files, take_tokenizer
+from workbench.workers.onnx.tokenizer import take_tokenizer
 from workbench.workers.onnx.weights import kv_shape, parameters_by_type, vocabulary
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker, versions_of
 
@@ -64,7 +65,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     write_genai_config(out, facts)
 
     channel.phase("check", 4, len(PHASES))
-    facts["check"] = check_against_source(out, model, dtype, trust, channel)
+    facts["check"] = check_if_it_fits(out, model, dtype, trust, channel)
     write_json(out / FACTS_FILE, facts)
     size = announce(channel, "checkpoint", out)
     return {**facts, "bytes": size, "seconds": round(time.monotonic() - started, 2)}

@@ -21,6 +21,8 @@ TRACED_OPSET = 20
 """The newest that torch's tracing exporter writes. Operators of a decoder are the same in 21 but for more types."""
 CHANGED_IN_21 = frozenset(["GroupNormalization"])
 """Operators whose meaning changed between the two."""
+_TORCH_BF16, _BF16 = 15, 16
+"""torch 2.13 writes its own number of BF16 into some casts; the format's 15 is a complex type, to which none can be."""
 
 
 def trace(model: Any, scratch: Path, dtype: str, on_layer: Callable[[int, int], None]) -> None:
@@ -28,8 +30,8 @@ def trace(model: Any, scratch: Path, dtype: str, on_layer: Callable[[int, int], 
 
     `on_layer` gets the decoder layers traced and their number; torch works on the graph for most of the time after
     the last. Weights keep their names and are as the model has them, so that linear layers are transposed in the graph:
-    see `turn_weights`. torch would do that too, but holds all of them twice meanwhile and fails with BF16. Peak memory:
-    the model; below 2 GB the written file as well. Raises WorkerError `export-failed`.
+    see `turn_weights`. torch would do that too, but holds all of them once more and fails with BF16. Peak memory:
+    twice the model; below 2 GB the written file as well. Raises WorkerError `export-failed`.
     """
     try:
         # The recipes must be imported before the manager knows of them.
@@ -72,13 +74,21 @@ def trace(model: Any, scratch: Path, dtype: str, on_layer: Callable[[int, int], 
 
 
 def release(model: Any) -> None:
-    """Give back the memory of a model's weights, which torch's exporter keeps a hold of after it is done."""
+    """Give back the memory of a model's weights, which torch's exporter keeps a hold of after it is done.
+
+    Weights that transformers left in the mapped file are not its own memory and stay.
+    """
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.untyped_storage().resize_(0)
+        storage = tensor.untyped_storage()
+        if storage.resizable():
+            storage.resize_(0)
 
 
 def lift_opset(model: Any) -> None:
-    """Declare the folder's opset and IR version on a freshly traced ModelProto. Raises WorkerError `export-failed`."""
+    """Declare the folder's opset and IR version on a freshly traced ModelProto, and mend its casts to BF16.
+
+    Raises WorkerError `export-failed`.
+    """
     changed = sorted({node.op_type for node in model.graph.node} & CHANGED_IN_21)
     if changed:
         raise WorkerError(
@@ -86,6 +96,10 @@ def lift_opset(model: Any) -> None:
             code="export-failed",
             cause=f"{', '.join(changed)} changed between opset {TRACED_OPSET} and {OPSET}",
         )
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _TORCH_BF16:
+                attribute.i = _BF16
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, OPSET)
@@ -154,7 +168,7 @@ def _count_layers(model: Any, on_layer: Callable[[int, int], None]) -> list[Any]
     import torch
 
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    layers = max(lists, key=len, default=[])
+    layers = max(lists, key=len, default=())
     total = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     if len(layers) != total:
         return []

@@ -27,7 +27,8 @@ def write_genai_config(folder: Path, facts: dict[str, Any]) -> None:
     `facts` are onnx.json's: `layers`, `kv_heads`, `head_size`, `vocabulary`, `max_seq_len` (None: not known), and
     `inputs`, the names of the graph's inputs, where position_ids is not among them. Sampling is greedy and neutral:
     what a request says is what is meant. An answer ends with any end token of generation_config.json (else
-    config.json) or the tokenizer's own, which ends a turn in chat templates. Raises WorkerError `bad-json`.
+    config.json) or the tokenizer's own, which ends a turn in chat templates; where none is named, genai asks its
+    tokenizer. What the model does not say is left out. Raises WorkerError `bad-json`.
     """
     config = read_json(folder / "config.json")
     inner = config.get("text_config")
@@ -47,14 +48,16 @@ def write_genai_config(folder: Path, facts: dict[str, Any]) -> None:
     names = facts.get("inputs")
     if names is not None:
         inputs = {key: name for key, name in inputs.items() if "%d" in name or name in names}
+    tokens: dict[str, Any] = {"bos_token_id": begin, "pad_token_id": pad if pad is not None or not ends else ends[0]}
+    tokens["eos_token_id"] = ends if len(ends) > 1 else next(iter(ends), None)
     model: dict[str, Any] = {
-        "bos_token_id": begin if begin is not None else ends[0],
+        **{name: token for name, token in tokens.items() if token is not None},
         "context_length": length,
         "decoder": {
             "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
             "filename": MODEL_FILE,
             "head_size": facts["head_size"],
-            "hidden_size": text.get("hidden_size") or text.get("n_embd") or 0,
+            "hidden_size": text.get("hidden_size") or text.get("n_embd") or facts["kv_heads"] * facts["head_size"],
             "inputs": inputs,
             "outputs": {
                 "logits": "logits",
@@ -65,8 +68,6 @@ def write_genai_config(folder: Path, facts: dict[str, Any]) -> None:
             "num_hidden_layers": facts["layers"],
             "num_key_value_heads": facts["kv_heads"],
         },
-        "eos_token_id": ends if len(ends) > 1 else ends[0],
-        "pad_token_id": pad if pad is not None else ends[0],
         "type": kind if kind in _TYPES else "llama",
         "vocab_size": facts["vocabulary"],
     }
@@ -87,12 +88,12 @@ def write_genai_config(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def model_ends(folder: Path) -> list[int]:
-    """End tokens of a model folder: the model's own, in ascending order, then the tokenizer's. [0] where none says."""
+    """End tokens of a model folder: the model's own, in ascending order, then the tokenizer's."""
     ends = sorted(end_ids(folder))
     token = _tokenizer_end(folder)
     if token is not None and token not in ends:
         ends.append(token)
-    return ends or [0]
+    return ends
 
 
 def _tokenizer_end(folder: Path) -> int | None:

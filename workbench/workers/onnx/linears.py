@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,6 @@ class Replacement:
     """(inputs, outputs), in the layer's own float type."""
     activation: str = ""
     """Empty: the input stays."""
-    bits: dict[str, int] = field(default_factory=dict)
 
 
 Method = Callable[[Linear, Any], Replacement]
@@ -72,12 +71,16 @@ def find_linears(model: Any) -> list[Linear]:
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     head = _head(model, makers)
-    found = []
+    found: dict[str, Linear] = {}
     for node in model.graph.node:
         linear = _linear(node, stored, makers)
-        if linear is not None and node is not head and linear.module.rsplit(".", 1)[-1] not in ALONE:
-            found.append(linear)
-    return found
+        if linear is None or node is head or linear.module.rsplit(".", 1)[-1] in ALONE:
+            continue
+        # What replaces a weight is named by its module, so each needs a name of its own.
+        if not linear.module or linear.module in found:
+            linear = replace(linear, module=f"{linear.module or 'layer'}.{len(found)}")
+        found[linear.module] = linear
+    return list(found.values())
 
 
 def float_weight(linear: Linear, folder: Path) -> Any:

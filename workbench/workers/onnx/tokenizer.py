@@ -8,7 +8,6 @@ from pathlib import Path
 from workbench.workers.common import explain_import, first_line
 from workbench.workers.protocol import WorkerError
 
-SOURCES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 _COMPANIONS = (
     "config.json",
     "generation_config.json",
@@ -23,17 +22,6 @@ _COMPANIONS = (
     "*.tiktoken",
     "chat_template*.*",
 )
-
-
-def check_tokenizer_files(model: Path) -> None:
-    """Raise WorkerError `no-tokenizer` when no file can hold one: transformers 5 then makes up an empty tokenizer."""
-    if not any(any(model.glob(pattern)) for pattern in SOURCES):
-        raise WorkerError(
-            "the model folder holds no tokenizer",
-            code="no-tokenizer",
-            cause=f"none of {', '.join(SOURCES)} in {model}",
-            hint="Copy tokenizer.json and tokenizer_config.json of the model into its folder.",
-        )
 
 
 def take_tokenizer(model: Path, out: Path, trust_remote_code: bool) -> None:

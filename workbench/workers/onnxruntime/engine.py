@@ -173,7 +173,7 @@ def _open(og: Any, folder: Path, place: Place, overlay: Mapping[str, Any], facts
             config.append_provider(place.genai_name)
         config.overlay(json.dumps(overlay))
         return og.Model(config)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, ImportError) as error:
         raise cannot_load(error, dict(facts), place.words) from error
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import announce, explain_import, first_line, input_folder, quiet_environment
+from workbench.workers.models.tokenizer_files import check_tokenizer_files
 from workbench.workers.openvino.common import MODEL_BIN, MODEL_XML, PACKAGES, TOKENIZER_FILES, check_tokenizers, read_ir
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker
 
 PHASES = ("load", "trace", "save", "tokenizer", "check")
 DTYPES = ("fp16", "fp32")
-TOKENIZER_SOURCES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 STATEFUL_INPUTS = frozenset(["input_ids", "attention_mask", "beam_idx"])
 
 
@@ -36,7 +36,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             cause=f"dtype = {dtype}",
             hint=f"Use one of: {', '.join(DTYPES)}.",
         )
-    _check_tokenizer_files(model)
+    check_tokenizer_files(model)
     quiet_environment()
     started = time.monotonic()
     watcher = _Watcher(channel, out, _expected_bytes(model, dtype))
@@ -64,17 +64,6 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         "operations": len(ir.get_ops()),
         "seconds": round(time.monotonic() - started, 2),
     }
-
-
-def _check_tokenizer_files(model: Path) -> None:
-    """Raise WorkerError `no-tokenizer` when no file can hold one: transformers 5 then makes up an empty tokenizer."""
-    if not any(any(model.glob(pattern)) for pattern in TOKENIZER_SOURCES):
-        raise WorkerError(
-            "the model folder holds no tokenizer",
-            code="no-tokenizer",
-            cause=f"none of {', '.join(TOKENIZER_SOURCES)} in {model}",
-            hint="Copy tokenizer.json and tokenizer_config.json of the model into its folder.",
-        )
 
 
 def _export(model: Path, out: Path, dtype: str, trust_remote_code: bool) -> None:

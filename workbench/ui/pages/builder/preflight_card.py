@@ -14,11 +14,14 @@ from workbench.core.units import Range, format_bytes
 from workbench.toolchains.planner import Report
 from workbench.ui.models.preflight import Answer
 from workbench.ui.pages.builder.advice_row import AdviceRow
+from workbench.ui.theme import BASE, SMALL
 from workbench.ui.widgets.basics import GAP, MARGIN, chip, figure, label, row, rule, set_chip
 from workbench.ui.widgets.editors import number_words, spaced
 from workbench.ui.widgets.memory_bar import MemoryBar, Swatch, free_bytes
 
 WIDTH = 344
+_LONG_FIGURE = 22
+"""Letters of a range that fit beside its name; longer ones are set smaller."""
 _PART_TITLES = {
     "weights": "Weights",
     "KV pool": "KV pool",
@@ -230,7 +233,7 @@ def _needs(report: Report, answer: Answer) -> QWidget:
         ("Time", numbers.seconds, f"{reused} step{'s' if reused > 1 else ''} reused" if reused else ""),
     ]
     for at, (title, value, beside) in enumerate(rows):
-        shown = figure(str(value))
+        shown = figure(str(value), SMALL if len(str(value)) > _LONG_FIGURE else BASE)
         shown.setToolTip(spaced(f"{value.formula}\n{value.source}"))
         grid.addWidget(label(title, "text2"), 2 * at, 0)
         grid.addWidget(shown, 2 * at, 1)
