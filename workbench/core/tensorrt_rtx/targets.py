@@ -61,6 +61,7 @@ _TITLES = {
     "fp8": "FP8",
     "nvfp4": "NVFP4",
 }
+_WEIGHTS_ALONE = ("int8", "int4")
 _SAME = {"int4_awq": "int4"}
 """AWQ is a way to choose INT4 weights; the engine sees no difference."""
 
@@ -155,7 +156,7 @@ def why_not(precision: str, capability: Capability) -> str:
         )
     least = next(one for one, precisions in CAPABILITIES.items() if name in precisions)
     return (
-        f"{_TITLES[name]} needs compute capability {show(least)} ({ARCHITECTURES[least]}) or newer with TensorRT-RTX; "
+        f"{_TITLES[name]} {'need' if name in _WEIGHTS_ALONE else 'needs'} compute capability {show(least)} ({ARCHITECTURES[least]}) or newer with TensorRT-RTX; "
         f"{shown} ({architecture}) has {_listed(CAPABILITIES[capability])}."
     )
 
