@@ -1,9 +1,9 @@
 """Writes the toolchains' requirements.lock files: the versions that pip takes today, for their versions of Python.
 
-`python packaging/lock_toolchains.py --python PATH --python PATH --python PATH [--keep torch==2.13.0 ...] [--only NAME]`,
-with an interpreter of each version from 3.10 to 3.12. Run by hand when versions are to be moved on, with a torch that is
-not of a CPU build in sight: a CPU build wants no CUDA libraries, and their versions would be missing. Then test what was
-locked.
+`python packaging/lock_toolchains.py --python PATH --python PATH --python PATH [--keep torch==2.13.0 ...]`, with an
+interpreter of each version from 3.10 to 3.12; `--only NAME` for one toolchain. Run by hand when versions are to be
+moved on, with a torch that is not of a CPU build in sight: a CPU build wants no CUDA libraries, and their versions
+would be missing. Then test what was locked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 from workbench.toolchains.install.recipes import RECIPES  # noqa: E402
 
 HEAD = """\
-# Versions that were tested together, for Python {first} to {last} on Linux x86-64. Used as pip's constraints: what is not
+# Versions that were tested together, for Python {first} to {last} on Linux x86-64. Used as pip's constraints: what is \
+not
 # wanted by an environment (a CPU build of torch wants no CUDA library) is not installed. A version here is also met by
 # its local builds (2.13.0+cpu). Made by packaging/lock_toolchains.py.
 """

@@ -31,7 +31,7 @@ def launch(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_from_a_launch_folder_to_ones_own_engines(launch: Path, home: Home) -> None:
-    ran = workbench("engines", "add", str(launch), "--json")
+    ran = workbench("engines", "import", str(launch), "--json")
     assert ran.code == 0, ran.err
     taken = Path(ran.json["path"])
     assert taken.parent == home.artifacts / "engines"
@@ -40,10 +40,10 @@ def test_from_a_launch_folder_to_ones_own_engines(launch: Path, home: Home) -> N
     assert provenance == read_provenance(launch / "engine") and problems(taken, provenance) == []
     assert "8.9 and 12.0" in ran.json["remark"] or not ran.json["runs_here"]
     assert [row["path"] for row in workbench("engines", "--json").json] == [str(taken)]
-    again = workbench("engines", "add", str(launch / "engine"))
+    again = workbench("engines", "import", str(launch / "engine"))
     assert again.code == 0 and str(taken) in again.out
     shutil.copy(launch / "README.md", launch / "engine" / "model.onnx")
-    refused = workbench("engines", "add", str(launch))
+    refused = workbench("engines", "import", str(launch))
     assert refused.code == 2 and "is not whole" in refused.err
 
 

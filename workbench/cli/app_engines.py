@@ -14,7 +14,7 @@ app = App(invoke_without_command=True)
 
 @app.callback()
 def engines(context: typer.Context, as_json: JsonFlag = False) -> None:
-    """What was built: list, show, look into, add, remove.
+    """What was built: list, show, look into, import, remove.
 
     \b
     Examples:
@@ -82,23 +82,23 @@ def engines_layers(
         run_layers(context, engine, only)
 
 
-@app.command("add")
-def engines_add(
+@app.command("import")
+def engines_import(
     folder: Annotated[str, typer.Argument(help="An engine's folder, or a launch folder with one.")],
     link: Annotated[bool, typer.Option("--link", help="Hard links of large files, on the same disk.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take an engine that was built elsewhere among your own: its checksums are looked at, then it is copied.
+    """Copy an engine that was built elsewhere among your own, after a look at its checksums.
 
     \b
     Example:
-      workbench engines add /media/stick/smol-launch
+      workbench engines import /media/stick/smol-launch
     """
     from workbench.cli.context import running
-    from workbench.cli.engines_add import run_add
+    from workbench.cli.engines_import import run_import
 
     with running(as_json) as context:
-        run_add(context, folder, link=link)
+        run_import(context, folder, link=link)
 
 
 @app.command("rm")

@@ -37,8 +37,8 @@ def readme(facts: EngineFacts, model: str, port: int, image: str, nodes: int, gp
         )
     if not trtllm and facts.toolchain != "pytorch":
         parts.append(
-            "Into another Engine Workbench: `workbench engines add .` in this folder looks at the engine's checksums, "
-            "copies it among the others there, and says whether it runs.\n"
+            "Into another Engine Workbench: `workbench engines import .` in this folder looks at the engine's "
+            "checksums, copies it among the others there, and says whether it runs.\n"
         )
     parts.append("## Ask it\n")
     parts.append(_asked(model, port))

@@ -155,8 +155,9 @@ def why_not(precision: str, capability: Capability) -> str:
             f"{name[:40]} is none of these."
         )
     least = next(one for one, precisions in CAPABILITIES.items() if name in precisions)
+    verb = "need" if name in _WEIGHTS_ALONE else "needs"
     return (
-        f"{_TITLES[name]} {'need' if name in _WEIGHTS_ALONE else 'needs'} compute capability {show(least)} ({ARCHITECTURES[least]}) or newer with TensorRT-RTX; "
+        f"{_TITLES[name]} {verb} compute capability {show(least)} ({ARCHITECTURES[least]}) or newer with TensorRT-RTX; "
         f"{shown} ({architecture}) has {_listed(CAPABILITIES[capability])}."
     )
 

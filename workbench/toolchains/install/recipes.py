@@ -125,7 +125,7 @@ RECIPES = {
             pythons=("3.12", "3.11"),
             packages=(*_RTX, *_ONNX, *_ONNX_CPU),
             packages_gpu=(*_RTX, *_ONNX, *_ONNX_GPU),
-            installed=_sizes(2.1, 7.6, _CPU_TO_CUDA, _ONNX_MEASURED),
+            installed=_sizes(2.0, 7.6, _CPU_TO_CUDA, _ONNX_MEASURED),
             wheels=_sizes(0.6, 4.0, _CPU_TO_CUDA, _ONNX_MEASURED),
         ),
         Recipe(

@@ -43,6 +43,15 @@ Told = Callable[[int, int], None]
 """Progress: bytes done, bytes in all."""
 
 
+def load_cuda() -> None:
+    """CUDA's libraries of the environment's own wheels, for ONNX Runtime on a GPU: it and onnxruntime-genai's add-on
+    look for them by name alone."""
+    import onnxruntime
+
+    if preload := getattr(onnxruntime, "preload_dlls", None):
+        preload()
+
+
 def copy_companions(source: Path, target: Path) -> None:
     """Copy what stands beside the weights: configuration, tokenizer, chat template, facts."""
     for path in sorted(source.iterdir()):

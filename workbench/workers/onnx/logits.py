@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import explain_import, first_line, read_json
-from workbench.workers.onnx.common import FACTS_FILE, MODEL_FILE, check_folder
+from workbench.workers.onnx.common import FACTS_FILE, MODEL_FILE, check_folder, load_cuda
 from workbench.workers.onnx.nvfp4_cpu import has_fp4, stand_in
 from workbench.workers.onnx.widen import BF16, FP16, Wide, holds, widen
 from workbench.workers.protocol import WorkerError
@@ -26,7 +26,7 @@ _NUMPY = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int6
 class OnnxLogits:
     """A loaded ONNX folder with its KV cache: `begin()` empties it, `feed(ids)` gives logits.
 
-    `device` is "cpu" or "cuda". `float32`: what is FP16 computes in FP32 too. Weights that ONNX Runtime's CPU kernels
+    `device` is "cpu" or "cuda"; BF16 runs on the CPU in any case, since numpy has no BF16 to feed. `float32`: what is FP16 computes in FP32 too. Weights that ONNX Runtime's CPU kernels
     cannot compute with are made others in memory: BF16 becomes FP32, NVFP4 what its graph dequantizes it to, and
     activations are rounded to NVFP4 by ordinary operators. That loses nothing; `settings["remark"]` says so. Memory:
     the weights as ONNX Runtime keeps them, and those that are made others a second time while it loads.
@@ -48,9 +48,13 @@ class OnnxLogits:
                 cause=f"it has {', '.join(onnxruntime.get_available_providers())}",
                 hint="Use the device cpu, or install the package of ONNX Runtime that has this one.",
             )
+        facts = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else {}
+        if facts.get("compute") == "bf16":
+            device = "cpu"
+        if device == "cuda":
+            load_cuda()
         # An environment that only runs models may lack the package onnx: ONNX Runtime then has to find what is wrong.
         graph = check_folder(folder) if importlib.util.find_spec("onnx") else None
-        facts = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else {}
         length = facts.get("max_seq_len")
         self.max_seq_len: int | None = length if isinstance(length, int) else None
         self.settings = {"device": device, "compute_precision": str(facts.get("compute") or "fp32")}
@@ -74,6 +78,15 @@ class OnnxLogits:
             raise
         except Exception as error:  # onnxruntime's own classes have no base of their own
             raise load_error(error, graph) from error
+        if PROVIDERS[device] not in self._session.get_providers():
+            # ONNX Runtime goes on with the CPU when a GPU's libraries cannot be loaded.
+            raise WorkerError(
+                f"ONNX Runtime could not use {device} here",
+                code="engine-load-failed",
+                cause=f"it took {', '.join(self._session.get_providers())}; a library of CUDA or cuDNN is missing, or "
+                "no GPU is free",
+                hint="Use the device cpu, or see the Doctor page about the driver.",
+            )
         self._ort = onnxruntime
         self._device = device
         self._inputs = {given.name: given for given in self._session.get_inputs()}

@@ -3,7 +3,7 @@
 For engines of both toolchains over one ONNX folder, `onnxruntime` and `tensorrt_rtx`. Quality: the folder's own model
 by ONNX Runtime on the source's greedy answers, logits against logits. Service: onnxruntime-genai answers in the chat
 template and is timed, on the device that a host would take. A compiled TensorRT-RTX engine is run where there is an
-RTX GPU that it is for; where there is none, `remark` says that it was not.
+RTX GPU that it is for, for the answer and its speed alone; `remark` says what was run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ PHASES = ("source", "engine", "answer", "judge")
 SPEED_TOKENS = 64
 PLAIN_TOKENS = 24
 """Tokens of an answer that ONNX Runtime makes by itself, where onnxruntime-genai cannot run the engine."""
+_OF_ONNX = (
+    "agreement and KL are those of the engine's ONNX model, run by ONNX Runtime; the compiled engine itself gave the "
+    "answer and the speed"
+)
 _NOT_RUN = "the compiled TensorRT-RTX engine itself was not run here; its ONNX model was, by ONNX Runtime"
 
 
@@ -70,7 +74,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     started = time.monotonic()
     place, why_not = _place(engine, facts)
     remarks = [why_not] if why_not else []
-    if facts.get("toolchain") == "tensorrt_rtx" and (place is None or place.device != "rtx"):
+    if place is not None and place.device == "rtx":
+        remarks.append(_OF_ONNX)
+    elif facts.get("toolchain") == "tensorrt_rtx":
         remarks.append(_NOT_RUN + (f" ({place.remark})" if place is not None and place.remark else ""))
 
     channel.phase("source", 1, len(PHASES))

@@ -1,8 +1,8 @@
 """Where an engine runs: the CPU, a GPU by CUDA, or its compiled TensorRT-RTX engine on an RTX GPU.
 
-The TensorRT-RTX provider could not be run where this was written (no RTX GPU): what is asked before it is loaded and
-the configuration that it gets are tested, the run is not. onnxruntime-genai reaches both kinds of GPU through its own
-add-on library, which is in the wheel onnxruntime-genai-cuda alone.
+CUDA was run on an H100. The TensorRT-RTX provider was not run, for want of an RTX GPU: what is asked before it is
+loaded and the configuration that it gets are tested. onnxruntime-genai reaches both kinds of GPU through its own add-on
+library, which is in the wheel onnxruntime-genai-cuda alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.core.errors import BadInputError
-from workbench.core.tensorrt_rtx.targets import Capability, capability_of, refused
+from workbench.core.tensorrt_rtx.targets import Capability, capability_of, provider_refuses, refused
 from workbench.workers.onnxruntime.common import CONTEXT_FILE
 from workbench.workers.protocol import WorkerError
 from workbench.workers.trtllm.common import Gpu, visible_gpus
@@ -31,9 +31,11 @@ RTX_PROVIDER = "NvTensorRTRTXExecutionProvider"
 _GENAI_NAMES = {"cuda": "cuda", "rtx": "NvTensorRtRtx"}
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "rtx": RTX_PROVIDER}
 _NOT_ON_CPU = {
-    "nvfp4": "ONNX Runtime has no NVFP4 on a CPU: the operator that quantizes activations is TensorRT-RTX's own",
+    "nvfp4": "ONNX Runtime has no NVFP4 of its own: the operator that quantizes activations is TensorRT-RTX's",
     "bf16": "ONNX Runtime's CPU kernels do not compute in BF16",
 }
+_RTX_ALONE = ("nvfp4",)
+"""Precisions that CUDA kernels of ONNX Runtime lack too."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,17 @@ def choose(wanted: Wanted, facts: Mapping[str, Any], folder: Path, environ: Mapp
             if wanted == "rtx":
                 raise
             remark = f"the compiled engine is not run: {error.message}"
-    if wanted in ("auto", "cuda"):
+    precision = str(facts.get("precision"))
+    if wanted in ("auto", "cuda") and precision not in _RTX_ALONE:
         try:
             return cuda_place(visible_gpus(environ), remark)
         except WorkerError:
             if wanted == "cuda":
                 raise
-    reason = _NOT_ON_CPU.get(str(facts.get("precision"))) or _NOT_ON_CPU.get(str(facts.get("compute")))
+    reason = _NOT_ON_CPU.get(precision) or _NOT_ON_CPU.get(str(facts.get("compute")))
     if reason:
         raise WorkerError(
-            "the engine cannot run on the CPU",
+            f"the engine cannot run {'by CUDA' if wanted == 'cuda' else 'on the CPU'}",
             code="not-supported",
             cause=f"{reason}{f'; {remark}' if remark else ''}",
             hint="Run it on an RTX GPU that it was compiled for, or build another precision.",
@@ -161,9 +164,17 @@ def _no_gpu() -> WorkerError:
 
 def _fitting(facts: Mapping[str, Any], gpus: tuple[Gpu, ...]) -> Gpu:
     targets = tuple(str(each) for each in facts.get("targets") or ())
-    for gpu in gpus:
-        if gpu.compute_capability in targets:
-            return gpu
+    fitting = [gpu for gpu in gpus if gpu.compute_capability in targets]
+    reasons = [_provider_refuses(gpu) for gpu in fitting]
+    if "" in reasons:
+        return fitting[reasons.index("")]
+    if fitting:
+        raise WorkerError(
+            reasons[0].rstrip("."),
+            code="engine-of-other-gpu",
+            cause=f"GPU {fitting[0].index}, {fitting[0].name}: {fitting[0].compute_capability}",
+            hint="Use the device cuda or cpu: ONNX Runtime then runs the engine's ONNX model.",
+        )
     shown = ", ".join(f"GPU {gpu.index}, {gpu.name}: {gpu.compute_capability}" for gpu in gpus)
     capability = _capability(gpus[0].compute_capability)
     reason = refused(capability) if capability is not None else ""
@@ -175,6 +186,11 @@ def _fitting(facts: Mapping[str, Any], gpus: tuple[Gpu, ...]) -> Gpu:
         if reason
         else f"Build it again with target {gpus[0].compute_capability}.",
     )
+
+
+def _provider_refuses(gpu: Gpu) -> str:
+    capability = _capability(gpu.compute_capability)
+    return provider_refuses(capability) if capability is not None else ""
 
 
 def _capability(word: str) -> Capability | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from workbench.workers.common import first_line, read_json
 from workbench.workers.hosts.common import Limits, RequestError, available_bytes
-from workbench.workers.onnx.common import GENAI_FILE
+from workbench.workers.onnx.common import GENAI_FILE, load_cuda
 from workbench.workers.onnxruntime.answering import Answering, Pace
 from workbench.workers.onnxruntime.common import (
     CONTEXT_FILE,
@@ -118,7 +118,7 @@ def load_engine(folder: Path, settings: HostSettings) -> Engine:
         kv_bytes_per_token=0,
         kv_budget_bytes=None,
     )
-    kv_precision = _warm_up(engine, longest, config)
+    kv_precision = _warm_up(engine, longest, config, facts)
     engine.kv_budget_bytes = _budget(settings, place)
     engine.limits = _limits_with_kv(engine, settings)
     engine.applied = _applied(settings, place, facts, chunk, kv_precision)
@@ -144,33 +144,48 @@ def overlay_of(settings: HostSettings, place: Place, longest: int) -> dict[str, 
 def prompt_piece(wanted: int, facts: Mapping[str, Any], place: Place) -> tuple[int, int | None]:
     """(tokens of a prompt that are computed at a time, longest prompt where it cannot be cut).
 
-    A compiled engine takes only shapes of its profiles: a prompt can be cut where one of these takes several tokens
-    behind a cache.
+    A compiled engine takes only shapes of its profiles. With one profile that takes several tokens behind a cache a
+    prompt can be cut; with several it cannot, whatever they take: see `provider_options`.
     """
     profiles = facts.get("profiles")
     if place.device != "rtx" or not isinstance(profiles, list) or not profiles:
         return wanted, None
-    widest = behind = 0
-    for profile in profiles:
-        shapes = profile.get("shapes") or {}
-        tokens = int(shapes["input_ids"]["max"][1]) if "input_ids" in shapes else 0
-        behind_it = [int(one["max"][2]) for name, one in shapes.items() if name.startswith("past_key_values")]
-        widest = max(widest, tokens)
-        if max(behind_it, default=0) > 0:
-            behind = max(behind, tokens)
-    if behind > 1:
-        return min(wanted or behind, behind), None
+    shapes = profiles[0].get("shapes") or {}
+    widest = int(shapes["input_ids"]["max"][1]) if "input_ids" in shapes else 0
+    behind = max((int(one["max"][2]) for name, one in shapes.items() if name.startswith("past_key_values")), default=0)
+    if len(profiles) == 1 and widest > 1 and behind > 0:
+        return min(wanted or widest, widest), None
     return 0, widest or None
+
+
+def provider_options(facts: Mapping[str, Any], place: Place) -> dict[str, str]:
+    """Options of the TensorRT-RTX provider for an engine with these facts; none for other places.
+
+    With `nv_multi_profile_enable` onnxruntime-genai asks for profile 0 in the first run of a sequence and for profile
+    1 in every later one, so the whole prompt is one run; without it profile 0 would compute single tokens too. An
+    engine that can stream its weights does so only when it is given a budget; -1 is TensorRT-RTX's own choice.
+    Sources: IsMultiProfileEnabled and State::Run of onnxruntime-genai 0.18; tensorrt_rtx_provider_options.h of the
+    provider 0.5.0.
+    """
+    if place.device != "rtx":
+        return {}
+    profiles = facts.get("profiles")
+    found = {"nv_multi_profile_enable": "1"} if isinstance(profiles, list) and len(profiles) > 1 else {}
+    return found | ({"nv_weight_streaming_budget": "-1"} if facts.get("weight_streaming") is True else {})
 
 
 def _open(og: Any, folder: Path, place: Place, overlay: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     try:
+        if place.device != "cpu":
+            load_cuda()
         if place.device == "rtx":
             _register_rtx(og, place)
         config = og.Config(str(folder))
         config.clear_providers()
         if place.genai_name:
             config.append_provider(place.genai_name)
+        for name, value in provider_options(facts, place).items():
+            config.set_provider_option(place.genai_name, name, value)
         config.overlay(json.dumps(overlay))
         return og.Model(config)
     except (RuntimeError, ValueError, OSError, ImportError) as error:
@@ -207,18 +222,15 @@ def _longest(settings: HostSettings, facts: Mapping[str, Any], config: Mapping[s
     return min(lengths)
 
 
-def _warm_up(engine: Engine, longest: int, config: Mapping[str, Any]) -> str:
-    """Make two tokens: an engine that cannot generate should not become ready. Notes the KV bytes of a token, by the
-    shapes of the cache that the model wrote; returns the cache's precision."""
+def _warm_up(engine: Engine, longest: int, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Make two tokens: an engine that cannot generate should not become ready. Notes the KV bytes of a token; returns
+    the cache's precision."""
     tokens = max(1, min(_WARM_UP_TOKENS, longest - 2))
-    layers = int(config["model"]["decoder"]["num_hidden_layers"])
-    outputs = config["model"]["decoder"]["outputs"]
     try:
         answering = engine.start([0] * tokens, Wish({"do_sample": False}, 2))
         while answering.step() is None:
             pass
-        keys = [answering.output(outputs["present_key_names"].replace("%d", str(n))) for n in range(layers)]
-        values = [answering.output(outputs["present_value_names"].replace("%d", str(n))) for n in range(layers)]
+        engine.kv_bytes_per_token, precision = _kv_of(answering, config["model"]["decoder"], facts, tokens)
         answering.step()
     except (RuntimeError, RequestError) as error:
         if is_out_of_memory(str(error)):
@@ -229,8 +241,21 @@ def _warm_up(engine: Engine, longest: int, config: Mapping[str, Any]) -> str:
             cause=first_line(error),
             hint="Build it again.",
         ) from error
-    engine.kv_bytes_per_token = sum(each.nbytes for each in (*keys, *values)) // tokens
-    return {"float32": "fp32", "float16": "fp16"}.get(str(keys[0].dtype), str(keys[0].dtype))
+    return precision
+
+
+def _kv_of(
+    answering: Answering, decoder: Mapping[str, Any], facts: Mapping[str, Any], tokens: int
+) -> tuple[int, str]:
+    """(bytes of a token, precision) of the KV cache, by what the model wrote for `tokens` tokens; by the configuration
+    for BF16, of which the library makes no arrays."""
+    layers = int(decoder["num_hidden_layers"])
+    if facts.get("compute") == "bf16":
+        return 2 * 2 * layers * int(decoder["num_key_value_heads"]) * int(decoder["head_size"]), "bf16"
+    names = (decoder["outputs"]["present_key_names"], decoder["outputs"]["present_value_names"])
+    written = [answering.output(name.replace("%d", str(layer))) for name in names for layer in range(layers)]
+    kind = str(written[0].dtype)
+    return sum(each.nbytes for each in written) // tokens, {"float32": "fp32", "float16": "fp16"}.get(kind, kind)
 
 
 def _budget(settings: HostSettings, place: Place) -> int | None:

@@ -1,4 +1,4 @@
-"""`workbench engines add`: an engine that was built elsewhere, taken among one's own."""
+"""`workbench engines import`: an engine that was built elsewhere, taken among one's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.core.units import format_bytes
 from workbench.deploy.take import take_engine
 
 
-def run_add(context: Context, folder: str, *, link: bool) -> None:
+def run_import(context: Context, folder: str, *, link: bool) -> None:
     """Check, copy, and say whether it runs here. Raises BadInputError, StepFailedError."""
     context.store.refuse_newer()
     columns = (TextColumn("checking and copying"), BarColumn(), DownloadColumn())
