@@ -201,11 +201,20 @@ class Watched:
         return messages
 
 
+@pytest.fixture(scope="module")
+def deep(tiny_llama_onnx: TinyOnnx, onnx_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes seconds to build: a tiny one would be done before a signal reaches its builder."""
+    root = tmp_path_factory.mktemp("deep")
+    spoil = str(Path(__file__).with_name("spoil.py"))
+    subprocess.run([onnx_python, spoil, str(tiny_llama_onnx.fp16), str(root), "deep"], check=True)
+    return root / "deep"
+
+
 @pytest.mark.parametrize("stop_at", ['"parse"', '"build"', "1 of 2", "2 of 2"])
 def test_a_cancel_is_over_in_two_seconds_and_leaves_no_engine(
-    onnx_python: str, tiny_llama_onnx: TinyOnnx, tmp_path: Path, stop_at: str
+    onnx_python: str, deep: Path, tmp_path: Path, stop_at: str
 ) -> None:
-    worker = Watched(onnx_python, tiny_llama_onnx.fp16, tmp_path)
+    worker = Watched(onnx_python, deep, tmp_path)
     messages = worker.follow(stop_at)
     assert worker.process.returncode == -signal.SIGTERM, messages[-1]
     assert worker.seconds is not None and worker.seconds < 2

@@ -26,10 +26,11 @@ _NUMPY = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int6
 class OnnxLogits:
     """A loaded ONNX folder with its KV cache: `begin()` empties it, `feed(ids)` gives logits.
 
-    `device` is "cpu" or "cuda"; BF16 runs on the CPU in any case, since numpy has no BF16 to feed. `float32`: what is FP16 computes in FP32 too. Weights that ONNX Runtime's CPU kernels
-    cannot compute with are made others in memory: BF16 becomes FP32, NVFP4 what its graph dequantizes it to, and
-    activations are rounded to NVFP4 by ordinary operators. That loses nothing; `settings["remark"]` says so. Memory:
-    the weights as ONNX Runtime keeps them, and those that are made others a second time while it loads.
+    `device` is "cpu" or "cuda"; BF16 is run on the CPU in any case, for numpy has no BF16 to feed. `float32`: what is
+    FP16 computes in FP32 too. Weights that ONNX Runtime's CPU kernels cannot compute with are made others in memory:
+    BF16 becomes FP32, NVFP4 what its graph dequantizes it to, and activations are rounded to NVFP4 by ordinary
+    operators. That loses nothing; `settings["remark"]` says so. Memory: the weights as ONNX Runtime keeps them, and
+    those that are made others a second time while it loads.
     Raises WorkerError: `bad-onnx`, `missing-onnx-data`, `engine-load-failed` in ONNX Runtime's words, with the node
     of an operator that it does not have, `import-failed`.
     """

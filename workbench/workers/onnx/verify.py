@@ -195,6 +195,14 @@ def _serve(engine: Path, question: list[int]) -> Served:
 def _timed(engine: Engine, question: list[int], most: int, *, to_the_end: bool = False) -> Served:
     """A greedy answer, alone on the engine. `to_the_end`: past end tokens. Raises WorkerError `no-answer`."""
     most = min(most, engine.limits.max_seq_len - len(question))
+    if most < 1:
+        raise WorkerError(
+            "the first prompt leaves the engine no room for an answer",
+            code="no-answer",
+            cause=f"{len(question):,} tokens with its chat template; the engine's longest sequence is "
+            f"{engine.limits.max_seq_len:,}",
+            hint="Verify with shorter prompts, or build with a larger limits.max_seq_len.",
+        )
     ids: list[int] = []
     first = last = 0.0
     begin = time.monotonic()

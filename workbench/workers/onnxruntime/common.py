@@ -26,6 +26,11 @@ ENGINE_SCHEMA = 1
 CONTEXT_FILE = "model_ctx.onnx"
 """The model whose one operator is a compiled TensorRT-RTX engine, beside model.onnx."""
 TOKENIZER_FILE = "tokenizer.json"
+_NO_MEMORY = ("bad_alloc", "failed to allocate", "out of memory", "bfcarena", "outofmemory", "out_of_memory")
+"""As ONNX Runtime, CUDA and TensorRT say it."""
+_NO_PROVIDER = ("execution provider is not supported in this build", "unknown provider name")
+"""Said where a provider's library is loaded and found no device that it takes."""
+_NO_LIBRARY = ("cannot open shared object", "failed to load library", "failed to register execution provider library")
 
 
 def genai() -> Any:
@@ -91,6 +96,21 @@ def cannot_load(error: BaseException, facts: dict[str, Any], device: str) -> Wor
             cause=text,
             hint="Copy the data file that belongs to this model.onnx, or build the engine again.",
         )
+    if any(sign in str(error).lower() for sign in _NO_LIBRARY):
+        return WorkerError(
+            f"a library that the engine needs on {device} cannot be loaded",
+            code="engine-load-failed",
+            cause=text,
+            hint="See the Doctor page about the NVIDIA driver, and install the toolchain's environment again.",
+        )
+    if any(sign in str(error).lower() for sign in _NO_PROVIDER):
+        return WorkerError(
+            f"ONNX Runtime's execution provider offers no device for {device}",
+            code="no-execution-provider",
+            cause=text,
+            hint="It takes GPUs that the driver shows to this process: see the Doctor page about the driver; in a "
+            "container /sys and the GPU's devices must be there.",
+        )
     precision = str(facts.get("precision") or "")
     return WorkerError(
         "ONNX Runtime cannot load the engine",
@@ -112,4 +132,4 @@ def ort_words(error: BaseException) -> str:
 def is_out_of_memory(text: str) -> bool:
     """Whether a library's words mean that memory ran out."""
     words = text.lower()
-    return any(sign in words for sign in ("bad_alloc", "failed to allocate", "out of memory", "bfcarena"))
+    return any(sign in words for sign in _NO_MEMORY)

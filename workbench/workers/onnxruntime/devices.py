@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.core.errors import BadInputError
-from workbench.core.tensorrt_rtx.targets import Capability, capability_of, provider_refuses, refused
+from workbench.core.tensorrt_rtx.targets import Capability, capability_of, provider_refuses
+from workbench.workers.common import explain_import
 from workbench.workers.onnxruntime.common import CONTEXT_FILE
 from workbench.workers.protocol import WorkerError
 from workbench.workers.trtllm.common import Gpu, visible_gpus
@@ -65,7 +66,7 @@ def choose(wanted: Wanted, facts: Mapping[str, Any], folder: Path, environ: Mapp
 
     `auto` is what the engine was built for; where that is open, a compiled engine's RTX GPU, else CUDA, else the CPU.
     Raises WorkerError: `no-gpu`, `no-cuda-wheel`, `no-execution-provider`, `not-an-rtx-engine`, `engine-of-other-gpu`,
-    `engine-of-other-version`, `not-supported`.
+    `engine-of-other-version`, `not-supported`, `import-failed`.
     """
     if wanted == "auto" and facts.get("device") in ("cpu", "cuda"):
         wanted = "cpu" if facts["device"] == "cpu" else "cuda"
@@ -96,11 +97,13 @@ def choose(wanted: Wanted, facts: Mapping[str, Any], folder: Path, environ: Mapp
 
 
 def cuda_place(gpus: tuple[Gpu, ...], remark: str = "") -> Place:
-    """The first GPU, by ONNX Runtime's CUDA provider. Raises WorkerError `no-gpu`, `no-cuda-wheel`."""
+    """The first GPU, by ONNX Runtime's CUDA provider. Raises WorkerError `no-gpu`, `no-cuda-wheel`, `import-failed`."""
     if not gpus:
         raise _no_gpu()
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except (ImportError, RuntimeError, OSError) as error:
+        raise explain_import(error) from error
     lacking = [] if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() else ["onnxruntime-gpu"]
     lacking += [] if add_on_there() else ["onnxruntime-genai-cuda"]
     if lacking:
@@ -164,27 +167,20 @@ def _no_gpu() -> WorkerError:
 
 def _fitting(facts: Mapping[str, Any], gpus: tuple[Gpu, ...]) -> Gpu:
     targets = tuple(str(each) for each in facts.get("targets") or ())
-    fitting = [gpu for gpu in gpus if gpu.compute_capability in targets]
-    reasons = [_provider_refuses(gpu) for gpu in fitting]
-    if "" in reasons:
-        return fitting[reasons.index("")]
-    if fitting:
-        raise WorkerError(
-            reasons[0].rstrip("."),
-            code="engine-of-other-gpu",
-            cause=f"GPU {fitting[0].index}, {fitting[0].name}: {fitting[0].compute_capability}",
-            hint="Use the device cuda or cpu: ONNX Runtime then runs the engine's ONNX model.",
-        )
+    usable = [gpu for gpu in gpus if not _provider_refuses(gpu)]
+    for gpu in usable:
+        if gpu.compute_capability in targets:
+            return gpu
     shown = ", ".join(f"GPU {gpu.index}, {gpu.name}: {gpu.compute_capability}" for gpu in gpus)
-    capability = _capability(gpus[0].compute_capability)
-    reason = refused(capability) if capability is not None else ""
+    nearest = next(iter(usable), gpus[0])
+    reason = _provider_refuses(nearest)
     raise WorkerError(
         (reason or "the engine was compiled for other GPUs").rstrip("."),
         code="engine-of-other-gpu",
         cause=f"compiled for {', '.join(targets) or 'no target that it names'}; {shown}",
         hint="Use the device cpu, or another toolchain on this GPU."
         if reason
-        else f"Build it again with target {gpus[0].compute_capability}.",
+        else f"Build it again with target {nearest.compute_capability}.",
     )
 
 

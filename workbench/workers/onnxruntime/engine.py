@@ -244,9 +244,7 @@ def _warm_up(engine: Engine, longest: int, config: Mapping[str, Any], facts: Map
     return precision
 
 
-def _kv_of(
-    answering: Answering, decoder: Mapping[str, Any], facts: Mapping[str, Any], tokens: int
-) -> tuple[int, str]:
+def _kv_of(answering: Answering, decoder: Mapping[str, Any], facts: Mapping[str, Any], tokens: int) -> tuple[int, str]:
     """(bytes of a token, precision) of the KV cache, by what the model wrote for `tokens` tokens; by the configuration
     for BF16, of which the library makes no arrays."""
     layers = int(decoder["num_hidden_layers"])

@@ -119,7 +119,9 @@ class _Build:
         self._file: EngineFile | None = None
         self._profiles: list[tuple[str, Shapes]] = []
         self._phase = ""
-        self._silent_since: float | None = None
+        self._silent: int | None = None
+        """The profile whose compilation was told to be silent."""
+        self._silent_since = 0.0
         self._told_percent, self._told_used_s = -1.0, 0.0
 
     def run(self) -> _Built:
@@ -173,7 +175,8 @@ class _Build:
         config.clear_flag(trt.BuilderFlag.TF32)
         config.num_compute_capabilities = len(settings.targets)
         for place, (major, minor) in enumerate(settings.targets):
-            if not config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{major}{minor}"), place):
+            known = getattr(trt.ComputeCapability, f"SM{major}{minor}", None)
+            if known is None or not config.set_compute_capability(known, place):
                 raise WorkerError(
                     f"TensorRT-RTX {version()} does not build for compute capability {major}.{minor}",
                     code="target-refused",
@@ -211,8 +214,10 @@ class _Build:
         phase = {PARSE: "parse", WRITE: "serialize"}.get(stage, "build") if stage else ""
         left = progress.left_s(now)
         if phase and phase != self._phase:
+            # A small model is through a phase between two ticks; it is told all the same.
+            for place in range(PHASES.index(self._phase or PHASES[0]) + 1, PHASES.index(phase) + 1):
+                self._channel.phase(PHASES[place], place + 1, len(PHASES))
             self._phase = phase
-            self._channel.phase(phase, PHASES.index(phase) + 1, len(PHASES))
         self._tell_silence(now, left)
         builder = 100.0 - _FILES_PERCENT - _DESCRIBE_PERCENT
         percent = round(_FILES_PERCENT + builder * progress.share, 1)
@@ -223,17 +228,19 @@ class _Build:
 
     def _tell_silence(self, now: float, left: float | None) -> None:
         progress = self._progress
-        if progress.silent and self._silent_since is None:
-            self._silent_since = now
-            name, place, of = self._settings.profiles[progress.profile], progress.profile + 1, progress.profiles
-            text = f"compiling for profile {name} ({place} of {of}): the builder says nothing until that is done"
+        # By the profile: from one to the next there may be no tick.
+        silent = progress.profile if progress.silent else None
+        if silent == self._silent:
+            return
+        if self._silent is not None and now - self._silent_since >= _NOTABLE_SECONDS:
+            self._channel.log(f"compiled in {format_duration(now - self._silent_since)}")
+        self._silent, self._silent_since = silent, now
+        if silent is not None:
+            name, of = self._settings.profiles[silent], progress.profiles
+            text = f"compiling for profile {name} ({silent + 1} of {of}): the builder says nothing until that is done"
             if left is not None and left >= _NOTABLE_SECONDS:
                 text += f"; about {format_duration(left)} to go in all, by the lengths of other builds"
             self._channel.log(text)
-        elif not progress.silent and self._silent_since is not None:
-            if now - self._silent_since >= _NOTABLE_SECONDS:
-                self._channel.log(f"compiled in {format_duration(now - self._silent_since)}")
-            self._silent_since = None
 
 
 def _notes(settings: BuildSettings, facts: Mapping[str, Any], built: _Built, layers: int) -> dict[str, Any]:

@@ -88,7 +88,10 @@ class Cancel:
         return self
 
     def __exit__(self, *error: object) -> None:
+        # Taking the handler away lets one that came in the last moment be heard, and nobody else looks for it.
         signal.signal(signal.SIGTERM, self._before)
+        if self.wanted():
+            self.end("it was nearly done")
 
     def _ask(self, *_: object) -> None:
         self._asked_s = self._asked_s or time.monotonic()

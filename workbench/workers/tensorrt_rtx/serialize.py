@@ -49,8 +49,10 @@ class EngineFile:
         return self.written
 
     def discard(self) -> None:
+        """Leave nothing, also of a file that was finished."""
         self._file.close()
         self.partial.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def explain(self, error: OSError, expected: int | None) -> WorkerError | OSError:
         """Words for what the disk said; other errors are left as they are."""
