@@ -289,6 +289,25 @@ def test_advice_on_flags(home: Home, tiny: ModelSpec) -> None:
     assert longer["profile-too-long"].overrides == (f"limits.max_seq_len={positions}",)
 
 
+def test_a_gpu_that_the_provider_passes_over_is_said_before_a_build(home: Home, tiny: ModelSpec) -> None:
+    told = advice_of(report_of(home, tiny, "build.flags.targets=7.5,8.9"))["target-without-provider"]
+    assert told.level == "warning" and "on 7.5:" in told.text and "8.6, 8.9, 12.0" in told.arithmetic
+    assert "target-without-provider" not in advice_of(report_of(home, tiny, "gpu=RTX 4090"))
+
+
+def test_a_refusal_names_the_gpu_that_is_refused(home: Home, tiny: ModelSpec) -> None:
+    with pytest.raises(BlockedError, match="Hopper") as caught:
+        steps_of(home, tiny, 'build.flags.targets=["RTX 4090", "H100"]')
+    assert caught.value.failure.evidence == "targets = RTX 4090, H100 (H100 SXM)"
+    assert "ONNX Runtime or TensorRT-LLM" in caught.value.failure.fix
+
+
+def test_converts_to_several_types_are_told_apart(home: Home, tiny: ModelSpec) -> None:
+    steps = steps_of(home, tiny, "gpu=RTX 4090", precisions=("fp32", "int8"))
+    assert [step.title for step in steps.values() if step.kind == "convert"] == ["Convert fp32", "Convert fp16"]
+    assert steps_of(home, tiny, "gpu=RTX 4090")["convert"].title == "Convert"
+
+
 def test_planned_targets_say_whether_they_are_here() -> None:
     preset = apply_overrides(find_preset("trtrtx-fp16"), ["build.flags.targets=8.9,12.0"])
     assert not plan_targets(preset, ()).present and not plan_targets(preset, (HOPPER,)).present

@@ -144,7 +144,9 @@ def report_words(report: Report) -> list[str]:
         lines += [f"  {part.name:<12} {part.bytes}" for part in engine.parts]
         lines += [f"  {note}" for note in engine.notes]
         lines.append(f"  KV cache     {engine.kv_bytes_per_token.formula}")
-        lines.append(f"  fits         {engine.capacity.sequences} of {engine.sequence_tokens:,} tokens")
+        sequences = str(engine.capacity.sequences)
+        sequences = "1 sequence" if sequences == "1 sequences" else sequences
+        lines.append(f"  fits         {sequences} of {engine.sequence_tokens:,} tokens")
     n = report.numbers
     lines.append(f"Build: {n.seconds}, {n.disk} of disk, host memory peak {n.host_memory_peak} ({n.host_memory_step})")
     for advice in report.advice:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from rich.console import JustifyMethod
 from rich.table import Table
 
+from workbench.cli.column_widths import column_widths
 from workbench.cli.context import Context
 from workbench.cli.engines import find_engine
 from workbench.core.errors import BadInputError
@@ -26,6 +28,8 @@ from workbench.core.units import format_bytes, in_thousands
 
 _MOST_LETTERS = 60
 """Of a list of tensors or nodes in the table; --json has all of them."""
+_LONG = ("layer", "inputs", "outputs", "made from")
+"""Columns that give way where the terminal is narrow; the others are short and stay whole."""
 
 
 def run_layers(context: Context, wanted: str, only: str) -> None:
@@ -68,7 +72,7 @@ def run_layers(context: Context, wanted: str, only: str) -> None:
             }
         )
         return
-    context.out.print(_layers(shown, several=len(profiles) > 1))
+    context.out.print(_layers(shown, several=len(profiles) > 1, room=context.out.width))
     context.out.print()
     for profile in profiles:
         context.out.print(_profile(profile))
@@ -95,15 +99,21 @@ def _of_type(rows: tuple[LayerRow, ...], by_type: tuple[Sum, ...], only: str) ->
     return shown
 
 
-def _layers(rows: tuple[LayerRow, ...], *, several: bool) -> Table:
+def _layers(rows: tuple[LayerRow, ...], *, several: bool, room: int) -> Table:
+    """`room`: letters of a line."""
     heads = ("layer", "type", "precision", "constants", "inputs", "outputs", "made from")
-    made = Table(box=None, pad_edge=False)
-    for head in (*heads, "profile") if several else heads:
-        made.add_column(head, justify="right" if head == "constants" else "left", overflow="ellipsis", no_wrap=True)
+    heads = (*heads, "profile") if several else heads
+    lines = []
     for row in rows:
         cells = [row.name, row.type, row.precision, format_bytes(row.constants_bytes) if row.constants_bytes else ""]
         cells += [_short(text) for text in (row.inputs, row.outputs, row.origin)]
-        made.add_row(*cells, *([row.profile] if several else []))
+        lines.append((*cells, row.profile) if several else tuple(cells))
+    made = Table(box=None, pad_edge=False)
+    for head, width in zip(heads, column_widths(heads, lines, _LONG, room), strict=True):
+        side: JustifyMethod = "right" if head == "constants" else "left"
+        made.add_column(head, justify=side, overflow="ellipsis", no_wrap=True, width=width)
+    for line in lines:
+        made.add_row(*line)
     return made
 
 

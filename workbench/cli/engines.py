@@ -186,6 +186,8 @@ def _words(stored: StoredArtifact, row: dict[str, Any]) -> list[str]:
     verify = row["verify"]
     if verify:
         lines.append("  verified    " + quality_words(verify))
+        if verify.get("remark"):
+            lines.append(f"  {'':<11} {verify['remark']}")
     else:
         lines.append("  verified    no")
     lines.append("  steps")

@@ -287,8 +287,14 @@ def _fits_rtx(provenance: Provenance, capabilities: tuple[tuple[int, int], ...])
         return False, f"no GPU here, and {reason}; the compiled engine is for {words}"
     if not capabilities:
         return True, f"no GPU here: ONNX Runtime runs its ONNX model on the CPU; the compiled engine is for {words}"
-    if any(f"{major}.{minor}" in targets for major, minor in capabilities):
+    fitting = [each for each in capabilities if f"{each[0]}.{each[1]}" in targets]
+    reasons = [rtx_targets.provider_refuses(each).rstrip(".") for each in fitting]
+    if "" in reasons:
         return True, ""
+    if fitting and provenance.precision in _NOT_ON_CPU:
+        return False, reasons[0]
+    if fitting:
+        return True, f"{reasons[0]}: its ONNX model runs instead"
     unsupported = [reason for each in capabilities if (reason := rtx_targets.refused(each))]
     if len(unsupported) == len(capabilities):
         return False, unsupported[0].split(";")[0].rstrip(".")

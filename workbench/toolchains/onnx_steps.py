@@ -136,6 +136,8 @@ def convert(request: BuildRequest, dtype: Dtype, out: Path | None, *, several: b
         EXPORT,
         step_id=f"convert:{dtype}" if several else "",
     )
+    if several:
+        fields["title"] += f" {dtype}"
     made = output(request, "checkpoint", "checkpoints", f"onnx-{dtype}", dtype, fields["key"], out)
     return Step(**fields, output=made)
 

@@ -20,6 +20,12 @@ bad() {
 # Why the engine does not run on a GPU of compute capability $1; nothing where it does.
 refused() {
     local target
+    case $1 in
+    7.* | 8.0)
+        echo "ONNX Runtime's TensorRT-RTX provider runs on 8.6 and newer"
+        return
+        ;;
+    esac
     for target in "${TARGETS[@]}"; do
         if [ "$1" = "$target" ]; then
             return
@@ -61,7 +67,7 @@ check_gpus() {
         fi
     done <<<"$rows"
     if [ "$found" = 0 ]; then
-        bad "the engine is compiled for compute capability ${TARGETS[*]}, and no GPU here has it"
+        bad "the engine is compiled for compute capability ${TARGETS[*]}, and no GPU here can run it"
         printf '      %s.\n' "${others[@]}" >&2
     elif [ -n "$driver" ] && [ "${driver%%.*}" -lt "$DRIVER_FROM" ] 2>/dev/null; then
         bad "driver $driver is older than $DRIVER_FROM, which TensorRT-RTX for CUDA 13 needs"

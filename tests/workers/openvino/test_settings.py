@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers.conftest import ROOT, RunWorker, error_of
 from workbench.workers.common import explain_import
-from workbench.workers.models.judging import floors, judge, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts, refuse_blank
 from workbench.workers.models.quality import Comparison
 from workbench.workers.openvino.engine import kv_precision_of
 from workbench.workers.openvino.quantize import choose_group_size
@@ -169,3 +169,12 @@ def test_kv_precision_is_told_by_the_size_of_a_block(block_bytes: int, hinted: s
     assert kv_precision_of(block_bytes, 32, smollm, hinted) == precision
     assert kv_precision_of(block_bytes, None, smollm, hinted) is None
     assert kv_precision_of(block_bytes, 32, {}, hinted) is None
+
+
+def test_a_blank_answer_is_a_fault_unless_the_source_model_says_the_same() -> None:
+    assert refuse_blank("Paris.", [5, 6], [7]) == ""
+    assert "none either" in refuse_blank("\n \n", [3, 3, 3, 3], [3, 3])
+    for ids, own in (([3, 3], [3, 4]), ([], [3]), ([3], [])):
+        with pytest.raises(WorkerError, match="answer is empty") as caught:
+            refuse_blank(" ", ids, own)
+        assert caught.value.code == "verify-failed"

@@ -12,7 +12,7 @@ import re
 from workbench.core.deploy.engine_facts import EngineFacts
 from workbench.core.deploy.export import Check
 from workbench.core.gpu import CATALOGUE, GpuSpec
-from workbench.core.tensorrt_rtx.targets import refused
+from workbench.core.tensorrt_rtx.targets import provider_refuses, refused
 
 DRIVER_FROM = "580"
 """NVIDIA driver that CUDA 13 comes with, for which the execution provider is built."""
@@ -73,5 +73,9 @@ def rtx_checks(facts: EngineFacts, gpu: GpuSpec | None) -> list[Check]:
             fix += " Build for ONNX Runtime or TensorRT-LLM there."
         else:
             fix = f"Build it with {gpu.capability} among build.flags.targets; several in one engine cost no size."
-        checks.append(Check("the GPU is one that it was compiled for", gpu.capability in facts.targets, found, fix))
+        fits = gpu.capability in facts.targets
+        checks.append(Check("the GPU is one that it was compiled for", fits, found, fix))
+        if fits and (reason := provider_refuses(gpu.compute_capability)):
+            other = "Build for ONNX Runtime or TensorRT-LLM there."
+            checks.append(Check("ONNX Runtime's provider runs it on that GPU", False, reason, other))
     return checks

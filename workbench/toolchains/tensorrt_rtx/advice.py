@@ -8,7 +8,7 @@ from workbench.core.advice import Advice
 from workbench.core.gpu import GpuSpec
 from workbench.core.precision import Precision, supported
 from workbench.core.preflight_rtx import built_length
-from workbench.core.tensorrt_rtx.targets import ARCHITECTURES, show
+from workbench.core.tensorrt_rtx.targets import ARCHITECTURES, CAPABILITIES, provider_refuses, show
 from workbench.toolchains.base import BuildRequest
 from workbench.toolchains.onnx_advice import onnx_advice
 from workbench.toolchains.refusals import known_precision
@@ -24,6 +24,7 @@ def rtx_advice(request: BuildRequest, targets: Targets | None, detected: Sequenc
         return
     for name in request.precisions:
         yield from _precision(known_precision(name), targets)
+    yield from _provider(targets)
     flags, length = read_flags(request.preset.build.flags), built_length(request.preset, request.model)
     if flags["strip_weights"] and not detected:
         yield Advice(
@@ -52,6 +53,21 @@ def rtx_advice(request: BuildRequest, targets: Targets | None, detected: Sequenc
             arithmetic=f"build.flags.opt_prompt {flags['opt_prompt']:,}, longest sequence {length:,}",
             fix=f"Set it to {length // 2 or 1:,}.",
             overrides=(f"build.flags.opt_prompt={length // 2 or 1}",),
+        )
+
+
+def _provider(targets: Targets) -> Iterator[Advice]:
+    """Targets that the engine is compiled for and that the workbench cannot run it on."""
+    passed_over = [capability for capability in targets.capabilities if provider_refuses(capability)]
+    if passed_over:
+        runs = ", ".join(show(capability) for capability in CAPABILITIES if not provider_refuses(capability))
+        yield Advice(
+            code="target-without-provider",
+            level="warning",
+            text=f"The workbench cannot run the compiled engine on {' and '.join(map(show, passed_over))}: "
+            "ONNX Runtime's TensorRT-RTX provider wants a newer GPU. Its ONNX model runs there instead.",
+            arithmetic=f"targets {targets.words}; the provider runs on {runs}",
+            fix="Fine for programs that load engine.trt themselves. Else build for ONNX Runtime or TensorRT-LLM there.",
         )
 
 

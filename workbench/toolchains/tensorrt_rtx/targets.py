@@ -51,10 +51,12 @@ def plan_targets(preset: Preset, detected: Sequence[GpuSpec], where: str = "this
     found = tuple(sorted(capabilities))
     for capability in found:
         if reason := refused(capability):
+            names = ", ".join(dict.fromkeys(gpu.name for gpu in named if gpu.compute_capability == capability))
             raise BlockedError(
                 reason,
-                evidence=f"targets = {', '.join(words)}" + (f" ({named[0].name})" if named else ""),
-                fix=f"Name another target: build.flags.targets, one or more of {known()}.",
+                evidence=f"targets = {', '.join(words)}" + ("" if not names or names in words else f" ({names})"),
+                fix=f"Name another target: build.flags.targets, one or more of {known()}. For that GPU itself, build "
+                "with ONNX Runtime or TensorRT-LLM.",
                 code="bad-gpu-target",
             )
     here = {gpu.compute_capability for gpu in detected}

@@ -11,6 +11,7 @@ from workbench.core.gpu import GpuSpec
 from workbench.core.plan import Step, StepInput
 from workbench.core.precision import Precision
 from workbench.core.preflight_rtx import build_estimate, built_length
+from workbench.core.tensorrt_rtx.targets import provider_refuses
 from workbench.toolchains.base import BuildRequest, Device, EngineRequest, Environment, HostStart, Package, Part
 from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.onnx_steps import (
@@ -120,7 +121,9 @@ class TensorRtRtx:
 
     def _place(self, request: EngineRequest) -> Device:
         built_for = request.provenance.result.get("targets") or ()
-        fitting = any(gpu.capability in built_for for gpu in self._gpus())
+        fitting = any(
+            gpu.capability in built_for and not provider_refuses(gpu.compute_capability) for gpu in self._gpus()
+        )
         ready = all(name in request.environment.versions for name in RUNS_ON_RTX)
         return "gpu" if fitting and ready else "cpu"
 

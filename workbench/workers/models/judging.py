@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,23 @@ def judge(
         )
     if agreement < min_agreement or kl > max_kl:
         raise WorkerError(f"the engine is too far from {model}", code="verify-failed", cause=figures, hint=far_hint)
+
+
+def refuse_blank(text: str, ids: Sequence[int], source_ids: Sequence[int]) -> str:
+    """What to say of an answer without a visible character; "" for any other.
+
+    `ids` are the engine's greedy answer to a prompt, `source_ids` the source model's. Raises WorkerError
+    `verify-failed`, unless the source model says the same: some models, small ones with random weights among them, have
+    nothing else to say.
+    """
+    if text.strip():
+        return ""
+    common = min(len(ids), len(source_ids))
+    if common and list(ids[:common]) == list(source_ids[:common]):
+        return "the answer has no visible character; the source model's has none either"
+    raise WorkerError(
+        "the engine's answer is empty",
+        code="verify-failed",
+        cause=f"{len(ids)} tokens: {list(ids[:8])}; the source model's: {list(source_ids[:8])}",
+        hint="Build it again from the model; see whether another precision answers.",
+    )

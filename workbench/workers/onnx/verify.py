@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import input_folder, quiet_environment
-from workbench.workers.models.judging import floors, judge, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts, refuse_blank
 from workbench.workers.models.quality import Comparison
 from workbench.workers.models.source import Baseline, SourceModel
 from workbench.workers.onnx.common import PACKAGES
@@ -77,7 +77,8 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     if place is not None and place.device == "rtx":
         remarks.append(_OF_ONNX)
     elif facts.get("toolchain") == "tensorrt_rtx":
-        remarks.append(_NOT_RUN + (f" ({place.remark})" if place is not None and place.remark else ""))
+        why = "" if place is None else place.remark.removeprefix("the compiled engine is not run: ")
+        remarks.append(_NOT_RUN + (f" ({why})" if why else ""))
 
     channel.phase("source", 1, len(PHASES))
     source = SourceModel(model, bool(spec.settings.get("trust_remote_code", False)))
@@ -121,13 +122,10 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         far_hint="Choose a milder precision, a smaller group size or AWQ, or lower verify.min_agreement and raise "
         "verify.max_kl in the preset if this loss is acceptable.",
     )
-    if not served.text.strip():
-        raise WorkerError(
-            "the engine's answer is empty",
-            code="verify-failed",
-            cause=f"{len(served.ids)} tokens: {served.ids[:8]}",
-            hint="Build it again from the model; see whether another precision answers.",
-        )
+    own = baselines[0].ids[baselines[0].prompt_tokens :]
+    if blank := refuse_blank(served.text, served.ids, own):
+        channel.log(blank, "warning")
+        remarks.append(blank)
     result = {
         "agreement": round(comparison.agreement, 5),
         "kl_nats": round(comparison.kl_nats, 6),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.workers.common import first_line, input_folder, quiet_environment, read_json
-from workbench.workers.models.judging import floors, judge, read_prompts
+from workbench.workers.models.judging import floors, judge, read_prompts, refuse_blank
 from workbench.workers.models.quality import Comparison
 from workbench.workers.models.source import Baseline, SourceModel
 from workbench.workers.openvino.common import MODEL_XML, PACKAGES, read_ir
@@ -76,13 +76,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         far_hint="Choose a milder precision, a smaller group size or AWQ, or lower verify.min_agreement and raise "
         "verify.max_kl in the preset if this loss is acceptable.",
     )
-    if not answer.text.strip():
-        raise WorkerError(
-            "the engine's answer is empty",
-            code="verify-failed",
-            cause=f"{len(answer.ids)} tokens: {answer.ids[:8]}",
-            hint="Build it again from the model; see whether another precision answers.",
-        )
+    own = baselines[0].ids[baselines[0].prompt_tokens :]
+    if blank := refuse_blank(answer.text, answer.ids, own):
+        channel.log(blank, "warning")
     return {
         "agreement": round(comparison.agreement, 5),
         "kl_nats": round(comparison.kl_nats, 6),

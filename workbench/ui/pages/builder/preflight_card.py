@@ -202,7 +202,8 @@ def _engine(engine: EngineEstimate) -> QWidget:
     low_fit, high_fit = int(fits.low), int(fits.high)
     count = number_words(low_fit) if low_fit == high_fit else f"{number_words(low_fit)} to {number_words(high_fit)}"
     line = row(
-        label("Fits", "text2"), figure(count, bold=True), label("sequences of", "text2"),
+        label("Fits", "text2"), figure(count, bold=True),
+        label("sequence of" if count == "1" else "sequences of", "text2"),
         figure(number_words(engine.sequence_tokens)), label("tokens", "text2"), None, gap=6,
     )  # fmt: skip
     line.setToolTip(spaced(f"{fits.formula}\n{engine.kv_bytes_per_token.formula}"))

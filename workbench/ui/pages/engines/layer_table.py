@@ -25,7 +25,7 @@ _COLUMNS = (
     ("Profile", False, "Optimisation profile that it belongs to: each has layers of its own"),
 )
 NAME, TYPE, PRECISION, CONSTANTS, INPUTS, OUTPUTS, ORIGIN, PROFILE = range(len(_COLUMNS))
-_WIDTHS = (250, 84, 84, 92, 270, 270, 300, 80)
+_WIDTHS = (250, 136, 84, 92, 270, 270, 300, 80)
 _ROW_HEIGHT, _PAD = 22, 8
 _TIP_LETTERS = 1200
 
