@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,12 @@ def test_the_kind_of_gpu_there_is_checked_before_it_is_written(
         with pytest.raises(BlockedError) as error:
             write_export(export, tmp_path / "out")
         assert fix in error.value.fix and gpu.split()[-1] in error.value.evidence
+
+
+def test_a_card_that_the_provider_refuses_is_no_place_for_it(tmp_path: Path) -> None:
+    facts = replace(read_engine_facts(make_rtx_engine(tmp_path / "engine")), targets=("8.0", "8.9"))
+    (failed,) = make_launch(facts, LaunchOptions(gpu="A100 80GB")).failed
+    assert "8.6 and newer, not on 8.0" in failed.found and "ONNX Runtime or TensorRT-LLM" in failed.fix
 
 
 def test_an_engine_that_nothing_can_load_any_more_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from tests.ui.conftest import OpenWindow
 from tests.ui.sweep import cut_off, nameless, settle
 from tests.ui.test_engines import CPU, WAIT_MS, chosen, make_engine, opened
-from workbench.core.artifact import StepRecord
+from workbench.core.artifact import StepRecord, read_provenance, runs_here
 from workbench.core.home import Home
 from workbench.core.tensorrt_rtx.layers import (
     LAYERS_FILE,
@@ -28,6 +28,7 @@ from workbench.core.tensorrt_rtx.layers import (
 from workbench.ui.models.engines import make_row, read_rows
 from workbench.ui.pages.engines import EnginesPage
 from workbench.ui.pages.engines.layer_table import CONSTANTS, INPUTS, NAME, PROFILE, TYPE
+from workbench.ui.pages.engines.provenance import verify_words
 from workbench.ui.pages.engines.table import BUILT_FOR, TOOLCHAIN, badge_words, cell
 from workbench.ui.session import Session
 from workbench.ui.theme import theme
@@ -125,6 +126,22 @@ def test_whether_an_rtx_engine_runs_here_is_said(
         (stored,) = store.artifacts("engine")
     word, kind, why = badge_words(make_row(stored, CPU, here))
     assert (word, kind) == badge and reason in why and bool(reason) == bool(why)
+
+
+def test_an_engine_of_a_gpu_that_the_provider_refuses_runs_as_onnx(tmp_path: Path) -> None:
+    built = _built({**RESULT, "targets": ["7.5", "8.9"]})
+    provenance = read_provenance(make_rtx_engine(tmp_path, "old", steps=(built,)))
+    assert runs_here(provenance, CPU, ((8, 9),)) == (True, "") == runs_here(provenance, CPU, ((7, 5), (8, 9)))
+    runs, remark = runs_here(provenance, CPU, ((7, 5),))
+    assert runs and "8.6 and newer, not on 7.5 (Turing): its ONNX model" in remark
+    lone = provenance.model_copy(update={"precision": "bf16"})
+    assert not runs_here(lone, CPU, ((7, 5),))[0]
+
+
+def test_what_verify_did_not_run_is_said_beside_its_figures() -> None:
+    told = {"agreement": 1.0, "kl_nats": 0.0, "output_tok_s": 33.1, "remark": "the compiled engine was not run"}
+    assert verify_words(_built(told))[-1] == "the compiled engine was not run"
+    assert len(verify_words(_built({**told, "remark": ""}))) == len(verify_words(_built({}))) == 2
 
 
 def test_layers_are_shown_searched_and_copied(page: EnginesPage, engines: Path, qtbot: QtBot) -> None:

@@ -163,6 +163,8 @@ def test_an_rtx_preset_without_a_gpu_asks_for_one_and_hopper_is_refused() -> Non
     assert card_of(shipped(), "trtrtx-fp16").why_not.startswith("Choose the GPUs that it is built for")
     hopper = card_of(shipped("H200"), "trtrtx-fp16")
     assert "Hopper" in hopper.why_not and not hopper.built_here
+    passed_over = card_of(shipped("A100"), "trtrtx-fp16")
+    assert "8.6 and newer, not on 8.0" in passed_over.why_not and passed_over.built_here
     lacking = card_of(shipped(lacking={"tensorrt_rtx": "not here"}), "trtrtx-fp16-lab")
     assert (lacking.why_not, lacking.built_here) == ("not here", False)
 

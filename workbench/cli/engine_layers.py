@@ -101,13 +101,13 @@ def _of_type(rows: tuple[LayerRow, ...], by_type: tuple[Sum, ...], only: str) ->
 
 def _layers(rows: tuple[LayerRow, ...], *, several: bool, room: int) -> Table:
     """`room`: letters of a line."""
-    heads = ("layer", "type", "precision", "constants", "inputs", "outputs", "made from")
-    heads = (*heads, "profile") if several else heads
+    heads = ["layer", "type", "precision", "constants", "inputs", "outputs", "made from"]
+    heads += ["profile"] if several else []
     lines = []
     for row in rows:
         cells = [row.name, row.type, row.precision, format_bytes(row.constants_bytes) if row.constants_bytes else ""]
         cells += [_short(text) for text in (row.inputs, row.outputs, row.origin)]
-        lines.append((*cells, row.profile) if several else tuple(cells))
+        lines.append([*cells, row.profile] if several else cells)
     made = Table(box=None, pad_edge=False)
     for head, width in zip(heads, column_widths(heads, lines, _LONG, room), strict=True):
         side: JustifyMethod = "right" if head == "constants" else "left"

@@ -8,11 +8,12 @@ from workbench.core.errors import BadInputError, BlockedError
 from workbench.core.gpu import CATALOGUE, GpuSpec
 from workbench.core.precision import supported
 from workbench.core.preset import Preset
-from workbench.core.tensorrt_rtx.targets import refused
+from workbench.core.tensorrt_rtx.targets import provider_refuses, refused
 from workbench.toolchains.tensorrt_rtx.flags import target_words
 from workbench.toolchains.tensorrt_rtx.targets import Targets, plan_targets
 
 _AS_ONNX = "here it runs as ONNX on the CPU."
+_AS_ONNX_THERE = "here its ONNX model runs instead."
 
 
 def rtx_words(preset: Preset, gpus: Sequence[GpuSpec], lacking: str) -> tuple[str, bool]:
@@ -34,8 +35,12 @@ def rtx_words(preset: Preset, gpus: Sequence[GpuSpec], lacking: str) -> tuple[st
     for capability in targets.capabilities:
         if reason := supported(weights, "tensorrt_rtx", capability).reason:
             return reason, False
-    if lacking or targets.present:
+    if lacking:
         return lacking, False
+    if targets.present:
+        fitting = [gpu for gpu in gpus if gpu.compute_capability in targets.capabilities]
+        passed_over = [provider_refuses(gpu.compute_capability).rstrip(".") for gpu in fitting]
+        return ("", False) if "" in passed_over else (f"{passed_over[0]}: {_AS_ONNX_THERE}", True)
     words = f"Built here for {_names(preset, targets)}"
     if not gpus:
         return f"{words}; {_AS_ONNX}", True

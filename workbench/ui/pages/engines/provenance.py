@@ -143,6 +143,7 @@ def verify_words(step: StepRecord | None) -> list[str]:
                 f"{speed:.1f} tokens/s" if speed is not None else "speed not reported",
             )
         ),
+        *filter(None, str(step.result.get("remark") or "").split("; ")),
     ]
 
 
