@@ -20,7 +20,7 @@ from workbench.workers.modelopt.load import readable_config
 from workbench.workers.modelopt.write import check_finite
 from workbench.workers.models.source import ROOM, free_bytes, weight_bytes
 from workbench.workers.protocol import Channel, StepSpec, WorkerError
-from workbench.workers.text.calibration_set import CalibrationSet, load_set, settings_from
+from workbench.workers.text.calibration_set import FEWEST_BATCHES, CalibrationSet, load_set, settings_from
 
 AMAX = "amax"
 """Largest magnitude of each layer's input, a float."""
@@ -62,11 +62,13 @@ def calibrate(
             hint="Name a file or folder in calibration.file of the preset.",
         )
     settings = settings_from(dict(spec.settings.get("calibration") or {}))
+    fewest = FEWEST_BATCHES
     if precision is Precision.INT4_AWQ:
         settings = replace(settings, batch_size=max(settings.batch_size, AWQ_BATCH))
+        fewest //= AWQ_BATCH  # samples are what counts: larger batches save time here
     compute = _compute(folder)
     mtq, torch, transformers = _packages()
-    text = load_set(Path(given), settings, _encoder(transformers, folder, trust))
+    text = load_set(Path(given), settings, _encoder(transformers, folder, trust), fewest_batches=fewest)
     for warning in text.warnings:
         channel.log(warning, "warning")
     channel.log(f"calibration: {text.samples} texts, {text.tokens:,} tokens in {len(text.batches)} batches, {compute}")

@@ -119,9 +119,14 @@ def calibration_texts(path: Path, field: str) -> list[str]:
 
 
 def load_set(
-    path: Path, settings: SetSettings, encode: Callable[[str], list[int]], *, evaluation: Iterable[str] = ()
+    path: Path,
+    settings: SetSettings,
+    encode: Callable[[str], list[int]],
+    *,
+    evaluation: Iterable[str] = (),
+    fewest_batches: int = FEWEST_BATCHES,
 ) -> CalibrationSet:
-    """Draw samples by seed and lay them out in batches.
+    """Draw samples by seed and lay them out in batches; fewer than `fewest_batches` are warned about.
 
     `encode` turns a text into token ids; `evaluation` is the text that the engine will be judged on: what the set
     shares with it is warned about, since agreement measured on it would flatter.
@@ -150,10 +155,10 @@ def load_set(
     warnings = []
     if len(drawn) < settings.samples:
         warnings.append(f"the calibration set holds {len(drawn)} samples of the {settings.samples} asked for")
-    if len(batches) < FEWEST_BATCHES:
+    if len(batches) < fewest_batches:
         warnings.append(
-            f"{len(batches)} calibration batches of {settings.batch_size} are few: use {FEWEST_BATCHES} or more "
-            f"(samples = {FEWEST_BATCHES * settings.batch_size}), or a smaller batch_size"
+            f"{len(batches)} calibration batches of {settings.batch_size} are few: use {fewest_batches} or more "
+            f"(samples = {fewest_batches * settings.batch_size}), or a smaller batch_size"
         )
     shared = overlap([text for _, text in drawn], evaluation)
     if shared:

@@ -159,4 +159,6 @@ def _calibration(steps: tuple[StepRecord, ...]) -> list[tuple[str, str]]:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
+    """Settings in words: a list as its items, and nothing of what was left open."""
+    said = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
