@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,12 +23,17 @@ sys.path.insert(0, str(ROOT))
 
 from workbench.toolchains.install.recipes import RECIPES  # noqa: E402
 
-HEAD = """\
+_HEAD = """\
 # Versions that were tested together, for Python {first} to {last} on Linux x86-64. Used as pip's constraints: what is \
 not
 # wanted by an environment (a CPU build of torch wants no CUDA library) is not installed. A version here is also met by
 # its local builds (2.13.0+cpu). Made by packaging/lock_toolchains.py.
 """
+
+
+def head_of(pythons: Sequence[str]) -> str:
+    """What a lock begins with; `pythons` are its recipe's, the best first."""
+    return _HEAD.format(first=pythons[-1], last=pythons[0])
 
 
 def resolved(python: str, files: list[Path], keep: list[str]) -> tuple[str, dict[str, str]]:
@@ -92,8 +97,7 @@ def main() -> None:
             by_python = dict(resolved(pythons[version], files, given.keep) for version in fitting)
             lock = every[0].lock
             assert lock is not None
-            head = HEAD.format(first=recipe.pythons[-1], last=recipe.pythons[0])
-            lock.write_text(head + "\n".join(lines(by_python)) + "\n")
+            lock.write_text(head_of(recipe.pythons) + "\n".join(lines(by_python)) + "\n")
             print(f"{lock.relative_to(ROOT)}: {', '.join(f'{k} {len(v)}' for k, v in by_python.items())}")
 
 
