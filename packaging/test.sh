@@ -44,10 +44,12 @@ fi
 export WORKBENCH_TEST_MODELOPT="${WORKBENCH_TEST_MODELOPT:-$venv-modelopt/bin/python}"
 export WORKBENCH_TEST_MODELOPT_OLD="${WORKBENCH_TEST_MODELOPT_OLD:-$venv-modelopt-0.37/bin/python}"
 # What the tests of other machines start for themselves, on loopback, with ports and keys of their own: an SSH server,
-# Slurm with munge; and promtool, which reads exported Prometheus files. Where they are missing those tests are skipped.
+# Slurm with munge, Open MPI's launcher; and promtool, which reads exported Prometheus files. Where they are missing those
+# tests are skipped.
 programs_of_other_machines() {
     local missing=() pair policy=/usr/sbin/policy-rc.d own=""
-    for pair in ssh:openssh-client sshd:openssh-server rsync:rsync slurmctld:slurm-wlm munged:munge promtool:prometheus; do
+    for pair in ssh:openssh-client sshd:openssh-server rsync:rsync slurmctld:slurm-wlm munged:munge \
+        mpirun:openmpi-bin promtool:prometheus; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return

@@ -40,6 +40,10 @@ def folder(engine: Path) -> Path:
     return write_export(export, engine.with_name("launch"))
 
 
+needs_mpi = pytest.mark.skipif(shutil.which("mpirun", path="/usr/bin:/bin") is None, reason="no Open MPI here")
+"""The stand-in starts ranks as the real thing does: by the system's launcher."""
+
+
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     """A PATH folder with the stand-in's programs, this interpreter as python3, and nothing of its mpirun."""
@@ -116,6 +120,7 @@ def test_a_rank_that_is_missing_is_said_before_it_is_written(engine: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@needs_mpi
 @pytest.mark.slow
 def test_it_serves_and_the_smoke_test_asks_it(folder: Path, programs: Path) -> None:
     env = environment(programs, PORT=free_port(), WAIT_S="30")
@@ -179,7 +184,7 @@ def test_a_damaged_file_is_found_by_its_sum(folder: Path, programs: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("mpirun", path="/usr/bin:/bin") is None, reason="no Open MPI here")
+@needs_mpi
 def test_under_mpirun_every_rank_gets_its_process(folder: Path, programs: Path) -> None:
     allow = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")
     env = environment(programs, PORT=free_port(), WAIT_S="60", **dict.fromkeys(allow, "1"))

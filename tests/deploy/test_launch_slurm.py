@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.test_launch import environment, free_port, ran
+from tests.deploy.test_launch import environment, free_port, needs_mpi, ran
 from tests.fakes import trtllm
 from tests.fakes.slurm import OneNodeSlurm, missing_programs
 from tests.fakes.trtllm_engines import make_trtllm_engine
@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 
+@needs_mpi
 def test_one_task_a_rank_and_no_other_number(tmp_path: Path) -> None:
     engine = make_trtllm_engine(tmp_path / "tp2", tp=2)
     folder = write_export(make_launch(read_engine_facts(engine), LaunchOptions()), tmp_path / "launch")

@@ -540,7 +540,7 @@ def test_a_launch_folder_of_an_engine_that_our_own_program_serves(
     assert not page.left.command.text() and not page.left.foot.isVisible(), "no command for what cannot be done"
     page.left.choose_way(SERVE)
     assert page.left.foot.isVisible() and page.left.start.isVisible()
-    assert "openvino" in page.panes[TRITON]._refusal.what.text() and not page.panes[TRITON].export.isEnabled()
+    assert "OpenVINO" in page.panes[TRITON]._refusal.what.text() and not page.panes[TRITON].export.isEnabled()
     calm(qtbot, page)
 
 
