@@ -5,7 +5,7 @@ Equal settings give equal keys, whichever toolchain asks, so that a checkpoint m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +23,12 @@ from workbench.core.plan import (
     cache_key,
     folder_name,
 )
-from workbench.core.precision import Precision
+from workbench.core.precision import Precision, ToolchainName
 from workbench.core.preflight_rtx import onnx_weight_bytes
 from workbench.core.preset import Preset
 from workbench.core.units import Range
 from workbench.toolchains.base import BuildRequest, Package
-from workbench.toolchains.refusals import refuse_group_size
+from workbench.toolchains.refusals import known_precision, refuse_group_size, refuse_quantized, refuse_unsupported
 from workbench.toolchains.tensorrt_llm.calibration import calibration_path
 
 REVISION = 1
@@ -208,6 +208,48 @@ def _refuse_groups(channels: tuple[int, ...], size: int | str) -> None:
     refuse_group_size(channels, size, GROUP_SIZES)
 
 
+def all_steps(
+    request: BuildRequest,
+    toolchain: ToolchainName,
+    title: str,
+    dtype_of: Callable[[Precision], Dtype],
+    build: Callable[[Step, Precision, Path | None], Step],
+) -> list[Step]:
+    """Check, a convert for each dtype, then quantize, build and verify for each precision.
+
+    `dtype_of`: what the toolchain computes a precision in; `build`: its own step from a checkpoint's, the precision
+    and the folder that was asked for. Raises BadInputError, BlockedError.
+    """
+    until = request.until or "verify"
+    steps = [Step(id="check", kind="check", title="Check")]
+    if until in ("check", "fetch"):
+        return steps
+    refuse_quantized(request, "ONNX export starts from full precision")
+    converted: dict[Dtype, Step] = {}
+    precisions = [known_precision(name) for name in request.precisions]
+    several = len({dtype_of(precision) for precision in precisions}) > 1
+    for precision in precisions:
+        # Which GPU lacks it is advice, with the nearest as an override.
+        refuse_unsupported(request, precision, toolchain, None)
+        dtype = dtype_of(precision)
+        refuse_kv(request.preset, dtype, title)
+        out = request.out if len(precisions) == 1 or request.out is None else request.out / precision.value
+        if dtype not in converted:
+            converted[dtype] = convert(request, dtype, out if until == "convert" else None, several=several)
+            steps.append(converted[dtype])
+        if until == "convert":
+            continue
+        quantized, source = checkpoints(request, precision, converted[dtype], dtype, out, until)
+        steps.append(quantized)
+        if until == "quantize":
+            continue
+        built = build(source, precision, out)
+        steps.append(built)
+        if until == "verify" and request.preset.verify.enabled:
+            steps.append(verify(request, built, precision))
+    return steps
+
+
 def checkpoints(
     request: BuildRequest, precision: Precision, converted: Step, dtype: Dtype, out: Path | None, until: StepKind
 ) -> tuple[Step, Step]:
@@ -223,11 +265,6 @@ def checkpoints(
         none_reason=f"{precision.title} is what convert writes",
     )
     return none, converted
-
-
-def several_dtypes(dtypes: Sequence[Dtype]) -> bool:
-    """Whether a plan converts more than once, so that its convert steps need names of their own."""
-    return len(set(dtypes)) > 1
 
 
 def refuse_kv(preset: Preset, dtype: Dtype, title: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from workbench.core.artifact import PROVENANCE_FILE
 from workbench.workers.protocol import Channel, StepSpec, WorkerError
 
 LINK_FROM_BYTES = 16 << 20
@@ -77,6 +78,16 @@ def link_or_copy(source: Path, target: Path) -> bool:
             return True
     shutil.copyfile(source, target)
     return source.stat().st_size < LINK_FROM_BYTES
+
+
+def take_files(source: Path, out: Path, channel: Channel) -> bool:
+    """Bring a checkpoint's files into an engine's folder, all but its provenance; whether none was copied."""
+    files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != PROVENANCE_FILE]
+    linked = True
+    for done, path in enumerate(files, 1):
+        linked = link_or_copy(path, out / path.name) and linked
+        channel.progress(done, len(files), "files")
+    return linked
 
 
 def explain_import(error: BaseException) -> WorkerError:

@@ -20,16 +20,11 @@ from workbench.toolchains.onnx_steps import (
     RUN,
     WORKERS,
     Dtype,
-    checkpoints,
-    convert,
+    all_steps,
     make_step,
     output,
-    refuse_kv,
-    several_dtypes,
-    verify,
 )
 from workbench.toolchains.onnxruntime.flags import read_flags
-from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 
 _BUILD = (*RUN, "onnx")
 _ENGINE_BYTES = 64 * 2**10
@@ -76,35 +71,14 @@ class OnnxRuntime:
 
     def steps(self, request: BuildRequest) -> list[Step]:
         """Check, a convert for each dtype, then quantize, build and verify for each precision."""
-        until = request.until or "verify"
-        steps = [Step(id="check", kind="check", title="Check")]
-        if until in ("check", "fetch"):
-            return steps
         flags = read_flags(request.preset.build.flags)
-        refuse_quantized(request, "ONNX export starts from full precision")
-        converted: dict[Dtype, Step] = {}
-        dtypes = [dtype_of(known_precision(name)) for name in request.precisions]
-        for name in request.precisions:
-            precision = known_precision(name)
-            refuse_unsupported(request, precision, "onnxruntime", None)
-            dtype = dtype_of(precision)
-            refuse_kv(request.preset, dtype, self.title)
-            out = request.out if len(request.precisions) == 1 or request.out is None else request.out / name
-            if dtype not in converted:
-                several = several_dtypes(dtypes)
-                converted[dtype] = convert(request, dtype, out if until == "convert" else None, several=several)
-                steps.append(converted[dtype])
-            if until == "convert":
-                continue
-            quantized, source = checkpoints(request, precision, converted[dtype], dtype, out, until)
-            steps.append(quantized)
-            if until == "quantize":
-                continue
-            build = _build(request, source, precision, flags, out)
-            steps.append(build)
-            if until == "verify" and request.preset.verify.enabled:
-                steps.append(verify(request, build, precision))
-        return steps
+        return all_steps(
+            request,
+            "onnxruntime",
+            self.title,
+            dtype_of,
+            lambda source, precision, out: _build(request, source, precision, flags, out),
+        )
 
     def host(self, request: EngineRequest) -> HostStart:
         """How to run an engine folder."""

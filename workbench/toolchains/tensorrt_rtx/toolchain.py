@@ -17,16 +17,11 @@ from workbench.toolchains.gpus import detected_gpus
 from workbench.toolchains.onnx_steps import (
     PACKAGES,
     Dtype,
-    checkpoints,
-    convert,
+    all_steps,
     make_step,
     output,
-    refuse_kv,
-    several_dtypes,
-    verify,
 )
 from workbench.toolchains.onnxruntime.toolchain import onnx_host
-from workbench.toolchains.refusals import known_precision, refuse_quantized, refuse_unsupported
 from workbench.toolchains.tensorrt_rtx.advice import rtx_advice
 from workbench.toolchains.tensorrt_rtx.flags import read_flags
 from workbench.toolchains.tensorrt_rtx.targets import Targets, plan_targets
@@ -74,38 +69,17 @@ class TensorRtRtx:
 
     def steps(self, request: BuildRequest) -> list[Step]:
         """Check, a convert for each dtype, then quantize, build and verify for each precision."""
-        until = request.until or "verify"
-        steps = [Step(id="check", kind="check", title="Check")]
-        if until in ("check", "fetch"):
-            return steps
         flags = read_flags(request.preset.build.flags)
         # Checkpoints can be made before anybody knows for which GPU.
-        targets = self._targets(request) if until in ("build", "verify") else Targets(())
-        refuse_quantized(request, "ONNX export starts from full precision")
-        converted: dict[Dtype, Step] = {}
-        dtypes = [dtype_of(known_precision(name)) for name in request.precisions]
-        for name in request.precisions:
-            precision = known_precision(name)
-            # What a target lacks is advice, with the nearest as an override.
-            refuse_unsupported(request, precision, "tensorrt_rtx", None)
-            dtype = dtype_of(precision)
-            refuse_kv(request.preset, dtype, self.title)
-            out = request.out if len(request.precisions) == 1 or request.out is None else request.out / name
-            if dtype not in converted:
-                several = several_dtypes(dtypes)
-                converted[dtype] = convert(request, dtype, out if until == "convert" else None, several=several)
-                steps.append(converted[dtype])
-            if until == "convert":
-                continue
-            quantized, source = checkpoints(request, precision, converted[dtype], dtype, out, until)
-            steps.append(quantized)
-            if until == "quantize":
-                continue
-            build = _build(request, source, precision, flags, targets, out)
-            steps.append(build)
-            if until == "verify" and request.preset.verify.enabled:
-                steps.append(verify(request, build, precision))
-        return steps
+        builds = (request.until or "verify") in ("build", "verify")
+        targets = self._targets(request) if builds else Targets(())
+        return all_steps(
+            request,
+            "tensorrt_rtx",
+            self.title,
+            dtype_of,
+            lambda source, precision, out: _build(request, source, precision, flags, targets, out),
+        )
 
     def _gpus_of(self, request: BuildRequest) -> tuple[GpuSpec, ...]:
         """GPUs of the machine that the build runs on."""

@@ -100,6 +100,18 @@ class Comparison:
         """Mean over all positions; NaN when any prompt has one."""
         return sum(prompt.kl_sum_nats for prompt in self.prompts) / self.positions
 
+    def figures(self) -> dict[str, Any]:
+        """As a step's result keeps them: agreement, kl_nats, positions, and the worst prompts."""
+        return {
+            "agreement": round(self.agreement, 5),
+            "kl_nats": round(self.kl_nats, 6),
+            "positions": self.positions,
+            "worst": [
+                {"prompt": worst.name, "agreement": round(worst.agreement, 4), "kl_nats": round(worst.kl_nats, 5)}
+                for worst in self.worst()
+            ],
+        }
+
     def worst(self, count: int = 3) -> list[PromptQuality]:
         """The prompts that agree least, NaN first, then by KL."""
         return sorted(self.prompts, key=lambda p: (p.kl_nats == p.kl_nats, p.agreement, -p.kl_nats))[:count]

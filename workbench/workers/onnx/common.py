@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.artifact import PROVENANCE_FILE
-from workbench.workers.common import explain_import, first_line, link_or_copy, read_json
+from workbench.workers.common import explain_import, first_line, link_or_copy, read_json, take_files
 from workbench.workers.protocol import Channel, WorkerError
 
 PACKAGES = (
@@ -59,13 +59,9 @@ def copy_companions(source: Path, target: Path) -> None:
             link_or_copy(path, target / path.name)
 
 
-def take_files(source: Path, out: Path, channel: Channel) -> bool:
+def take_model(source: Path, out: Path, channel: Channel) -> bool:
     """Bring an ONNX folder's files into `out`; whether all of them are links. Raises WorkerError `bad-onnx`."""
-    files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != PROVENANCE_FILE]
-    linked = True
-    for done, path in enumerate(files, 1):
-        linked = link_or_copy(path, out / path.name) and linked
-        channel.progress(done, len(files), "files")
+    linked = take_files(source, out, channel)
     _need_model(out)
     return linked
 

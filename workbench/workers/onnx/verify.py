@@ -127,15 +127,9 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
         channel.log(blank, "warning")
         remarks.append(blank)
     result = {
-        "agreement": round(comparison.agreement, 5),
-        "kl_nats": round(comparison.kl_nats, 6),
-        "positions": comparison.positions,
+        **comparison.figures(),
         "min_agreement": min_agreement,
         "max_kl": max_kl,
-        "worst": [
-            {"prompt": worst.name, "agreement": round(worst.agreement, 4), "kl_nats": round(worst.kl_nats, 5)}
-            for worst in comparison.worst()
-        ],
         "source_compute": compute,
         "engine_compute": settings.get("compute_precision"),
         "question": prompts[0][1],

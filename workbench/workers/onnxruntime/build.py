@@ -15,7 +15,7 @@ from workbench.core.messages import StepSpec
 from workbench.workers.common import announce, input_folder, quiet_environment, write_json
 from workbench.workers.hosts.serving import usable_template
 from workbench.workers.hosts.text import TemplateError
-from workbench.workers.onnx.common import check_folder, read_facts, take_files
+from workbench.workers.onnx.common import check_folder, read_facts, take_model
 from workbench.workers.onnxruntime.common import ENGINE_FILE, ENGINE_SCHEMA, PACKAGES
 from workbench.workers.onnxruntime.engine import Engine, load_engine
 from workbench.workers.onnxruntime.settings import HostSettings, Wish
@@ -48,7 +48,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     channel.phase("files", 1, len(PHASES))
     facts = read_facts(source)
     check_folder(source)
-    linked = take_files(source, out, channel)
+    linked = take_model(source, out, channel)
     engine_file = {"schema_version": ENGINE_SCHEMA, "toolchain": "onnxruntime", "device": device}
     # Written before the trial too: the engine is loaded as a host will load it.
     write_json(out / ENGINE_FILE, {**facts, **engine_file})

@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workbench.core.artifact import PROVENANCE_FILE
-from workbench.workers.common import announce, input_folder, link_or_copy, quiet_environment, read_json, write_json
+from workbench.workers.common import announce, input_folder, quiet_environment, read_json, take_files, write_json
 from workbench.workers.openvino.common import MODEL_BIN, MODEL_XML, PACKAGES, check_tokenizers, read_ir
 from workbench.workers.openvino.pipeline import (
     KV_BLOCK_TOKENS,
@@ -119,11 +118,7 @@ def _properties(settings: dict[str, Any]) -> dict[str, str]:
 
 def _take_files(source: Path, out: Path, channel: Channel) -> bool:
     """Bring the checkpoint's files into the engine; whether all of them are links."""
-    files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != PROVENANCE_FILE]
-    linked = True
-    for done, path in enumerate(files, 1):
-        linked = link_or_copy(path, out / path.name) and linked
-        channel.progress(done, len(files), "files")
+    linked = take_files(source, out, channel)
     absent = [name for name in (MODEL_XML, MODEL_BIN) if not (out / name).is_file()]
     if absent:
         raise WorkerError(

@@ -75,13 +75,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
             hint="See whether the model folder answers elsewhere.",
         )
     compared = {} if comparison is None else {
-        "agreement": round(comparison.agreement, 5),
-        "kl_nats": round(comparison.kl_nats, 6),
-        "positions": comparison.positions,
-        "worst": [
-            {"prompt": worst.name, "agreement": round(worst.agreement, 4), "kl_nats": round(worst.kl_nats, 5)}
-            for worst in comparison.worst()
-        ],
+        **comparison.figures(),
         "source_compute": "float32",
     }  # fmt: skip
     return {

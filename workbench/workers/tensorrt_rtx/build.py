@@ -22,7 +22,7 @@ from workbench.core.tensorrt_rtx.progress import PARSE, WRITE, BuildProgress
 from workbench.core.tensorrt_rtx.targets import provider_refuses, show
 from workbench.core.units import format_bytes, format_duration
 from workbench.workers.common import announce, input_folder, quiet_environment, write_json
-from workbench.workers.onnx.common import check_folder, read_facts, take_files
+from workbench.workers.onnx.common import check_folder, read_facts, take_model
 from workbench.workers.protocol import Channel, StepSpec, WorkerError, run_worker, versions_of
 from workbench.workers.tensorrt_rtx.context import CONTEXT_FILE, write_context
 from workbench.workers.tensorrt_rtx.layers import write_layers
@@ -65,7 +65,7 @@ def work(spec: StepSpec, channel: Channel) -> dict[str, Any]:
     graph = check_folder(checkpoint)
     trt = load_tensorrt()
     _warn(settings, channel)
-    linked = take_files(checkpoint, out, channel)
+    linked = take_model(checkpoint, out, channel)
     built = _Build(trt, out, graph, settings, channel).run()
 
     channel.phase("describe", 5, len(PHASES))
